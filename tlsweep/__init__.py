@@ -1,0 +1,1 @@
+"""tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned."""

@@ -1,0 +1,55 @@
+"""A task: labelled images, split. What the data rooms hand to everything that follows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tlsweep.spec import Augment
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """All images of a data set once, and its splits as indices into them, so that folds and few-shot subsets copy nothing.
+
+    Plain numpy, so that Ray's object store shares it between trials without a copy.
+    """
+
+    images: Any
+    """uint8 array of shape (N, H, W, C), C = 1 or 3, H = W; may be read-only or memory-mapped. For sets above
+    `memory_limit` instead an object with the same `shape`, and `load(indices) -> uint8 array (len, H, W, C)`."""
+    labels: Indices
+    """Shape (N,): whole numbers from 0 to len(classes) - 1."""
+    splits: Mapping[str, Indices]
+    """`train`, `val`, `test`: disjoint, sorted indices into `images`; none is empty."""
+    classes: tuple[str, ...]
+    """Names of the classes, at least two."""
+    mean: tuple[float, ...]
+    """For each channel, of the training split, pixels scaled to 0..1."""
+    std: tuple[float, ...]
+    """For each channel, of the training split; never 0."""
+    image_size: int
+    """Side of the square that the network sees; at most H."""
+    augment: Augment
+    """Random changes of training images."""
+    fingerprint: str
+    """Hash of content, splits and recipe: tasks with the same one are the same."""
+    skipped: tuple[str, ...] = field(default=())
+    """Files that were left out because they do not decode (`on_bad_image: skip`)."""
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (colour)."""
+        return int(self.images.shape[3])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def size(self, split: str) -> int:
+        """How many images a split has."""
+        return len(self.splits[split])

@@ -1,0 +1,46 @@
+"""Every exception that tlsweep raises on purpose, in one tree.
+
+    TlsweepError
+    ├── UserError            somebody can put it right: one message, exit code 2, no traceback
+    │   ├── SpecError        what the spec (or an override) says
+    │   ├── DataError        the labelled images
+    │   ├── ModelError       the network or its weights
+    │   ├── ResultsError     the folder that results go to or come from
+    │   └── ResourceError    what the machine or the cluster has
+    └── SweepFailed          every trial failed: exit code 1, with the first traceback
+
+They cross process borders, so each is built from one string and pickles as it is.
+A message gives the value, the rule and the way out.
+"""
+
+
+class TlsweepError(Exception):
+    """Base of all errors raised by tlsweep."""
+
+
+class UserError(TlsweepError):
+    """A mistake in the input; the message alone tells how to mend it."""
+
+
+class SpecError(UserError):
+    """A spec that does not validate: field path, value, rule, what would be right."""
+
+
+class DataError(UserError):
+    """Images or labels that cannot be trained on."""
+
+
+class ModelError(UserError):
+    """A network that is unknown, or weights that do not fit it."""
+
+
+class ResultsError(UserError):
+    """A results folder that cannot be read or written."""
+
+
+class ResourceError(UserError):
+    """A trial that asks for more than there is."""
+
+
+class SweepFailed(TlsweepError):
+    """Every trial of a sweep failed; the message holds the first traceback."""

@@ -1,0 +1,16 @@
+"""What the user wrote, validated."""
+
+from tlsweep.spec.data import Augment, DataSpec, DigitsData, FolderData, PythonData, TorchvisionData
+from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
+from tlsweep.spec.loading import dump_spec, load_spec, presets
+from tlsweep.spec.model import ModelSpec, SourceTask
+from tlsweep.spec.search import AshaSearch, Budget, GridSearch, PbtSearch, RandomSearch, Resources, SearchSpec
+from tlsweep.spec.seeds import derive_seed, generator
+from tlsweep.spec.sweep import MAIN_ARM, SweepSpec
+
+__all__ = [
+    "MAIN_ARM", "AshaSearch", "Augment", "Budget", "DataSpec", "DigitsData", "FolderData", "GridSearch",
+    "Hyperparameters", "ModelSpec", "PbtSearch", "PythonData", "RandomSearch", "Resources", "SearchSpec", "SourceTask",
+    "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec",
+    "presets",
+]  # fmt: skip

@@ -1,0 +1,104 @@
+"""The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tlsweep.spec.base import Seconds, SpecModel
+
+Metric = Literal["val_accuracy", "val_loss", "val_f1", "val_precision", "val_recall"]
+
+
+class SearchCommon(SpecModel):
+    """What every strategy has."""
+
+    metric: Metric = "val_accuracy"
+    """What is compared, on the validation split. `val_loss` is better when lower, the others when higher."""
+
+    @property
+    def sign(self) -> int:
+        """+1 where a higher metric is better, -1 where a lower one is: sign × metric is to be maximised."""
+        return -1 if self.metric == "val_loss" else 1
+
+
+class RandomSearch(SearchCommon):
+    """Independent random configurations, each trained to the end."""
+
+    strategy: Literal["random"]
+    trials: int = Field(20, ge=1)
+    """Configurations to try."""
+
+
+class GridSearch(SearchCommon):
+    """Every combination of the searched hyperparameters, each trained to the end."""
+
+    strategy: Literal["grid"]
+    points: int = Field(5, ge=2)
+    """Values taken of each continuous distribution; lists are taken whole."""
+
+
+class AshaSearch(SearchCommon):
+    """Many random configurations; the weak ones are stopped at rungs (Li et al. 2020, stopping form)."""
+
+    strategy: Literal["asha"]
+    trials: int = Field(20, ge=1)
+    """Configurations to try."""
+    min_epochs: int = Field(1, ge=1)
+    """The first rung: no trial is stopped before it."""
+    reduction_factor: float = Field(3.0, gt=1)
+    """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
+
+
+class PbtSearch(SearchCommon):
+    """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
+
+    strategy: Literal["pbt"]
+    population: int = Field(8, ge=2)
+    """Members trained side by side; more than the machine has slots for take turns."""
+    interval: int = Field(1, ge=1)
+    """Epochs between two decisions on a member."""
+    quantile: float = Field(0.25, gt=0, le=0.5)
+    """The lowest part of the population copies a member of the highest part."""
+    resample_probability: float = Field(0.25, ge=0, le=1)
+    """Chance that a mutated value is drawn anew instead of perturbed."""
+    factors: tuple[float, ...] = (0.8, 1.25)
+    """A continuous value is multiplied by one of these; a value on a lattice moves to a neighbour."""
+    mutate: tuple[str, ...] = ("lr", "batch_size")
+    """Hyperparameters that change during training, where they are searched."""
+
+    @model_validator(mode="after")
+    def _factors_are_positive(self) -> "PbtSearch":
+        if not self.factors or min(self.factors) <= 0:
+            raise ValueError(f"factors needs numbers above 0, not {list(self.factors)}")
+        return self
+
+
+SearchSpec = Annotated[RandomSearch | GridSearch | AshaSearch | PbtSearch, Field(discriminator="strategy")]
+
+
+class Budget(SpecModel):
+    """When the sweep ends, beside having run all its trials; whichever comes first."""
+
+    epochs: int | None = Field(None, ge=1)
+    """Epochs over all trials together."""
+    wall_time: Seconds | None = None
+    """Seconds, or '90s', '15m', '1h30m', from the first training step."""
+    target: float | None = None
+    """Stop as soon as a trial's metric is this good."""
+
+
+class Resources(SpecModel):
+    """What one trial gets; how many run at once follows from what there is."""
+
+    cpus: float = Field(1.0, gt=0)
+    """CPU cores; the trial uses as many threads (at least one)."""
+    gpus: float | Literal["auto"] = "auto"
+    """GPUs, fractions allowed; `auto`: one where the cluster has any, else none."""
+    concurrent: int | None = Field(None, ge=1)
+    """Run at most so many trials at once."""
+
+    @model_validator(mode="after")
+    def _gpu_fractions(self) -> "Resources":
+        if isinstance(self.gpus, float) and (self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus))):
+            raise ValueError(f"gpus is 'auto', 0, a fraction up to 1, or a whole number, not {self.gpus}")
+        return self

@@ -1,0 +1,201 @@
+"""The search space: distributions of hyperparameters, as pure values.
+
+A distribution is written in YAML as a mapping of one key: ``{loguniform: [1e-4, 0.3]}``. It samples, perturbs and
+clips with a generator that is handed in, and never returns a value outside its bounds or off its lattice.
+"""
+
+import difflib
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+Value: TypeAlias = float | int | str | bool
+
+
+class Distribution(Protocol):
+    """What the sweep asks of a distribution."""
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        """The values that must satisfy the field's rule for all others to do so."""
+
+    def sample(self, rng: random.Random) -> Value:
+        """One value, drawn at random."""
+
+    def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
+        """A value near `value`: times one of `factors` if continuous, a neighbour on a lattice; inside the bounds."""
+
+    def clip(self, value: Value) -> Value:
+        """The value of this distribution that is nearest to `value`."""
+
+    def grid(self, points: int) -> list[Value]:
+        """The values of a grid search: all of a lattice, `points` of a continuum."""
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        """The mapping that `parse_distribution` reads back."""
+
+
+def _bounds(low: Any, high: Any, *, kind: str, positive: bool) -> None:
+    for bound in (low, high):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+            raise ValueError(f"{kind} takes two finite numbers [low, high], not {[low, high]}")
+        if positive and bound <= 0:
+            raise ValueError(f"{kind} needs bounds above 0, not {bound}: a logarithm is taken; raise it, say to 1e-6")
+    if low >= high:
+        raise ValueError(f"{kind} needs low < high, not {[low, high]}; swap them, or write one number for a constant")
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Every value between `low` and `high` is equally likely."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _bounds(self.low, self.high, kind="uniform", positive=False)
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.clip(rng.uniform(self.low, self.high))
+
+    def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
+        return self.clip(float(value) * rng.choice(factors))
+
+    def clip(self, value: Value) -> float:
+        return min(max(float(value), self.low), self.high)
+
+    def grid(self, points: int) -> list[Value]:
+        return [self.clip(self.low + (self.high - self.low) * i / max(points - 1, 1)) for i in range(points)]
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        return {"uniform": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """The logarithm is uniform: each decade is equally likely. The usual choice for a learning rate."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _bounds(self.low, self.high, kind="loguniform", positive=True)
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        return (self.low, self.high)
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+
+    def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
+        return self.clip(float(value) * rng.choice(factors))
+
+    def clip(self, value: Value) -> float:
+        return min(max(float(value), self.low), self.high)
+
+    def grid(self, points: int) -> list[Value]:
+        ratio = math.log(self.high / self.low)
+        return [self.clip(self.low * math.exp(ratio * i / max(points - 1, 1))) for i in range(points)]
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        return {"loguniform": [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a list. Numbers are kept sorted, so that a neighbour is the next larger or smaller one."""
+
+    values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("choice needs at least one value")
+        if len(set(map(repr, self.values))) < len(self.values):
+            raise ValueError(f"choice lists a value twice: {list(self.values)}")
+        if self._ordered:
+            object.__setattr__(self, "values", tuple(sorted(self.values)))
+
+    @property
+    def _ordered(self) -> bool:
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
+
+    @property
+    def extremes(self) -> tuple[Value, ...]:
+        return self.values
+
+    def sample(self, rng: random.Random) -> Value:
+        return rng.choice(self.values)
+
+    def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
+        """A neighbour on the sorted list (at its ends the only one); any other value where there is no order."""
+        if value not in self.values:
+            value = self.clip(value)
+        if self._ordered:
+            at = self.values.index(value)
+            options = [self.values[i] for i in (at - 1, at + 1) if 0 <= i < len(self.values)]
+        else:
+            options = [other for other in self.values if other != value]
+        return rng.choice(options) if options else value
+
+    def clip(self, value: Value) -> Value:
+        if value in self.values or not self._ordered:
+            return value if value in self.values else self.values[0]
+        return min(self.values, key=lambda known: abs(float(known) - float(value)))
+
+    def grid(self, points: int) -> list[Value]:
+        return list(self.values)
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        return {"choice": list(self.values)}
+
+
+class PowersOfTwo(Choice):
+    """The powers of two from `low` to `high`, both included: the lattice of batch sizes."""
+
+    def __init__(self, low: int, high: int) -> None:
+        for bound in (low, high):
+            if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1 or bound & (bound - 1):
+                raise ValueError(f"powers_of_two takes two powers of two [low, high], not {[low, high]}")
+        if low >= high:
+            raise ValueError(
+                f"powers_of_two needs low < high, not {[low, high]}; swap them, or write one number for a constant"
+            )
+        super().__init__(tuple(2**power for power in range(low.bit_length() - 1, high.bit_length())))
+
+    def to_yaml(self) -> dict[str, list[Any]]:
+        return {"powers_of_two": [self.values[0], self.values[-1]]}
+
+
+KINDS = ("choice", "uniform", "loguniform", "powers_of_two")
+
+
+def parse_distribution(mapping: Mapping[str, Any]) -> Distribution:
+    """Read ``{kind: arguments}``.
+
+    Raises:
+        ValueError: unknown kind, or arguments that break its rule; the message says what would be right.
+    """
+    if len(mapping) != 1:
+        raise ValueError(f"a distribution has one key, one of {', '.join(KINDS)}; found {list(mapping)}")
+    ((kind, arguments),) = mapping.items()
+    if kind not in KINDS:
+        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KINDS)}"
+        raise ValueError(f"unknown distribution '{kind}'; {hint}")
+    if not isinstance(arguments, list | tuple):
+        raise ValueError(f"{kind} takes a list, not {arguments!r}")
+    if kind == "choice":
+        return Choice(tuple(arguments))
+    if len(arguments) != 2:
+        raise ValueError(f"{kind} takes [low, high], not {list(arguments)}")
+    low, high = arguments
+    if kind == "powers_of_two":
+        return PowersOfTwo(low, high)
+    return Uniform(low, high) if kind == "uniform" else LogUniform(low, high)
