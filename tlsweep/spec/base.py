@@ -5,13 +5,22 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PlainValidator, TypeAdapter, create_model
-from pydantic import Field as Field
-from pydantic import ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from tlsweep.spec.space import Distribution, LogUniform, Uniform, parse_distribution
+from tlsweep.spec.space import LogUniform, Uniform, parse_distribution
 
 
 class SpecModel(BaseModel):
@@ -60,7 +69,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 def _value_or_distribution(field: FieldInfo) -> Any:
     """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule."""
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field] if field.metadata else field.annotation)
+    value_type: Any = Annotated[field.annotation, field]
+    adapter: TypeAdapter[Any] = TypeAdapter(value_type)
 
     def check(value: Any) -> Any:
         try:
@@ -98,8 +108,3 @@ def searchable(values: type[BaseModel], *, name: str, base: type[ModelT], doc: s
         for field_name, field in values.model_fields.items()
     }
     return create_model(name, __base__=base, __doc__=doc, __module__=values.__module__, **fields)
-
-
-def space_of(model: BaseModel) -> dict[str, Distribution]:
-    """The fields of `model` that are distributions."""
-    return {name: value for name, value in model if hasattr(value, "sample")}

@@ -4,7 +4,7 @@
 `TrainSpec`, the section itself, is derived from it so that nothing is written twice.
 """
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
@@ -60,7 +60,9 @@ class TrainSettings(SpecModel):
     """torch.compile the network (GPU only; pays off in trials of many minutes)."""
 
 
-class _TrainBase(TrainSettings):
+class TrainSection(TrainSettings):
+    """What the `train:` section can do; its fields are those of TrainSettings and Hyperparameters."""
+
     def settings(self) -> TrainSettings:
         """The part that is no hyperparameter."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
@@ -75,16 +77,19 @@ class _TrainBase(TrainSettings):
         return Hyperparameters(**constants | values)
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> "_TrainBase":
+    def _nesterov_needs_momentum(self) -> "TrainSection":
         momentum = getattr(self, "momentum", None)
         if getattr(self, "nesterov", False) is True and momentum == 0:
             raise ValueError("nesterov: true needs momentum above 0")
         return self
 
 
-TrainSpec = searchable(
-    Hyperparameters,
-    name="TrainSpec",
-    base=_TrainBase,
-    doc="The `train:` section of a spec: settings, and hyperparameters as constants or distributions.",
-)
+if TYPE_CHECKING:
+    TrainSpec = TrainSection
+else:
+    TrainSpec = searchable(
+        Hyperparameters,
+        name="TrainSpec",
+        base=TrainSection,
+        doc="The `train:` section of a spec: settings, and hyperparameters as constants or distributions.",
+    )

@@ -156,9 +156,8 @@ def _explain(error: Any) -> str:
         return f"{path}: {message}" if path else message
     if isinstance(value, Mapping | list | BaseModel) and kind == "value_error":
         return f"{path}: {message}" if path else message
-    return f"{path} = {value!r}: must be {message}" if error["msg"].startswith("Input should") else (
-        f"{path} = {value!r}: {message}"
-    )
+    rule = f"must be {message}" if error["msg"].startswith("Input should") else message
+    return f"{path} = {value!r}: {rule}"
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

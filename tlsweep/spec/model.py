@@ -24,8 +24,8 @@ class ModelSpec(SpecModel):
     """Backbone and weights; the head is always new."""
 
     name: str = "cnn"
-    """`cnn`, `mlp`, any classification network of torchvision.models, or your own `package.module:function`, called with
-    (num_classes, in_channels, image_size, **args), returning a torch module whose last Linear or Conv2d is the head."""
+    """`cnn`, `mlp`, any classification network of torchvision.models, or your own `package.module:function`, called
+    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d of the module it returns is the head."""
     weights: str | SourceTask | None = None
     """`DEFAULT` or another name of torchvision's; a `.pth` or `.safetensors` file; a source task (a mapping with
     `data:`); or `none` for random weights."""

@@ -1,6 +1,6 @@
 """The whole spec of a sweep."""
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,7 +26,7 @@ class SweepSpec(SpecModel):
     """The labelled images."""
     model: ModelSpec = ModelSpec()
     """The network and its weights."""
-    train: TrainSpec = TrainSpec()  # type: ignore[valid-type]  # made by searchable()
+    train: TrainSpec = TrainSpec()
     """How a trial is trained."""
     search: SearchSpec
     """Which configurations are tried, and which go on."""
@@ -55,7 +55,7 @@ class SweepSpec(SpecModel):
                     "write, for example, train.lr: {loguniform: [1e-4, 0.1]}"
                 )
         if isinstance(self.search, GridSearch) and not space:
-            raise ValueError("search.strategy grid needs a distribution in train, for example lr: {choice: [0.01, 0.1]}")
+            raise ValueError("search.strategy grid needs a distribution in train, such as lr: {choice: [0.01, 0.1]}")
         if "scratch" in self.controls and self.model.weights is None:
             raise ValueError("controls: scratch compares with random weights, but model.weights is none already")
         return self
@@ -63,7 +63,7 @@ class SweepSpec(SpecModel):
     @property
     def space(self) -> dict[str, Distribution]:
         """The hyperparameters that are searched, by name."""
-        return cast(dict[str, Distribution], self.train.space())
+        return self.train.space()
 
     @property
     def arms(self) -> tuple[str, ...]:

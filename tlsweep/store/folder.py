@@ -1,0 +1,122 @@
+"""The results folder of one sweep: the one place that knows what its files are called."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlsweep.errors import ResultsError
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Paths of the files of a sweep, below `results/<name>/`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def spec(self) -> Path:
+        """The resolved, complete spec."""
+        return self.path / "spec.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, hardware, fingerprints of data and weights."""
+        return self.path / "environment.json"
+
+    @property
+    def journal(self) -> Path:
+        """The log that everything else can be rebuilt from."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def best(self) -> Path:
+        """The exported model of the winner."""
+        return self.path / "best"
+
+    @property
+    def recipe(self) -> Path:
+        """The schedule that led to the winner."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def ray_log(self) -> Path:
+        """What Ray said, kept out of the terminal."""
+        return self.path / "ray.log"
+
+    def checkpoint(self, trial: str, generation: int, epoch: int) -> str:
+        """Where a checkpoint lies, relative to the folder."""
+        return f"checkpoints/{trial}/g{generation}-e{epoch:04d}.pt"
+
+
+def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder:
+    """Make the folder of a new sweep. Unless `exact`, a taken name gets the next free number: digits, digits-2, …
+
+    Raises:
+        ResultsError: the name is taken (exact), or the folder cannot be written.
+    """
+    path = results / name
+    if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ResultsError(
+            f"'{path}' holds another sweep already; give this one another --name, or look at that one with "
+            f"'tlsweep report {name}'"
+        )
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        if exact:
+            path.mkdir(exist_ok=True)
+        else:
+            path = _next_free(results, name)
+        (path / "checkpoints").mkdir()
+        probe = path / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise ResultsError(
+            f"cannot write results to '{path}': {error.strerror}; choose a folder you may write to with --results"
+        ) from None
+    return SweepFolder(path.resolve())
+
+
+def _next_free(results: Path, name: str) -> Path:
+    taken = {entry.name for entry in os.scandir(results)}
+    number = 1
+    while True:
+        candidate = name if number == 1 else f"{name}-{number}"
+        if candidate not in taken:
+            try:
+                (results / candidate).mkdir()
+                return results / candidate
+            except FileExistsError:  # another launch was faster
+                pass
+        number += 1
+
+
+def find_sweep_folder(results: Path, name: str | None = None) -> SweepFolder:
+    """The folder of a sweep: by name below `results`, by path, or the newest.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    if name is not None:
+        for path in (results / name, Path(name)):
+            if SweepFolder(path).journal.exists():
+                return SweepFolder(path.resolve())
+    sweeps = list_sweep_folders(results)
+    if name is not None or not sweeps:
+        known = f"; there are: {', '.join(one.name for one in sweeps)}" if sweeps else ""
+        what = f"no sweep '{name}'" if name is not None else "no sweep yet"
+        raise ResultsError(f"there is {what} in '{results}'{known or '; start one with tlsweep launch'}")
+    return max(sweeps, key=lambda one: one.journal.stat().st_mtime)
+
+
+def list_sweep_folders(results: Path) -> list[SweepFolder]:
+    """All sweeps below `results`, in the order of their names, numbers counted as numbers."""
+    if not results.is_dir():
+        return []
+    found = [SweepFolder(path) for path in results.iterdir() if SweepFolder(path).journal.exists()]
+    return sorted(found, key=lambda one: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", one.name)])

@@ -1,0 +1,126 @@
+"""The Parquet tables: a projection of the journal, rewritten whole while the sweep runs, readable at any moment."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tlsweep.store.files import replace_file
+from tlsweep.store.journal import Record
+from tlsweep.store.schema import HYPERPARAMETERS, METRICS, SCHEMA_VERSION, TABLES
+from tlsweep.store.state import SweepState, TrialState
+
+_TYPES = {
+    "string": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """The schema of `reports`, `events` or `trials`, with its version in the metadata."""
+    fields = [pa.field(name, _TYPES[kind]) for name, kind in TABLES[table].items()]
+    return pa.schema(fields, metadata={"tlsweep_schema": str(SCHEMA_VERSION)})
+
+
+def rows_to_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table; what a row lacks is null, what the schema lacks is left out."""
+    schema = arrow_schema(table)
+    columns = [[_cell(row.get(name), TABLES[table][name]) for row in rows] for name in schema.names]
+    return pa.Table.from_arrays(
+        [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _cell(value: Any, kind: str) -> Any:
+    if value is None:
+        return None
+    if kind == "time":
+        return int(value * 1_000_000)
+    if kind == "string" and not isinstance(value, str):
+        return json.dumps(value)
+    return value
+
+
+def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
+    """A row of trials.parquet."""
+    best, last = trial.best or {}, trial.last or {}
+    return {
+        "sweep": sweep,
+        "stage": trial.stage,
+        "arm": trial.arm,
+        "trial": trial.trial,
+        "number": trial.number,
+        "status": str(trial.status),
+        "reason": trial.reason,
+        "generation": trial.generation,
+        "parent_trial": trial.parent_trial,
+        "epoch": trial.epoch,
+        **trial.hyperparameters,
+        **{f"start_{name}": trial.start[name] for name in HYPERPARAMETERS},
+        "best_epoch": best.get("epoch"),
+        "best_generation": best.get("generation"),
+        **{f"best_{name}": best.get(name, math.nan) for name in METRICS},
+        **{f"last_{name}": last.get(name, math.nan) for name in METRICS},
+        "checkpoint": kept if (kept := best.get("checkpoint")) and (folder / kept).exists() else None,
+        "device_seconds": trial.device_seconds,
+        "error": trial.error,
+    }
+
+
+class TableWriter:
+    """Keeps the three files of a sweep up to date.
+
+    A Parquet file cannot grow in place, so each is written anew under another name and moved over the old one: a reader
+    always finds a whole file. Rewriting is spaced so that it takes at most a twentieth of the time.
+    """
+
+    def __init__(self, folder: Path, sweep: str) -> None:
+        self._folder, self._sweep = folder, sweep
+        self._written: dict[str, list[pa.Table]] = {"reports": [], "events": []}
+        self._rows: dict[str, list[Record]] = {"reports": [], "events": []}
+        self._due = 0.0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take `records` for the next writing."""
+        for record in records:
+            self._rows["reports" if record["type"] == "report" else "events"].append(record)
+
+    def write_if_due(self, state: SweepState) -> None:
+        """Write if the last time is long enough ago."""
+        if time.monotonic() >= self._due:
+            self.write(state)
+
+    def write(self, state: SweepState) -> None:
+        """Write all three tables as of now."""
+        begun = time.monotonic()
+        for table, rows in self._rows.items():
+            if rows or not (self._folder / f"{table}.parquet").exists():
+                self._written[table].append(rows_to_table(table, [self._with_sweep(row) for row in rows]))
+                rows.clear()
+                self._replace(table, self._written[table])
+        trials = [trial_row(self._sweep, self._folder, trial) for trial in state.trials.values()]
+        self._replace("trials", [rows_to_table("trials", trials)])
+        self._due = time.monotonic() + max(1.0, 20 * (time.monotonic() - begun))
+
+    def _with_sweep(self, row: Record) -> Record:
+        return {"sweep": self._sweep, **row}
+
+    def _replace(self, table: str, parts: list[pa.Table]) -> None:
+        whole = pa.concat_tables(parts).combine_chunks()
+        parts[:] = [whole]
+        with replace_file(self._folder / f"{table}.parquet") as temporary:
+            pq.write_table(whole, temporary, compression="zstd")
+
+
+def read_table(folder: Path, table: str) -> pa.Table:
+    """One of the tables of a results folder, as it is on disk now."""
+    return pq.read_table(os.fspath(folder / f"{table}.parquet"))
