@@ -1,8 +1,8 @@
 """The `model:` section: the network and the weights it starts from."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
@@ -20,13 +20,24 @@ class SourceTask(SpecModel):
     """How to pretrain; constants only."""
 
 
+def _weights_tag(value: Any) -> str:
+    """So that a mistake in a source task is reported as that, not also as 'no string'."""
+    return "weights as mapping" if isinstance(value, dict | SourceTask) else "weights as text"
+
+
+WeightsSpec = Annotated[
+    Annotated[str, Tag("weights as text")] | Annotated[SourceTask, Tag("weights as mapping")],
+    Discriminator(_weights_tag),
+]
+
+
 class ModelSpec(SpecModel):
     """Backbone and weights; the head is always new."""
 
     name: str = "cnn"
     """`cnn`, `mlp`, any classification network of torchvision.models, or your own `package.module:function`, called
-    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d of the module it returns is the head."""
-    weights: str | SourceTask | None = None
+    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d of what it returns is the head."""
+    weights: WeightsSpec | None = None
     """`DEFAULT` or another name of torchvision's; a `.pth` or `.safetensors` file; a source task (a mapping with
     `data:`); or `none` for random weights."""
     args: dict[str, Any] = {}

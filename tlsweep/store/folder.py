@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,11 @@ class SweepFolder:
         """Where a checkpoint lies, relative to the folder."""
         return f"checkpoints/{trial}/g{generation}-e{epoch:04d}.pt"
 
+    def discard_if_unused(self) -> None:
+        """Remove a folder in which nothing has happened yet."""
+        if not self.journal.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
 
 def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder:
     """Make the folder of a new sweep. Unless `exact`, a taken name gets the next free number: digits, digits-2, …
@@ -60,12 +66,12 @@ def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder
         ResultsError: the name is taken (exact), or the folder cannot be written.
     """
     path = results / name
-    if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ResultsError(
-            f"'{path}' holds another sweep already; give this one another --name, or look at that one with "
-            f"'tlsweep report {name}'"
-        )
     try:
+        if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ResultsError(
+                f"'{path}' holds another sweep already; give this one another --name, or look at that one with "
+                f"'tlsweep report {name}'"
+            )
         results.mkdir(parents=True, exist_ok=True)
         if exact:
             path.mkdir(exist_ok=True)

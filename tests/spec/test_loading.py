@@ -1,0 +1,132 @@
+"""Specs: presets, overrides, round trips, and one clear message for each mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tlsweep.errors import SpecError
+from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, TrainSpec, dump_spec, load_spec, presets
+from tlsweep.spec.space import LogUniform
+
+MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}, "train": {"lr": {"loguniform": [1e-4, 0.1]}}}
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_loads_and_its_complete_form_means_the_same(name: str) -> None:
+    spec = load_spec(name)
+    assert spec.name == name
+    assert load_spec(yaml.safe_load(dump_spec(spec))) == spec
+
+
+def test_the_promised_presets_ship_and_open_with_their_command() -> None:
+    shipped = presets()
+    assert {"digits", "folder", "cifar10-cnn", "mlp", "flowers102-resnet18", "mnist-to-semeion"} <= set(shipped)
+    for text in shipped.values():
+        head = [line for line in text.splitlines() if line.startswith("#")]
+        assert any("tlsweep launch" in line for line in head)
+
+
+def test_overrides_replace_any_field_and_read_numbers_as_people_write_them() -> None:
+    spec = load_spec(MINIMAL, ["train.epochs=7", "train.lr=1e-3", "model.weights.data={source: digits}", "name=x"])
+    assert (spec.train.epochs, spec.train.resolve({}).lr, spec.name) == (7, 1e-3, "x")
+    assert isinstance(spec.model.weights, SourceTask)
+
+
+def test_another_strategy_keeps_what_it_knows_and_drops_the_rest() -> None:
+    tree = MINIMAL | {"search": {"strategy": "asha", "min_epochs": 3, "metric": "val_loss"}}
+    search = load_spec(tree, ["search.strategy=pbt"]).search
+    assert isinstance(search, PbtSearch)
+    assert search.metric == "val_loss"
+
+
+def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {source: digits}\ntrain: {lr: {loguniform: [1e-4, 3E-1]}}\nsearch: {strategy: random}\n")
+    spec = load_spec(file)
+    assert spec.space["lr"] == LogUniform(1e-4, 0.3)
+    assert spec.name == "mine"
+
+
+def test_the_section_train_has_every_hyperparameter_with_its_documentation() -> None:
+    for name, field in Hyperparameters.model_fields.items():
+        section = TrainSpec.model_fields[name]
+        assert section.default == field.default
+        assert section.description == field.description
+        assert field.description
+
+
+def test_durations_and_sizes() -> None:
+    spec = load_spec(MINIMAL, ["budget.wall_time=1h30m", "data.memory_limit=512MB"])
+    assert (spec.budget.wall_time, spec.data.memory_limit) == (5400, 512 * 1024**2)
+
+
+MISTAKES = [
+    ("train.lrr=3", "train: unknown field 'lrr'; did you mean 'lr'?"),
+    ("serach.trials=3", "unknown field 'serach'; did you mean 'search'?"),
+    ("train.lr=-1", "train.lr = -1: must be greater than 0"),
+    ("train.lr={loguniform: [0.3, 0.1]}", "low < high"),
+    ("train.lr={loguniform: [0, 0.1]}", "above 0"),
+    ("train.lr={uniform: [-1, 0.1]}", "must be greater than 0 (value -1"),
+    ("train.momentum={uniform: [0.5, 1.5]}", "less than 1 (value 1.5)"),
+    ("train.batch_size={uniform: [8, 64]}", "whole numbers: use choice or powers_of_two"),
+    ("train.optimizer=sgdd", "train.optimizer = 'sgdd': must be 'sgd', 'adam' or 'adamw'"),
+    ("train.optimizer={choice: [sgd, adamm]}", "value 'adamm'"),
+    ("train.epochs=0", "train.epochs = 0: must be greater than or equal to 1"),
+    ("train.nesterov=maybe", "train.nesterov = 'maybe'"),
+    ("data.source=folderr", "data.source: unknown value 'folderr'; did you mean 'folder'?"),
+    ("search.strategy=ashaa", "search.strategy: unknown value 'ashaa'; did you mean 'asha'?"),
+    ("search.metric=accuracy", "search.metric = 'accuracy': must be one of"),
+    ("data={}", "data: needs the field 'source'"),
+    ("data={source: folder}", "data.path: is missing"),
+    ("budget.wall_time=soon", "not a duration"),
+    ("resources.gpus=1.5", "a fraction up to 1"),
+    ("controls=[scratch]", "model.weights is none already"),
+    ("model.weights={data: {source: dig}}", "model.weights.data.source: unknown value 'dig'; did you mean 'digits'?"),
+    ("model.weights=3", "model.weights = 3"),
+    ("name=../x", "name = '../x'"),
+    ("train.lr", "write key.path=value"),
+    ("train.lr.x=1", "has no fields"),
+    ("train.lr={a: [}", "not valid YAML"),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), MISTAKES)
+def test_each_mistake_is_one_message_that_names_field_value_and_rule(override: str, words: str) -> None:
+    base = MINIMAL | {"train": {"lr": 0.1}} if override == "train.lr.x=1" else MINIMAL
+    with pytest.raises(SpecError) as caught:
+        load_spec(base, [override])
+    message = str(caught.value)
+    assert words in message
+    assert "mistakes" not in message  # one mistake, one line
+    assert "\n" not in message
+
+
+def test_several_mistakes_are_all_listed() -> None:
+    with pytest.raises(SpecError, match="2 mistakes") as caught:
+        load_spec(MINIMAL, ["train.lr=-1", "train.epochs=0"])
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_pbt_without_anything_to_mutate_is_refused() -> None:
+    with pytest.raises(SpecError, match="none of them is a distribution"):
+        load_spec(MINIMAL, ["search.strategy=pbt", "train.lr=0.1"])
+    with pytest.raises(SpecError, match="search.mutate names"):
+        load_spec(MINIMAL, ["search.strategy=pbt", "search.mutate=[lrr]"])
+
+
+def test_grid_without_a_distribution_is_refused() -> None:
+    with pytest.raises(SpecError, match="grid needs a distribution"):
+        load_spec(MINIMAL, ["search.strategy=grid", "train.lr=0.1"])
+
+
+def test_an_unknown_preset_is_told_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="did you mean the preset 'digits'"):
+        load_spec("digit")
+    file = tmp_path / "broken.yaml"
+    file.write_text("data: [")
+    with pytest.raises(SpecError, match="not valid YAML"):
+        load_spec(file)
+    file.write_text("- 1\n")
+    with pytest.raises(SpecError, match="must hold sections"):
+        load_spec(file)

@@ -1,0 +1,61 @@
+"""The journal keeps whole records, in order, and nothing else."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlsweep.store import Journal, read_journal
+
+RECORDS = [{"type": "report", "epoch": at, "val_loss": float("nan") if at == 2 else at / 7, "é": "\n"} for at in range(5)]
+
+
+def write(path: Path, *records: dict[str, object]) -> None:
+    journal = Journal(path)
+    journal.append(*records)
+    journal.close()
+
+
+def test_what_was_appended_is_read_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    write(path, *RECORDS[:2])
+    write(path, *RECORDS[2:])
+    assert repr(list(read_journal(path))) == repr(RECORDS)
+
+
+def test_numpy_numbers_are_written_as_numbers(tmp_path: Path) -> None:
+    write(tmp_path / "j", {"x": np.float32(0.5), "n": np.int64(3)})
+    assert list(read_journal(tmp_path / "j")) == [{"x": 0.5, "n": 3}]
+    with pytest.raises(TypeError, match="cannot be written"):
+        write(tmp_path / "j", {"x": object()})
+
+
+def test_no_journal_has_no_records(tmp_path: Path) -> None:
+    assert list(read_journal(tmp_path / "none")) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(cut=st.integers(0, 400), extra=st.binary(max_size=20))
+def test_a_torn_end_costs_only_the_last_record_and_writing_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, extra: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("torn") / "journal.jsonl"
+    write(path, *RECORDS)
+    data = path.read_bytes()
+    path.write_bytes(data[: max(0, len(data) - cut)] + extra.replace(b"\n", b""))
+    kept = list(read_journal(path))
+    assert repr(kept) == repr(RECORDS[: len(kept)])
+    assert sum(len(line) for line in data.splitlines(keepends=True)[: len(kept)]) <= max(0, len(data) - cut)
+    write(path, {"type": "event"})
+    assert repr(list(read_journal(path))) == repr([*kept, {"type": "event"}])
+
+
+def test_a_flipped_bit_ends_the_journal_there(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, *RECORDS)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert len(list(read_journal(path))) < len(RECORDS)

@@ -1,0 +1,171 @@
+"""Starting a private Ray, or joining one that runs; and what is there to run trials on."""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlsweep.errors import ResourceError
+from tlsweep.spec import Resources
+
+ENVIRONMENT = {
+    # Rows of result.json are lost on restarts, TensorBoard syncs each of them to disk: we keep our own (store/).
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune fails the next trial if the last one needs more than 2 s to unwind.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    # Tune's own snapshots are of no use to us: it drops scheduler state. The journal holds everything.
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    # We stop on signals ourselves, in order.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A failed trial is reported once, by us.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    # Paths stay relative to where tlsweep was started.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_WARN_THRESHOLD_S": "10",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "86400",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What trials can run on."""
+
+    cpus: float
+    gpus: float
+    dashboard: str | None
+    """Address of Ray's dashboard, with http://."""
+    local: bool
+    """Whether we started it, so that we stop it."""
+
+    def trial_gpus(self, resources: Resources) -> float:
+        """GPUs of one trial."""
+        return (1.0 if self.gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
+
+    def slots(self, resources: Resources) -> int:
+        """Trials that run at once.
+
+        Raises:
+            ResourceError: not even one fits.
+        """
+        gpus = self.trial_gpus(resources)
+        for kind, wanted, there in (("cpus", resources.cpus, self.cpus), ("gpus", gpus, self.gpus)):
+            if wanted > there:
+                raise ResourceError(
+                    f"resources.{kind} = {wanted:g}: a trial cannot have more than there are ({there:g}); lower it, "
+                    "or join a larger cluster with --address"
+                )
+        fit = min(self.cpus / resources.cpus, self.gpus / gpus if gpus else float("inf"))
+        return max(1, min(int(fit + 1e-9), resources.concurrent or int(fit + 1e-9)))
+
+
+def this_machine() -> Cluster:
+    """What a private Ray would have here, found without starting one."""
+    from ray._private.accelerators import get_all_accelerator_managers
+
+    gpus = sum(
+        manager.get_current_node_num_accelerators()
+        for manager in get_all_accelerator_managers()
+        if manager.get_resource_name() == "GPU"
+    )
+    return Cluster(cpus=float(usable_cpus()), gpus=float(gpus), dashboard=None, local=True)
+
+
+class RayStart:
+    """Ray on its way, in a thread: starting takes seconds in which the driver has other things to do.
+
+    Joins `address` if given, else a cluster that runs here unless `local`, else starts a private one on this machine.
+    Ray's own chatter goes to `log`. Use as a context: leaving it disconnects, and ends a private Ray.
+    """
+
+    def __init__(self, *, local: bool, address: str | None, dashboard: bool, log: Path | None = None) -> None:
+        self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
+        os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
+        self._quiet = ExitStack()
+        self._executor = ThreadPoolExecutor(1, "start-ray")
+        self._starting = self._executor.submit(self._start, local, address, dashboard, log)
+
+    def __enter__(self) -> "RayStart":
+        return self
+
+    def cluster(self) -> Cluster:
+        """Waits until it is there.
+
+        Raises:
+            ResourceError: nothing answers at the address.
+        """
+        return self._starting.result()
+
+    def __exit__(self, *error: object) -> None:
+        """After an error nobody waits: the thread shuts Ray down as soon as it is up."""
+        if self._starting.done() or error[0] is None:
+            self._end()
+        else:
+            self._executor.submit(self._end)
+        self._executor.shutdown(wait=error[0] is None)
+
+    def _start(self, local: bool, address: str | None, dashboard: bool, log: Path | None) -> Cluster:
+        import ray.tune  # noqa: F401  # takes over a second, and sets up the log that is to be redirected
+
+        self._quiet.enter_context(quiet_ray(log))
+        return _connect(local=local, address=address, dashboard=dashboard)
+
+    def _end(self) -> None:
+        import ray
+
+        ray.shutdown()
+        self._quiet.close()
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+def _connect(*, local: bool, address: str | None, dashboard: bool) -> Cluster:
+    import ray
+
+    common = {"log_to_driver": False, "logging_level": logging.INFO}
+    context, started = None, False
+    if not local:
+        try:
+            # Workers of a running cluster do not inherit this process's environment.
+            context = ray.init(address=address or "auto", runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
+        except ConnectionError as error:
+            if address:
+                raise ResourceError(f"no Ray cluster answers at '{address}': {error}") from None
+    if context is None:
+        started = True
+        context = ray.init(num_cpus=usable_cpus(), include_dashboard=dashboard, **common)
+    there, url = ray.cluster_resources(), context.dashboard_url
+    return Cluster(
+        cpus=there.get("CPU", 0.0),
+        gpus=there.get("GPU", 0.0),
+        dashboard=f"http://{url}" if url else None,
+        local=started,
+    )
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def quiet_ray(log: Path | None) -> Iterator[None]:
+    """Send the log and warnings of Ray to a file instead of the terminal."""
+    logger = logging.getLogger("ray")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    handler: logging.Handler = logging.FileHandler(log) if log else logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+        handler.close()

@@ -1,0 +1,180 @@
+"""`launch`: from a spec to results, in order."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tlsweep.data import load_task
+from tlsweep.errors import SweepFailed, UserError
+from tlsweep.spec import MAIN_ARM, SourceTask, SweepSpec, dump_spec
+from tlsweep.store import Journal, Results, Status, SweepFolder, SweepState, create_sweep_folder
+from tlsweep.store.files import write_json, write_text
+from tlsweep.sweep.cluster import Cluster, RayStart
+from tlsweep.sweep.observer import Observer, Silence, SweepView
+from tlsweep.sweep.prepare import Prepared, prepare, source_cache
+from tlsweep.sweep.referee import Referee
+
+INTERRUPTED = "interrupted"
+
+
+def launch(
+    spec: SweepSpec,
+    *,
+    results: str | Path = "results",
+    name: str | None = None,
+    local: bool = False,
+    address: str | None = None,
+    dashboard: bool = True,
+    observer: Observer | None = None,
+) -> Results:
+    """Run a sweep; returns its results, also after an interrupt (SIGINT or SIGTERM), with what there is by then.
+
+    Args:
+        spec: What to do.
+        results: The folder that holds sweeps.
+        name: Name of this one; default: the spec's, with the next free number.
+        local: Start a private Ray on this machine even if a cluster is running.
+        address: Ray cluster to join.
+        dashboard: Whether a private Ray shows its dashboard.
+        observer: Is told what happens.
+
+    Raises:
+        UserError: spec, data, model, folder or resources do not fit together; no trial was started.
+        SweepFailed: every trial failed.
+    """
+    watcher = observer or Silence()
+    watcher.phase("reading images")
+    task = load_task(spec.data, spec.seed, progress=watcher.progress)
+    folder = create_sweep_folder(Path(results), name or spec.name or "sweep", exact=name is not None)
+    try:
+        with RayStart(local=local, address=address, dashboard=dashboard, log=folder.ray_log) as starting:
+            prepared = prepare(spec, task, watcher)
+            watcher.phase("starting Ray")
+            cluster = starting.cluster()
+            cluster.slots(spec.resources)
+            write_text(folder.spec, dump_spec(spec.model_copy(update={"name": folder.name})))
+            return _run(spec, folder, prepared, cluster, watcher)
+    except UserError:
+        folder.discard_if_unused()
+        raise
+
+
+def _run(spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer) -> Results:
+    from tlsweep.report.recipe import write_recipe
+    from tlsweep.sweep.environment import environment
+    from tlsweep.sweep.stage import run_stage
+
+    slots = cluster.slots(spec.resources)
+    shared, weights = _share(spec, folder, prepared, cluster, observer)
+    write_json(folder.environment, environment(prepared.task, cluster, weights))
+    state = SweepState(spec.search.metric, spec.search.sign)
+    journal = Journal(folder.journal)
+    try:
+        referee = Referee(spec, spec.search.strategy, folder, journal, state, observer)
+        referee.write_tables()
+        observer.begin(SweepView(spec, folder, state, slots, cluster.dashboard, referee.began))
+        with _stop_on_signals(referee.halt):
+            run_stage(referee, shared, cluster)
+        referee.close(interrupted=referee.halted == INTERRUPTED)
+        observer.end()
+        if referee.halted != INTERRUPTED:
+            _raise_if_all_failed(state, folder)
+        _evaluate(referee, shared, cluster, observer)
+        write_recipe(folder.path)
+    finally:
+        journal.close()
+    return Results(folder)
+
+
+def _share(
+    spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
+) -> tuple[Any, Any]:
+    """Put what all trials need into the object store, pretraining first where a source task asks for it."""
+    import ray
+
+    from tlsweep.sweep.trainable import Shared
+
+    gpus = cluster.trial_gpus(spec.resources)
+    weights = prepared.weights
+    if prepared.source is not None:
+        observer.phase("pretraining on the source task")
+        weights = ray.get(_remote(_pretrain, spec, gpus).remote(spec, prepared.source, gpus))
+    observer.phase("sharing images and weights")
+    return Shared(spec, folder.path, ray.put(prepared.task), ray.put(weights), gpus), weights
+
+
+def _remote(function: Callable[..., Any], spec: SweepSpec, gpus: float) -> Any:
+    """A Ray task that gets what a trial gets."""
+    import ray
+
+    return ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
+
+
+def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
+    """Runs in a worker. The cache is on the machine where it ran; the weights travel back as well."""
+    from tlsweep.training import pretrained
+
+    assert isinstance(spec.model.weights, SourceTask)
+    threads = max(1, int(spec.resources.cpus))
+    return pretrained(
+        spec.model.weights, spec.model, source, seed=spec.seed, cache=source_cache(), device="auto", threads=threads
+    )
+
+
+def _evaluate(referee: Referee, shared: Any, cluster: Cluster, observer: Observer) -> None:
+    """The winner of each arm meets the test split, the main arm's is exported."""
+    import ray
+
+    from tlsweep.sweep.winner import Winner, evaluate_winners
+
+    found = [trial for arm in referee.spec.arms if (trial := referee.state.winner(arm)) is not None]
+    if MAIN_ARM not in {trial.arm for trial in found} or referee.halted == INTERRUPTED:
+        return
+    observer.phase("evaluating the winner on the test split")
+    winners = [Winner.of(trial) for trial in found]
+    tests = ray.get(_remote(evaluate_winners, referee.spec, shared.gpus).remote(winners, shared))
+    for winner in winners:
+        referee.evaluated(winner.arm, winner.trial, tests[winner.arm])
+    referee.write_tables()
+
+
+def _raise_if_all_failed(state: SweepState, folder: SweepFolder) -> None:
+    trials = list(state.trials.values())
+    if trials and all(trial.status == Status.FAILED for trial in trials):
+        raise SweepFailed(
+            f"all {len(trials)} trials failed; the first one ({trials[0].trial}) with\n\n{trials[0].error}\n"
+            f"Everything that was written is in '{folder.path}'."
+        )
+
+
+@contextmanager
+def _stop_on_signals(halt: Callable[[str], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the sweep in order, the second at once.
+
+    Set after ray.init, whose own handler for SIGTERM aborts the process with nothing saved.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if seen:
+            sys.stderr.write("\nstopped at once; what was reported until now is on disk\n")
+            sys.stderr.flush()
+            os._exit(128 + number)
+        seen.append(number)
+        halt(INTERRUPTED)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

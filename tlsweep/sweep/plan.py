@@ -1,0 +1,130 @@
+"""`check`: everything that can be known before a sweep starts, and what it will take."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tlsweep.data import load_task
+from tlsweep.spec import AshaSearch, SourceTask, SweepSpec
+from tlsweep.sweep.assignment import configuration, trial_seed
+from tlsweep.sweep.cluster import Cluster, RayStart, this_machine
+from tlsweep.sweep.observer import Observer, Silence
+from tlsweep.sweep.prepare import prepare
+from tlsweep.sweep.retention import KEPT_TRIALS
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `tlsweep check` prints."""
+
+    arms: tuple[str, ...]
+    trials: int
+    """Over all arms."""
+    epochs_at_most: int
+    """Over all trials, if none is stopped early."""
+    train_images: int
+    val_images: int
+    test_images: int
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """Channels, height, width as the network sees them."""
+    model: str
+    weights: str | None
+    parameters: int
+    device: str
+    slots: int
+    """Trials that run at once."""
+    seconds_at_most: float
+    """From one real step forward and backward here; without stops, without the time to start."""
+    checkpoint_bytes: int
+    storage_bytes: int
+    """Checkpoints on disk at most, at any moment."""
+    skipped_files: int
+
+
+def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer | None = None) -> Plan:
+    """Load the data, build the model, do one real step, look at the resources.
+
+    Raises:
+        UserError: the first thing that would keep the sweep from running.
+    """
+    from tlsweep.training import rehearse
+
+    watcher = observer or Silence()
+    watcher.phase("reading images")
+    prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    cluster = _resources(address)
+    slots = cluster.slots(spec.resources)
+    watcher.phase("taking one real step")
+    task = prepared.task
+    rehearsal = rehearse(
+        configuration(spec, 0),
+        spec.train.settings(),
+        task,
+        spec.model,
+        weights=prepared.weights,
+        seed=trial_seed(spec, 0),
+        threads=max(1, int(spec.resources.cpus)),
+    )
+    trials = spec.trials_per_arm * len(spec.arms)
+    epochs = len(spec.arms) * min(spec.trials_per_arm * spec.train.epochs, spec.budget.epochs or 10**12)
+    epoch_seconds = (
+        task.size("train") * rehearsal.seconds_per_training_image + task.size("val") * rehearsal.seconds_per_validation_image
+    )
+    seconds = epochs * epoch_seconds / slots
+    weights = spec.model.weights
+    live = slots if isinstance(spec.search, AshaSearch) else trials
+    return Plan(
+        arms=spec.arms,
+        trials=trials,
+        epochs_at_most=epochs,
+        train_images=task.size("train"),
+        val_images=task.size("val"),
+        test_images=task.size("test"),
+        classes=task.classes,
+        image_shape=(task.channels, task.image_size, task.image_size),
+        model=spec.model.name,
+        weights=prepared.weights.origin if prepared.weights else ("source task" if weights else None),
+        parameters=rehearsal.parameters,
+        device=rehearsal.device,
+        slots=slots,
+        seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
+        checkpoint_bytes=rehearsal.checkpoint_bytes,
+        storage_bytes=rehearsal.checkpoint_bytes * (3 * live + KEPT_TRIALS * len(spec.arms)),
+        skipped_files=len(task.skipped),
+    )
+
+
+def _resources(address: str | None) -> Cluster:
+    if address is None:
+        return this_machine()
+    with RayStart(local=False, address=address, dashboard=False) as starting:
+        return starting.cluster()
+
+
+def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
+    """Train the first configuration in this process, without Ray: breakpoints work, tracebacks are plain.
+
+    Each epoch is passed to `report` as a row; nothing is written.
+    """
+    from tlsweep.sweep.prepare import source_cache
+    from tlsweep.training import finetune, pretrained
+
+    prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
+    weights, threads = prepared.weights, max(1, int(spec.resources.cpus))
+    if prepared.source is not None:
+        assert isinstance(spec.model.weights, SourceTask)
+        weights = pretrained(
+            spec.model.weights, spec.model, prepared.source, seed=spec.seed, cache=source_cache(), threads=threads
+        )
+    hyperparameters = configuration(spec, 0)
+    finetune(
+        hyperparameters,
+        spec.train.settings(),
+        prepared.task,
+        spec.model,
+        weights=weights,
+        seed=trial_seed(spec, 0),
+        report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
+        threads=threads,
+    )

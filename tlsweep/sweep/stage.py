@@ -1,0 +1,122 @@
+"""One stage: a Ray Tune run, to which we hand four thin things."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.search import SearchAlgorithm
+
+from tlsweep.schedulers.tune_adapter import TuneAdapter
+from tlsweep.spec import PbtSearch
+from tlsweep.sweep.cluster import Cluster
+from tlsweep.sweep.referee import Referee
+from tlsweep.sweep.trainable import Shared, make_trainable
+
+
+class TrialQueue(SearchAlgorithm):
+    """Hands over trials, one for each arm in turn, and keeps actors alive while they may be needed.
+
+    Tune kills the actor of a trial that is paused once the search is finished and nothing waits (ray 2.60,
+    tune_controller.py, _maybe_cache_trial_actor): a population that is complete would start a new process at every
+    exploit. So with PBT the queue is finished only when the last member is.
+    """
+
+    def __init__(self, referee: Referee, resources: Any, concurrent: int | None) -> None:
+        self._referee, self._resources, self._concurrent = referee, resources, concurrent
+        self._keep_alive = isinstance(referee.spec.search, PbtSearch)
+        self._todo = self._numbers()
+        self._next = next(self._todo, None)
+        self._live: set[str] = set()
+        self._experiment: dict[str, Any] = {}
+
+    def _numbers(self) -> Iterator[tuple[str, int]]:
+        spec = self._referee.spec
+        for number in range(spec.trials_per_arm):
+            for arm in spec.arms:
+                if not self._referee.exhausted(arm):
+                    yield arm, number
+
+    @property
+    def total_samples(self) -> int:
+        spec = self._referee.spec
+        return spec.trials_per_arm * len(spec.arms)
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Tune's description of the run: where its own files go, what to run."""
+        self._experiment = experiments[0].spec
+
+    def next_trial(self) -> Trial | None:
+        if self._next is None or (self._concurrent is not None and len(self._live) >= self._concurrent):
+            return None
+        trial_id = self._referee.create(*self._next)
+        self._next = next(self._todo, None)
+        self._live.add(trial_id)
+        return Trial(
+            self._experiment["run"],
+            config=self._referee.assignment(trial_id),
+            trial_id=trial_id,
+            storage=self._experiment["storage"],
+            placement_group_factory=self._resources,
+            experiment_tag=trial_id,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        )
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._live.discard(trial_id)
+
+    def is_finished(self) -> bool:
+        return self._next is None and not (self._keep_alive and self._live)
+
+    def set_finished(self) -> None:
+        """Everything is being stopped."""
+        self._next = None
+        self._live.clear()
+
+
+class _Stopper(tune.Stopper):
+    """Ends the run when the referee halts it; single trials are ended by decisions, never here."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._referee.tick()
+
+
+class _Starts(tune.Callback):
+    """Tells the referee when a worker takes a trial."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._referee.started(trial.trial_id)
+
+
+def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
+    """Run all trials of a stage; returns when each has ended or the referee has halted it."""
+    resources = referee.spec.resources
+    bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
+    slots = cluster.slots(resources)
+    # Enough waiting requests that no place stays empty and an autoscaler sees demand; few, as each costs a scan.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(4, slots))
+    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), resources.concurrent)
+    with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch:
+        tune.run(
+            make_trainable(shared),
+            name=referee.stage,
+            search_alg=queue,
+            scheduler=TuneAdapter(referee, resources.concurrent),
+            stop=_Stopper(referee),
+            callbacks=[_Starts(referee)],
+            storage_path=scratch,
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
