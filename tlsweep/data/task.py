@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Task:
-    """All images of a data set once, and its splits as indices into them, so that folds and few-shot subsets copy nothing.
+    """All images of a data set once, and its splits as indices into them: folds and few-shot subsets copy nothing.
 
     Plain numpy, so that Ray's object store shares it between trials without a copy.
     """

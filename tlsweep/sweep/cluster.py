@@ -127,7 +127,10 @@ class RayStart:
 
 def _connect(*, local: bool, address: str | None, dashboard: bool) -> Cluster:
     import ray
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
+    # `ray start` does the same: where this user has a token, clusters ask for it. ray.init alone would not send it.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     common = {"log_to_driver": False, "logging_level": logging.INFO}
     context, started = None, False
     if not local:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.cache import default_cache
@@ -34,34 +34,27 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     """
     check_batch_sizes(spec, task)
     observer.phase("building the network")
-    from tlsweep.models import resolve_weights  # imports torch, which takes seconds
+    # Imports torch, which takes seconds.
+    from tlsweep.models import Weights, build_network, resolve_weights, validate_model
     from tlsweep.training import cached_weights
 
-    if isinstance(spec.model.weights, SourceTask):
-        _build(spec, task, None)
-        observer.phase("reading the source task's images")
-        source = load_task(spec.model.weights.data, spec.seed, progress=observer.progress)
-        weights = cached_weights(spec.model.weights, spec.model, source, seed=spec.seed, cache=source_cache())
-        if weights is None:
-            return Prepared(task, None, source)
-    else:
-        weights = resolve_weights(spec.model)
-    _build(spec, task, weights)
-    return Prepared(task, weights, None)
+    model, seen = spec.model, _seen_by(task)
+    validate_model(model, **seen)
+    if not isinstance(model.weights, SourceTask):
+        return Prepared(task, resolve_weights(model), None)
+    observer.phase("reading the source task's images")
+    source = load_task(model.weights.data, spec.seed, progress=observer.progress)
+    weights = cached_weights(model.weights, model, source, seed=spec.seed, cache=source_cache())
+    # Before hours of pretraining: would its weights fit the network of the target?
+    untrained = build_network(model, **_seen_by(source), seed=0).module.state_dict()
+    stand_in = weights or Weights.from_state_dict(untrained, origin="an untrained source task")
+    build_network(model, **seen, seed=0, weights=stand_in)
+    return Prepared(task, weights, None if weights else source)
 
 
-def _build(spec: SweepSpec, task: Task, weights: "Weights | None") -> None:
-    """Build the network of a trial once, to see that model, weights and images fit together."""
-    from tlsweep.models import build_network
-
-    build_network(
-        spec.model,
-        num_classes=task.num_classes,
-        channels=task.channels,
-        image_size=task.image_size,
-        seed=spec.seed,
-        weights=weights,
-    )
+def _seen_by(task: Task) -> dict[str, Any]:
+    """What a network must know of a task."""
+    return {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}
 
 
 def check_batch_sizes(spec: SweepSpec, task: Task) -> None:

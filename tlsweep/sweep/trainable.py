@@ -78,7 +78,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
     resume = (folder.path / assignment.checkpoint).read_bytes() if assignment.checkpoint else None
     finetune(
-        Hyperparameters(**assignment.hyperparameters),  # type: ignore[arg-type]  # values of a validated configuration
+        Hyperparameters.model_validate(assignment.hyperparameters),
         shared.spec.train.settings(),
         fetch(shared.task),
         shared.spec.model,

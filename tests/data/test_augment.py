@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as reference
+
+from tlsweep.data import augment
+
+SIDE, SIZE = 12, 9
+
+
+def _positions(count: int, side: int = SIDE) -> torch.Tensor:
+    """Images whose every pixel is its own place: row and column in two channels, the image's number in a third."""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    image = torch.stack([rows, columns, torch.zeros_like(rows)], dim=-1).to(torch.uint8)
+    images = image.repeat(count, 1, 1, 1)
+    images[..., 2] = torch.arange(count).view(-1, 1, 1) % 256
+    return images
+
+
+def test_shifted_crops_lie_inside_and_reach_every_place() -> None:
+    images, drawn = _positions(2000), augment.draw(2000, 0)
+    crops = augment.shift_crop(images, drawn, SIZE)
+    assert crops.shape == (2000, SIZE, SIZE, 3)
+    assert torch.equal(crops[:, 0, 0, 2], images[:, 0, 0, 2]), "each crop is of its own image"
+    corners = crops[:, 0, 0, :2].int()
+    inside = corners.view(-1, 1, 1, 2) + _positions(1, SIZE)[..., :2].int()
+    assert torch.equal(crops[..., :2].int(), inside), "a crop is a square of neighbouring pixels"
+    places, counts = torch.unique(corners, dim=0, return_counts=True)
+    assert len(places) == (SIDE - SIZE + 1) ** 2
+    assert counts.min() > 2000 / len(places) * 0.6
+
+
+def test_largest_draw_stays_inside() -> None:
+    drawn = torch.full((1, 5), np.nextafter(np.float32(1), np.float32(0)))
+    for side, size in ((12, 9), (256, 224), (8, 8), (2341, 2048)):
+        crop = augment.shift_crop(torch.zeros(1, side, side, 1, dtype=torch.uint8), drawn, size)
+        assert crop.shape == (1, size, size, 1)
+        assert (drawn[:, 0] * (side - size + 1)).long() == side - size
+
+
+def test_padding_mirrors_the_border() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
+    wanted = reference.pad(images.permute(0, 3, 1, 2), [2, 2, 2, 2], padding_mode="reflect").permute(0, 2, 3, 1)
+    assert torch.equal(augment.pad(images, 2), wanted)
+
+
+def test_half_is_flipped() -> None:
+    images = _positions(4000).permute(0, 3, 1, 2).float()
+    flipped = augment.flip(images, augment.draw(4000, 1))
+    mirrored = flipped[:, 1, 0, 0] == SIDE - 1
+    assert abs(mirrored.float().mean() - 0.5) < 0.03
+    assert torch.equal(flipped[mirrored], images[mirrored].flip(3))
+    assert torch.equal(flipped[~mirrored], images[~mirrored])
+
+
+def test_resized_crops_have_the_promised_areas_and_aspects() -> None:
+    """Seen through images whose pixels are their own coordinates."""
+    count, side = 3000, 64
+    images = _positions(count, side).permute(0, 3, 1, 2).float()
+    crops = augment.resized_crop(images, augment.draw(count, 2), 32)
+    step_down = (crops[:, 0, 20, 16] - crops[:, 0, 12, 16]) / 8
+    step_right = (crops[:, 1, 16, 20] - crops[:, 1, 16, 12]) / 8
+    height, width = step_down * 32 / side, step_right * 32 / side
+    area, aspect = height * width, width / height
+    assert area.min() > 0.249
+    assert area.max() < 1.001
+    assert abs((area < 0.625).float().mean() - 0.5) < 0.06, "areas are about uniform"
+    assert aspect.min() > 0.74
+    assert aspect.max() < 1.34
+    assert abs(aspect.log().mean()) < 0.02
+    middle = crops[:, :2, 15:17, 15:17].mean(dim=(2, 3)) / (side - 1)
+    assert ((middle[:, 0] - height / 2) > -0.01).all()
+    assert ((middle[:, 1] + width / 2) < 1.01).all()
+
+
+def test_resized_crop_of_the_whole_image_is_a_plain_resize() -> None:
+    images = torch.rand(2, 3, 40, 40)
+    drawn = torch.tensor([[0.3, 0.7, 1.0, 0.5, 0.0]]).repeat(2, 1)
+    wanted = torch.nn.functional.interpolate(images, size=20, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(augment.resized_crop(images, drawn, 20), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "size", "pixels"), [(32, 32, 4), (28, 28, 3), (4, 4, 1), (256, 224, 0)])
+def test_padding_is_an_eighth_where_there_is_no_margin(side: int, size: int, pixels: int) -> None:
+    assert augment.padding_of(side, size) == pixels

@@ -1,0 +1,95 @@
+"""The winner and its recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from builders import ENVIRONMENT, SweepBuilder, make_sweep
+
+from tlsweep.errors import ResultsError
+from tlsweep.report import find_best, lineage, load_tables, recipe, write_recipe
+from tlsweep.spec import Hyperparameters, load_spec
+
+
+def test_a_recipe_is_the_lineage_of_the_winner(tmp_path: Path) -> None:
+    results = make_sweep(tmp_path)
+    told = recipe(results)
+    segments = lineage(load_tables(results).events, "t0001", 1, 4)
+    assert told["schedule"] == [
+        {"from_epoch": 0, "to_epoch": 1, "trial": "t0000", "number": 0, "lr": 0.01, "batch_size": 32},
+        {"from_epoch": 1, "to_epoch": 2, "trial": "t0002", "number": 2, "lr": 0.0125, "batch_size": 32},
+        {"from_epoch": 2, "to_epoch": 4, "trial": "t0001", "number": 1, "lr": 0.01, "batch_size": 64},
+    ]
+    for entry, segment in zip(told["schedule"], segments, strict=True):
+        values = {name: entry[name] for name in ("lr", "batch_size")} | told["constants"]
+        assert Hyperparameters(**values).model_dump() == segment.hyperparameters
+    assert told["data_fingerprint"] == ENVIRONMENT["data"]["fingerprint"]
+    assert (told["epochs"], told["seed"], told["reached"]["val_accuracy"]) == (4, 0, 0.95)
+
+
+def test_another_hyperparameter_that_changed_is_in_the_schedule_not_among_the_constants(tmp_path: Path) -> None:
+    builder = SweepBuilder(tmp_path)
+    for number in range(2):
+        builder.create(f"t{number}", number, momentum=0.9)
+    builder.report("t1", 0.5)
+    builder.exploit("t0", "t1", 1, momentum=0.8)
+    builder.report("t0", 0.7)
+    told = recipe(builder.finish())
+    assert [entry["momentum"] for entry in told["schedule"]] == [0.9, 0.8]
+    assert "momentum" not in told["constants"]
+
+
+def test_the_written_recipe_reads_back_and_names_data_and_model_of_the_spec(tmp_path: Path) -> None:
+    results = make_sweep(tmp_path)
+    write_recipe(results.path)
+    told = yaml.safe_load(results.folder.recipe.read_text())
+    assert told == recipe(results)
+    again = load_spec({"data": told["data"], "model": told["model"], "search": {"strategy": "random"}})
+    assert (again.data, again.model) == (results.spec.data, results.spec.model)
+
+
+def test_the_control_s_recipe_starts_from_random_weights(tmp_path: Path) -> None:
+    told = recipe(make_sweep(tmp_path), "scratch")
+    assert told["trial"] == "t0001-scratch"
+    assert told["model"]["weights"] is None
+
+
+def test_a_recipe_needs_no_parquet(tmp_path: Path) -> None:
+    builder = SweepBuilder(tmp_path)
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.5)
+    builder.write_journal()
+    write_recipe(builder.folder.path)
+    assert yaml.safe_load(builder.folder.recipe.read_text())["trial"] == "t0000"
+
+
+def test_without_a_result_there_is_no_recipe(tmp_path: Path) -> None:
+    builder = SweepBuilder(tmp_path)
+    builder.create("t0000", 0)
+    results = builder.finish()
+    write_recipe(results.path)
+    assert not results.folder.recipe.exists()
+    with pytest.raises(ResultsError, match="there is no recipe"):
+        recipe(results)
+
+
+def test_the_best_of_a_sweep_as_strict_json(tmp_path: Path) -> None:
+    results = make_sweep(tmp_path)
+    write_recipe(results.path)
+    best = find_best(load_tables(results))
+    told = json.loads(json.dumps(best.as_dict(), allow_nan=False))
+    assert (told["trial"], told["epoch"]) == ("t0001", 4)
+    assert (told["start"]["batch_size"], told["end"]["batch_size"]) == (32, 64)
+    assert [(entry["from_epoch"], entry["to_epoch"]) for entry in told["schedule"]] == [(0, 1), (1, 2), (2, 4)]
+    assert told["gain"]["scratch"] == {"val_accuracy": pytest.approx(0.2), "test_accuracy": pytest.approx(0.22)}
+    assert (told["model"], told["recipe"]) == (None, str(results.folder.recipe))
+
+
+def test_a_metric_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
+    builder = SweepBuilder(tmp_path)
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.5, loss=float("nan"))
+    told = find_best(load_tables(builder.finish())).as_dict()
+    assert told["validation"]["loss"] is None
+    assert told["test"] is None

@@ -1,0 +1,129 @@
+"""The state is a fold: it says what the records say, and the tables say the same."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlsweep.spec import Hyperparameters
+from tlsweep.store import Status, SweepState
+from tlsweep.store.tables import TableWriter, arrow_schema, read_table
+
+VALUES = Hyperparameters().model_dump()
+
+
+def event(kind: str, trial: str, *, epoch: int = 0, generation: int = 0, arm: str = "main", **details: Any) -> dict[str, Any]:
+    if kind == "created":
+        details = {"number": int(trial[1:]), "hyperparameters": VALUES} | details
+    return {
+        "type": "event", "stage": "pbt", "arm": arm, "trial": trial, "generation": generation, "kind": kind,
+        "epoch": epoch, "details": details, "time": 1.5,
+    }  # fmt: skip
+
+
+def report(trial: str, epoch: int, accuracy: float, *, loss: float = 1.0, generation: int = 0) -> dict[str, Any]:
+    return {
+        "type": "report", "stage": "pbt", "arm": "main", "trial": trial, "generation": generation,
+        "parent_trial": None, "epoch": epoch, "samples": 10 * epoch, "step": epoch, **VALUES, "scheduled_lr": 0.1,
+        "micro_batch": 1, "train_loss": loss, "train_accuracy": 0.5, "val_loss": loss, "val_accuracy": accuracy,
+        "val_precision": 0.5, "val_recall": 0.5, "val_f1": 0.5, "train_seconds": 2.0, "eval_seconds": 1.0,
+        "wait_seconds": 0.0, "samples_per_second": 5.0, "device_memory": 0, "device": "cpu", "node": "n",
+        "checkpoint": f"{trial}/{generation}-{epoch}", "time": 2.25,
+    }  # fmt: skip
+
+
+def fold(*records: dict[str, Any], metric: str = "val_accuracy", sign: int = 1) -> SweepState:
+    return SweepState(metric, sign).replay(records)
+
+
+def test_a_trial_goes_through_its_life() -> None:
+    state = fold(event("created", "t0"), event("started", "t0"), report("t0", 1, 0.5), report("t0", 2, 0.4))
+    trial = state.trials["t0"]
+    assert (trial.status, trial.epoch, trial.device_seconds) == (Status.RUNNING, 2, 6.0)
+    assert trial.best is not None
+    assert (trial.best["epoch"], trial.restart_checkpoint) == (1, "t0/0-2")
+    state.apply(event("stopped", "t0", reason="why"))
+    assert trial.status.final
+    assert trial.reason == "why"
+
+
+def test_an_exploit_changes_generation_progress_and_configuration_but_not_the_past() -> None:
+    new = VALUES | {"lr": 0.5}
+    exploit = event(
+        "exploited", "t1", generation=1, donor="t0", donor_generation=0, donor_epoch=1, checkpoint="t0/0-1",
+        hyperparameters=new,
+    )  # fmt: skip
+    state = fold(event("created", "t1"), report("t1", 2, 0.9), exploit)
+    trial = state.trials["t1"]
+    assert (trial.generation, trial.parent_trial, trial.epoch) == (1, "t0", 1)
+    assert (trial.hyperparameters["lr"], trial.start["lr"]) == (0.5, VALUES["lr"])
+    assert trial.restart_checkpoint == "t0/0-1"
+    assert trial.best is not None
+    assert trial.best["generation"] == 0
+
+
+def test_the_winner_has_the_best_report_then_the_lower_loss_then_the_lower_number() -> None:
+    created = [event("created", f"t{number}") for number in range(4)]
+    rows = [report("t0", 1, 0.8), report("t1", 1, 0.9, loss=2.0), report("t2", 1, 0.9), report("t3", 1, 0.9)]
+    state = fold(*created, *rows)
+    assert [one.trial for one in state.leaders("main", 9)] == ["t2", "t3", "t1", "t0"]
+    winner = state.winner("main")
+    assert winner is not None
+    assert winner.trial == "t2"
+    assert state.winner("scratch") is None
+
+
+def test_a_loss_is_better_when_lower_and_what_diverged_never_wins() -> None:
+    rows = [report("t0", 1, 0.1, loss=0.5), report("t1", 1, 0.9, loss=0.6), report("t2", 1, math.nan, loss=math.nan)]
+    created = [event("created", f"t{number}") for number in range(3)]
+    state = fold(*created, *rows, metric="val_loss", sign=-1)
+    assert [one.trial for one in state.leaders("main", 9)] == ["t0", "t1"]
+
+
+def test_tables_hold_every_row_and_every_reader_reads_them(tmp_path: Path) -> None:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+
+    records = [event("created", "t0"), report("t0", 1, 0.5), report("t0", 2, 0.75), event("finished", "t0", epoch=2, reason="r")]
+    state, writer = fold(*records), TableWriter(tmp_path, "mine")
+    writer.add(records[:2])
+    writer.write(state)
+    writer.add(records[2:])
+    writer.write(state)
+    for table, rows in (("reports", 2), ("events", 2), ("trials", 1)):
+        path = str(tmp_path / f"{table}.parquet")
+        assert len(pd.read_parquet(path)) == rows
+        assert len(pl.read_parquet(path)) == rows
+        assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(rows,)]
+        assert read_table(tmp_path, table).schema == arrow_schema(table)
+    row = pd.read_parquet(tmp_path / "trials.parquet").iloc[0]
+    assert (row.sweep, row.status, row.best_epoch, row.best_val_accuracy, row.start_lr) == ("mine", "finished", 2, 0.75, 1e-3)
+    assert pd.isna(row.checkpoint)  # the file was not kept
+    times = pd.read_parquet(tmp_path / "reports.parquet").time
+    assert times.iloc[0] == pd.Timestamp(2.25, unit="s", tz="UTC")
+
+
+def test_empty_tables_are_whole_files(tmp_path: Path) -> None:
+    TableWriter(tmp_path, "mine").write(SweepState("val_accuracy", 1))
+    for table in ("reports", "events", "trials"):
+        assert read_table(tmp_path, table).num_rows == 0
+        assert read_table(tmp_path, table).schema.metadata[b"tlsweep_schema"] == b"1"
+
+
+@pytest.mark.parametrize("table", ["reports", "events", "trials"])
+def test_the_schema_only_grows(table: str) -> None:
+    """Columns that were published once; extend this list, never shorten it."""
+    published = {
+        "reports": "sweep stage arm trial generation parent_trial epoch samples step lr batch_size optimizer momentum "
+        "nesterov weight_decay label_smoothing lr_schedule lr_gamma lr_step_epochs warmup_epochs freeze "
+        "head_lr_multiplier layer_decay scheduled_lr micro_batch train_loss train_accuracy val_loss val_accuracy "
+        "val_precision val_recall val_f1 train_seconds eval_seconds wait_seconds samples_per_second device_memory "
+        "device node time",
+        "events": "sweep stage arm trial generation kind epoch details time",
+        "trials": "sweep stage arm trial number status reason generation parent_trial epoch lr start_lr batch_size "
+        "start_batch_size best_epoch best_generation best_val_accuracy best_val_loss last_val_accuracy checkpoint "
+        "device_seconds error",
+    }
+    assert set(published[table].split()) <= set(arrow_schema(table).names)

@@ -1,0 +1,215 @@
+"""Whole sweeps on a real Ray: rows complete, decisions carried out, nothing leaking, nothing lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tlsweep.errors import DataError, ResourceError, ResultsError, SweepFailed
+from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.store import Results, Status
+from tlsweep.store.schema import HYPERPARAMETERS, METRICS
+from tlsweep.sweep import launch
+
+
+
+@pytest.fixture
+def own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start from the folder where own_code.py lies, as its user would."""
+    monkeypatch.chdir(Path(__file__).parent)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+def digits(*overrides: str) -> SweepSpec:
+    """The digits with a small network of random weights, so that trials take a moment."""
+    base: dict[str, Any] = {
+        "data": {"source": "digits", "labels_per_class": 5},
+        "model": {"name": "mlp", "args": {"hidden": [16]}},
+        "train": {
+            "epochs": 4, "optimizer": "adam", "lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [4, 16]},
+        },
+        "search": {"strategy": "random", "trials": 4},
+    }  # fmt: skip
+    return load_spec(base, overrides)
+
+
+def assert_complete(results: Results) -> pd.DataFrame:
+    """No (trial, generation, epoch) missing or doubled, every trial in a final state; returns the reports."""
+    reports = results.to_pandas("reports")
+    assert not reports.duplicated(["trial", "generation", "epoch"]).any()
+    exploits = results.to_pandas("events").query("kind == 'exploited'")
+    begins = {(row.trial, row.generation): json.loads(row.details)["donor_epoch"] for row in exploits.itertuples()}
+    for key, rows in reports.groupby(["trial", "generation"]):
+        first = begins.get(key, 0) + 1
+        assert rows.epoch.tolist() == list(range(first, first + len(rows)))
+    trials = results.to_pandas("trials")
+    assert all(Status(status).final for status in trials.status)
+    assert set(reports.trial) <= set(trials.trial)
+    return reports
+
+
+def test_asha_with_a_control_arm(ray_address: str, tmp_path: Path) -> None:
+    spec = digits("search.strategy=asha", "search.trials=6", "search.reduction_factor=2",
+                  "model.weights={data: {source: digits, domain: source}, epochs: 2}", "controls=[scratch]")  # fmt: skip
+    results = launch(spec, results=tmp_path, address=ray_address)
+    reports, trials = assert_complete(results), results.to_pandas("trials")
+
+    assert len(trials) == 12
+    assert set(trials.status) == {"stopped", "finished"}
+    assert reports[list(METRICS)].notna().all().all()
+    pairs = trials.pivot_table(index="number", columns="arm", values=["start_lr", "start_batch_size"])
+    assert (pairs["start_lr"].main == pairs["start_lr"].scratch).all()
+    assert (pairs["start_batch_size"].main == pairs["start_batch_size"].scratch).all()
+
+    state, winner = results.state(), results.winner()
+    assert winner is not None
+    assert winner.best is not None
+    assert winner.best["val_accuracy"] == reports.query("arm == 'main'").val_accuracy.max()
+    assert set(state.test) == {"main", "scratch"}
+    metrics = json.loads((results.folder.best / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == state.test["main"]["accuracy"]
+    assert sum(map(sum, metrics["test"]["confusion"])) == results.environment["data"]["images"]["test"]
+    assert yaml.safe_load(results.folder.recipe.read_text())["trial"] == winner.trial
+    assert results.spec == spec.model_copy(update={"name": results.name})
+    kept = [path for path in (results.path / "checkpoints").rglob("*.pt")]
+    assert len(kept) <= 6  # the three best of each arm
+    assert (results.path / winner.best["checkpoint"]) in kept
+
+
+def test_the_exported_model_is_the_winner(ray_address: str, tmp_path: Path) -> None:
+    import torch
+
+    from tlsweep.data import load_task
+    from tlsweep.data.batches import Batches
+    from tlsweep.training import load_exported
+
+    spec = digits("search.trials=2")
+    results = launch(spec, results=tmp_path, address=ray_address)
+    module, info = load_exported(results.folder.best)
+    task = load_task(spec.data, spec.seed)
+    with torch.inference_mode():
+        hits = sum(int((module(x).argmax(1) == y).sum()) for x, y in Batches(task).evaluate("test", 64))
+    assert hits / task.size("test") == pytest.approx(results.state().test["main"]["accuracy"])
+    assert info.classes == task.classes
+
+
+def test_a_population_larger_than_its_places_keeps_its_workers_and_does_what_the_log_says(
+    ray_address: str, tmp_path: Path, own_code: None
+) -> None:
+    trace = tmp_path / "trace.txt"
+    spec = digits(
+        "search.strategy=pbt", "search.population=5", "search.interval=2", "search.quantile=0.4", "train.epochs=12",
+        "model.name=own_code:traced", f"model.args={{trace: {trace}}}",
+    )  # fmt: skip
+    results = launch(spec, results=tmp_path, address=ray_address)
+    reports, events = assert_complete(results), results.to_pandas("events")
+    assert set(results.to_pandas("trials").status) == {"finished"}
+    assert reports.groupby("trial").epoch.max().eq(12).all()
+
+    exploits = events[events.kind == "exploited"]
+    assert len(exploits) > 0
+    for row in exploits.itertuples():
+        details = json.loads(row.details)
+        after = reports[(reports.trial == row.trial) & (reports.generation == row.generation)]
+        for name in HYPERPARAMETERS:
+            assert (after[name] == details["hyperparameters"][name]).all()
+        assert (after.parent_trial == details["donor"]).all()
+        donor = reports[
+            (reports.trial == details["donor"])
+            & (reports.generation == details["donor_generation"])
+            & (reports.epoch == details["donor_epoch"])
+        ].iloc[0]
+        assert after.empty or after.samples.min() == donor.samples + reports.samples.min()
+        assert 1e-4 <= details["hyperparameters"]["lr"] <= 1e-1
+        assert details["hyperparameters"]["batch_size"] in (4, 8, 16)
+    builds = trace.read_text().split()
+    assert len(builds) > 5  # members took turns, and were built again each time
+    # Two places, the final evaluation, and at most one more where Ray had to replace a worker.
+    assert len(set(builds)) <= 4
+
+
+def numbers(results: Results) -> pd.DataFrame:
+    """Everything that must not depend on time and place."""
+    frame = results.to_pandas("reports").sort_values(["trial", "generation", "epoch"], ignore_index=True)
+    times = [name for name in frame if name.endswith("_seconds") or name in ("samples_per_second", "time", "node", "sweep")]
+    return frame.drop(columns=times)
+
+
+def test_the_same_seed_gives_the_same_numbers_whatever_ran_before_in_the_worker(ray_address: str, tmp_path: Path) -> None:
+    spec = digits("search.trials=5", "model.name=cnn", "model.args={dropout: 0.3}", "train.epochs=2")
+    one = launch(spec.model_copy(update={"resources": spec.resources.model_copy(update={"concurrent": 1})}),
+                 results=tmp_path, address=ray_address)  # fmt: skip
+    two = launch(spec, results=tmp_path, address=ray_address)
+    pd.testing.assert_frame_equal(numbers(one), numbers(two))
+    starts = one.to_pandas("events").query("kind in ('started', 'finished')").kind.tolist()
+    assert starts == ["started", "finished"] * 5  # one at a time
+    assert (one.name, two.name) == ("spec", "spec-2")
+
+
+def test_a_trial_that_raises_is_recorded_and_the_sweep_goes_on(
+    ray_address: str, tmp_path: Path, own_code: None
+) -> None:
+    arguments = f"model.args={{trace: {tmp_path}/trace.txt, fail_at: [2]}}"
+    results = launch(digits("model.name=own_code:traced", arguments), results=tmp_path, address=ray_address)
+    trials = results.to_pandas("trials")
+    assert sorted(trials.status) == ["failed", "finished", "finished", "finished"]
+    failed = trials[trials.status == "failed"].iloc[0]
+    assert "RuntimeError" in failed.reason
+    assert "told to fail" in failed.reason
+    assert "own_code.py" in failed.error
+    assert_complete(results)
+
+
+def test_a_sweep_in_which_every_trial_fails_says_so_with_the_first_traceback(
+    ray_address: str, tmp_path: Path, own_code: None
+) -> None:
+    arguments = f"model.args={{trace: {tmp_path}/trace.txt, fail_at: [-1]}}"
+    with pytest.raises(SweepFailed, match=r"all 2 trials failed; the first one \(t0000\)") as caught:
+        launch(digits("model.name=own_code:traced", arguments, "search.trials=2"), results=tmp_path, address=ray_address)
+    assert "told to fail" in str(caught.value)
+    assert "Traceback" in str(caught.value)
+
+
+def test_what_diverges_is_ended_and_never_wins(ray_address: str, tmp_path: Path) -> None:
+    spec = digits("train.lr={choice: [1e-3, 1e30]}", "search.strategy=grid", "train.batch_size=8", "train.optimizer=sgd")
+    results = launch(spec, results=tmp_path, address=ray_address)
+    trials = results.to_pandas("trials").set_index("lr")
+    assert trials.status.to_dict() == {1e-3: "finished", 1e30: "stopped"}
+    assert "diverged" in trials.reason[1e30]
+    assert pd.isna(trials.best_val_accuracy[1e30])
+    assert results.winner().hyperparameters["lr"] == 1e-3  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("budget.epochs=7", "the budget of epochs is used up"),
+        ("budget.target=0.12", "reached the target"),
+        ("budget.wall_time=4", "the wall time of 4 s is used up"),
+    ],
+)
+def test_budgets_end_the_sweep(ray_address: str, tmp_path: Path, override: str, reason: str) -> None:
+    epochs = "train.epochs=100000" if "wall_time" in override else "train.epochs=4"
+    results = launch(digits(override, epochs, "train.lr=0.01"), results=tmp_path, address=ray_address)
+    reports, trials = assert_complete(results), results.to_pandas("trials")
+    if "epochs" in override:
+        assert len(reports) == 7
+    assert trials.reason.str.contains(reason).any()
+    assert results.state().test  # there is a winner all the same
+
+
+def test_what_cannot_run_is_refused_before_it_starts(ray_address: str, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"resources.gpus = 8: a trial cannot have more than there are \(0\)"):
+        launch(digits("resources.gpus=8"), results=tmp_path, address=ray_address)
+    with pytest.raises(ResourceError, match="resources.cpus = 64"):
+        launch(digits("resources.cpus=64"), results=tmp_path, address=ray_address)
+    with pytest.raises(DataError, match="train.batch_size = 64: the training split has only 50 images"):
+        launch(digits("train.batch_size={powers_of_two: [4, 64]}"), results=tmp_path, address=ray_address)
+    assert list(tmp_path.iterdir()) == []  # nothing was left behind
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "journal.jsonl").touch()
+    with pytest.raises(ResultsError, match="holds another sweep"):
+        launch(digits(), results=tmp_path, name="mine", address=ray_address)

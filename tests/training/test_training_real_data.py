@@ -1,0 +1,59 @@
+"""Trials on image files, streamed from disk, and on photographs with ImageNet weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from training_trials import Train
+
+from tlsweep.data import load_task
+from tlsweep.models import resolve_weights
+from tlsweep.spec import Augment, FolderData, Hyperparameters, ModelSpec
+from tlsweep.training import evaluate_checkpoint, export_model, load_exported
+
+
+def test_a_streamed_task_gives_the_numbers_of_one_in_memory(train: Train, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("ants", "bees"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    data = FolderData(source="folder", path=str(tmp_path / "images"), image_size=16)
+    memory, stream = (
+        load_task(data.model_copy(update={"memory_limit": limit}), 0, cache=tmp_path / "cache") for limit in (2**30, 1)
+    )
+    assert isinstance(memory.images, np.ndarray)
+    assert not isinstance(stream.images, np.ndarray)
+    assert train(task=stream).numbers == train(task=memory).numbers
+
+
+@pytest.mark.data
+def test_photographs_with_a_frozen_imagenet_backbone(train: Train, test_data: Path, tmp_path: Path) -> None:
+    """A new head in two epochs; the checkpoint is the head's, the export is complete."""
+    data = FolderData(
+        source="folder",
+        path=str(test_data / "datasets" / "hymenoptera_data"),
+        image_size=96,
+        augment=Augment(crop="none"),
+        on_bad_image="skip",
+    )
+    model = ModelSpec(
+        name="squeezenet1_1", weights=str(test_data / "weights" / "squeezenet1_1_imagenet1k_v1_fp16rounded.pth")
+    )
+    task, weights = load_task(data, 0), resolve_weights(model)
+    hyperparameters = Hyperparameters(lr=1e-3, optimizer="adam", freeze="backbone")
+    trial = train(hyperparameters, task=task, model=model, weights=weights, epochs=2)
+    assert trial.rows[-1].val_accuracy > 0.8
+    assert len(trial.checkpoints[-1]) < 30_000
+    assert weights is not None
+    common = {"weights": weights, "seed": 5}
+    assert (
+        evaluate_checkpoint(trial.checkpoints[-1], task, model, split="val", device="cpu", threads=1, **common).loss
+        == trial.rows[-1].val_loss
+    )
+    export_model(tmp_path, trial.checkpoints[-1], task, model, metrics={}, **common)
+    exported = load_exported(tmp_path)[0].state_dict()
+    assert torch.equal(exported["features.0.weight"], torch.tensor(weights.tensors["features.0.weight"]).float())

@@ -1,0 +1,6 @@
+"""From files to batches: sources, decoding once, splits. The batches themselves need torch: `tlsweep.data.batches`."""
+
+from tlsweep.data.loading import load_task
+from tlsweep.data.task import Task
+
+__all__ = ["Task", "load_task"]

@@ -1,0 +1,68 @@
+"""Random crops and mirror images of whole batches at once, on the device, without a loop over samples.
+
+The numbers behind them are drawn for a whole epoch, by position in its order, so no sample's depends on the batch size.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_TOP, _LEFT, _AREA, _ASPECT, _FLIP = range(5)
+_AREA_RANGE = (0.25, 1.0)
+_ASPECT_RANGE = (3 / 4, 4 / 3)
+
+
+def draw(count: int, seed: int) -> Tensor:
+    """Uniform numbers in [0, 1) for `count` samples, shape (count, 5), from a generator of their own."""
+    return torch.rand(count, 5, generator=torch.Generator().manual_seed(seed))
+
+
+def padding_of(side: int, size: int) -> int:
+    """Pixels to add on every side before a random shift: an eighth where images of `side` leave `size` no margin."""
+    return max(1, size // 8) if side == size else 0
+
+
+def pad(images: Tensor, pixels: int) -> Tensor:
+    """Mirror the borders outwards: uint8 (B, S, S, C) to (B, S + 2 pixels, S + 2 pixels, C)."""
+    side = images.shape[1]
+    place = torch.arange(-pixels, side + pixels, device=images.device).abs()
+    place = (side - 1) - ((side - 1) - place).abs()
+    return images.index_select(1, place).index_select(2, place)
+
+
+def shift_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
+    """A square of `size` at a random place of each image: uint8 (B, S, S, C) to (B, size, size, C)."""
+    count, side, _, channels = images.shape
+    top, left = ((drawn[:, column] * (side - size + 1)).long() for column in (_TOP, _LEFT))
+    # A row of a crop is one run of bytes: seen through overlapping windows, the crops are one index_select
+    # (measured for 32 crops of 224 from 256 pixels: 0.4 ms, against 30 ms for indexing every pixel).
+    windows = images.view(-1).as_strided((count * side * side - size + 1, size * channels), (channels, 1))
+    first = torch.arange(count, device=images.device) * side + top
+    rows = first[:, None] + torch.arange(size, device=images.device)
+    starts = rows * side + left[:, None]
+    return windows.index_select(0, starts.flatten()).view(count, size, size, channels)
+
+
+def resized_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
+    """A random area and aspect of each image (Szegedy et al. 2015): float (B, C, S, S) to (B, C, size, size)."""
+    area = _between(drawn[:, _AREA], *_AREA_RANGE)
+    ratio = torch.exp(_between(drawn[:, _ASPECT], math.log(_ASPECT_RANGE[0]), math.log(_ASPECT_RANGE[1])) / 2)
+    root = area.sqrt()
+    width, height = (root * ratio).clamp(max=1), (root / ratio).clamp(max=1)
+    # Normalised coordinates run from -1 to 1: the middle of a window of relative width w lies within 1 - w of 0.
+    across, down = (1 - width) * (2 * drawn[:, _LEFT] - 1), (1 - height) * (2 * drawn[:, _TOP] - 1)
+    zero = torch.zeros_like(width)
+    affine = torch.stack([width, zero, across, zero, height, down], dim=1).view(-1, 2, 3)
+    grid = functional.affine_grid(affine, [len(images), images.shape[1], size, size], align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def flip(images: Tensor, drawn: Tensor) -> Tensor:
+    """Half of the images left to right: (B, C, H, W)."""
+    return torch.where(drawn[:, _FLIP].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * uniform

@@ -1,0 +1,107 @@
+"""Pixels of batches, from memory or decoded ahead by worker processes, to the device."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tlsweep.data.items import Pixels
+from tlsweep.data.streamed import Streamed
+from tlsweep.data.task import Indices
+
+Bounds = Sequence[tuple[int, int]]
+
+
+class Reader(Protocol):
+    """Where pixels come from."""
+
+    def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
+        """The images at order[start:end], for each of `bounds`: uint8 (B, S, S, C) on the device, contiguous."""
+
+
+class MemoryReader:
+    """An array, on the device as a whole where there is room, else copied batch by batch."""
+
+    def __init__(self, images: Pixels, device: torch.device) -> None:
+        with warnings.catch_warnings():
+            # Memory maps and Ray's objects are read-only; these pixels are never written to.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            pixels = torch.from_numpy(images)
+        self._device = device
+        # The rest of the memory is for the network, and for other trials on this device.
+        if device.type == "cuda" and pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+            pixels = pixels.to(device)
+        self._pixels = pixels
+
+    def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
+        """See `Reader.read`."""
+        order = order.to(self._pixels.device)
+        for start, end in bounds:
+            batch = self._pixels.index_select(0, order[start:end])
+            if batch.device != self._device:
+                batch = batch.pin_memory().to(self._device, non_blocking=True)
+            yield batch
+
+
+class StreamReader:
+    """A streamed set, decoded ahead by `workers` processes, which stay for the next pass.
+
+    One pass at a time: starting another ends the one before.
+    """
+
+    def __init__(self, images: Streamed, device: torch.device, workers: int) -> None:
+        self._device = device
+        self._passes = _Passes()
+        self._loader: DataLoader[Tensor] = DataLoader(
+            _Decoder(images),
+            sampler=self._passes,
+            batch_size=None,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            # Trials run beside Ray's and torch's threads, which do not survive a fork.
+            multiprocessing_context="spawn" if workers else None,
+            pin_memory=device.type == "cuda",
+            # Its own, because the loader otherwise draws a seed from the global generator.
+            generator=torch.Generator(),
+        )
+
+    def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
+        """See `Reader.read`."""
+        indices = order.numpy()
+        self._passes.batches = [indices[start:end] for start, end in bounds]
+        for batch in self._loader:
+            yield batch.to(self._device, non_blocking=True)
+
+
+class _Passes:
+    """The sampler of a loader that outlives the order of a pass."""
+
+    def __init__(self) -> None:
+        self.batches: list[Indices] = []
+
+    def __iter__(self) -> Iterator[Indices]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Decoder(Dataset[Tensor]):
+    """Takes the indices of a whole batch at once."""
+
+    def __init__(self, images: Streamed) -> None:
+        self._images = images
+
+    def __getitem__(self, indices: Indices) -> Tensor:
+        return torch.from_numpy(self._images.load(np.asarray(indices)))
+
+
+def make_reader(images: Pixels | Streamed, device: torch.device, workers: int) -> Reader:
+    """The reader for what a task holds as `images`."""
+    if isinstance(images, np.ndarray):
+        return MemoryReader(images, device)
+    return StreamReader(images, device, workers)

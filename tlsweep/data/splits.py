@@ -1,0 +1,91 @@
+"""Who is trained on, who validates, who tests: stratified by class, drawn by the seed."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tlsweep.data.task import Indices
+from tlsweep.errors import DataError
+from tlsweep.spec import DataSpec, derive_seed
+
+
+def make_splits(
+    labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
+) -> dict[str, Indices]:
+    """`train`, `val` and `test`: what the source gives, the rest set aside from its training images.
+
+    Args:
+        labels: shape (N,), whole numbers from 0 to len(classes) - 1.
+        given: sorted indices into `labels`, of `train` at least.
+        classes: names, for messages.
+        data: fractions, and labels_per_class.
+        seed: decides who is set aside, and which few labels are kept.
+
+    Raises:
+        DataError: a class with too few images.
+    """
+    train, splits = given["train"], {name: indices for name, indices in given.items() if name != "train"}
+    fractions = {"test": data.test_fraction, "val": data.val_fraction}
+    missing = {name: fraction for name, fraction in fractions.items() if name not in splits}
+    if sum(missing.values()) >= 1:
+        raise DataError(
+            f"data.val_fraction {data.val_fraction} and data.test_fraction {data.test_fraction} leave nothing to train "
+            "on; their sum must be below 1"
+        )
+    pool = len(train)
+    for name, fraction in missing.items():
+        train, splits[name] = _set_aside(train, labels, round(fraction * pool), classes, name, seed)
+    _check_every_class(labels[splits["val"]], classes, "val")
+    if data.labels_per_class is not None:
+        train = few_shot(train, labels, data.labels_per_class, classes, seed)
+    return {"train": train, "val": splits["val"], "test": splits["test"]}
+
+
+def few_shot(train: Indices, labels: Indices, per_class: int, classes: Sequence[str], seed: int) -> Indices:
+    """`per_class` of the indices `train` for each class, sorted. Fewer are always among the more of the same seed.
+
+    Raises:
+        DataError: a class that has fewer.
+    """
+    kept = []
+    for label, name in enumerate(classes):
+        members = train[labels[train] == label]
+        if len(members) < per_class:
+            raise DataError(
+                f"data.labels_per_class is {per_class}, but class '{name}' has {len(members)} training images; "
+                f"set it to {len(members)} or less"
+            )
+        order = np.random.default_rng(derive_seed(seed, "few-shot", label)).permutation(len(members))
+        kept.append(members[order[:per_class]])
+    return np.sort(np.concatenate(kept))
+
+
+def _set_aside(
+    train: Indices, labels: Indices, count: int, classes: Sequence[str], name: str, seed: int
+) -> tuple[Indices, Indices]:
+    """`train` without `count` of its indices, and these, both stratified and sorted."""
+    from sklearn.model_selection import train_test_split
+
+    members = np.bincount(labels[train], minlength=len(classes))
+    # The least that scikit-learn can stratify: two of each class, and room for one of each on either side.
+    if members.min() < 2 or not len(classes) <= count <= len(train) - len(classes):
+        rare = int(members.argmin())
+        raise DataError(
+            f"class '{classes[rare]}' has {members[rare]} images, and {count} of {len(train)} images are to be set "
+            f"aside for {name}: too few to have all {len(classes)} classes there; add images, or change "
+            f"data.{name}_fraction"
+        )
+    random = np.random.RandomState(derive_seed(seed, "split", name) % 2**32)
+    kept, aside = train_test_split(train, test_size=count, stratify=labels[train], random_state=random)
+    _check_every_class(labels[kept], classes, "train")
+    _check_every_class(labels[aside], classes, name)
+    return np.sort(kept), np.sort(aside)
+
+
+def _check_every_class(labels: Indices, classes: Sequence[str], split: str) -> None:
+    missing = np.setdiff1d(np.arange(len(classes)), labels)
+    if missing.size:
+        raise DataError(
+            f"class '{classes[missing[0]]}' has no images in the split '{split}' ({missing.size} of {len(classes)} "
+            f"classes have none); add some, or set more aside (data.val_fraction, data.test_fraction)"
+        )

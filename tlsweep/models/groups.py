@@ -1,0 +1,78 @@
+"""Layer groups: a network's parameters from input to head, in a handful of steps.
+
+Gradual unfreezing and layer-wise learning rates (Howard & Ruder 2018) go through a network group by group, so groups
+follow what its author made a step: ResNet's `layer1` to `layer4`, the entries of `features`, a transformer's blocks.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from torch import nn
+
+MAX_GROUPS = 12
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Parameters that are frozen, thawed and scaled together."""
+
+    name: str
+    """The first of its modules, or `first..last`."""
+    parameters: tuple[str, ...]
+    """Names as in `module.named_parameters()`."""
+
+
+def layer_groups(module: nn.Module, head: str) -> tuple[LayerGroup, ...]:
+    """At most `MAX_GROUPS` groups from input to head that hold every parameter once; the last is the head.
+
+    The order is the one in which the modules were defined, which in torchvision is the order of computation.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    in_head = tuple(name for name in names if _inside(name, head))
+    backbone = [name for name in names if not _inside(name, head)]
+    layers = _join_layers(module, _split(module, "", backbone, most=len(backbone) / 2))
+    return (*_merge(layers, MAX_GROUPS - 1), LayerGroup(head, in_head))
+
+
+def _inside(name: str, prefix: str) -> bool:
+    return not prefix or name.startswith(f"{prefix}.")
+
+
+def _split(module: nn.Module, prefix: str, names: list[str], *, most: float) -> list[LayerGroup]:
+    """The children of `prefix`; those that hold more than `most` parameter tensors are split into their own."""
+    depth = prefix.count(".") + 1 if prefix else 0
+    groups: list[LayerGroup] = []
+    for parts, members in groupby(names, key=lambda name: name.split(".")[: depth + 1]):
+        child, inside = ".".join(parts), list(members)
+        container = inside != [child] and any(True for _ in module.get_submodule(child).children())
+        if container and len(inside) > most:
+            groups += _split(module, child, inside, most=most)
+        else:
+            groups.append(LayerGroup(child, tuple(inside)))
+    return groups
+
+
+def _join_layers(module: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]:
+    """Norms, position embeddings and the like join the layer before them, or the first one."""
+    shapes = {name: parameter.ndim for name, parameter in module.named_parameters()}
+    layers: list[LayerGroup] = []
+    waiting: tuple[str, ...] = ()
+    for group in groups:
+        if any(name.endswith("weight") and shapes[name] > 1 for name in group.parameters):
+            layers.append(LayerGroup(group.name, waiting + group.parameters))
+            waiting = ()
+        elif layers:
+            layers[-1] = LayerGroup(layers[-1].name, layers[-1].parameters + group.parameters)
+        else:
+            waiting += group.parameters
+    return layers if not waiting else [LayerGroup(groups[0].name, waiting)]
+
+
+def _merge(groups: list[LayerGroup], most: int) -> list[LayerGroup]:
+    count = min(len(groups), most)
+    merged = []
+    for number in range(count):
+        some = groups[number * len(groups) // count : (number + 1) * len(groups) // count]
+        name = some[0].name if len(some) == 1 else f"{some[0].name}..{some[-1].name}"
+        merged.append(LayerGroup(name, tuple(name for group in some for name in group.parameters)))
+    return merged

@@ -1,0 +1,98 @@
+"""The winner of a sweep, and how it was trained."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlsweep.errors import ResultsError
+from tlsweep.report.arms import ArmResult, arm_results, gain
+from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.tables import SweepTables, leaders
+from tlsweep.spec import MAIN_ARM
+from tlsweep.spec.space import Value
+from tlsweep.store import SweepFolder
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of the main arm."""
+
+    sweep: str
+    trial: str
+    epoch: int
+    """The best one, counted through the whole lineage."""
+    schedule: list[Segment]
+    """The configurations that led there; one segment unless weights were copied on the way."""
+    result: ArmResult
+    arms: list[ArmResult]
+    """It, and the best of each control."""
+    model: Path | None
+    """The exported model; None before the sweep has ended."""
+    recipe: Path | None
+
+    def start(self, name: str) -> Value:
+        """A hyperparameter in the first epoch."""
+        return self.schedule[0].hyperparameters[name]
+
+    def end(self, name: str) -> Value:
+        """A hyperparameter in the best epoch."""
+        return self.schedule[-1].hyperparameters[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: strict JSON, so a number that is not finite becomes null."""
+        value = {
+            "sweep": self.sweep,
+            "trial": self.trial,
+            "epoch": self.epoch,
+            "start": dict(self.schedule[0].hyperparameters),
+            "end": dict(self.schedule[-1].hyperparameters),
+            "schedule": [
+                {"from_epoch": one.from_epoch, "to_epoch": one.to_epoch, "trial": one.trial, **one.hyperparameters}
+                for one in self.schedule
+            ],
+            "validation": dict(self.result.val),
+            "test": dict(self.result.test) or None,
+            "gain": {
+                one.arm: {f"{split}_accuracy": gain(self.arms, one.arm, split, "accuracy") for split in ("val", "test")}
+                for one in self.arms
+                if one.arm != MAIN_ARM
+            },
+            "model": str(self.model) if self.model else None,
+            "recipe": str(self.recipe) if self.recipe else None,
+        }
+        finite: dict[str, Any] = _finite(value)
+        return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def find_best(tables: SweepTables) -> Best:
+    """The winner by the sweep's metric on the validation split.
+
+    Raises:
+        ResultsError: no trial of the main arm has reported a finite metric.
+    """
+    ranked = leaders(tables, MAIN_ARM)
+    if not ranked:
+        raise ResultsError(
+            f"no trial of '{tables.name}' has reported a {tables.spec.search.metric} yet; "
+            f"'tlsweep report {tables.name}' shows how far they are"
+        )
+    winner, arms, folder = ranked[0], arm_results(tables), SweepFolder(tables.path)
+    return Best(
+        sweep=tables.name,
+        trial=winner.trial,
+        epoch=winner.best_epoch,
+        schedule=lineage(tables.events, winner.trial, winner.generation, winner.best_epoch),
+        result=arms[0],
+        arms=arms,
+        model=folder.best if folder.best.exists() else None,
+        recipe=folder.recipe if folder.recipe.exists() else None,
+    )

@@ -1,0 +1,65 @@
+"""The recipe: the piecewise schedule of hyperparameters that led to a result, enough to train it again."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlsweep.errors import ResultsError
+from tlsweep.report.lineage import Segment, lineage
+from tlsweep.spec import MAIN_ARM
+from tlsweep.store import Results, SweepFolder, read_journal
+from tlsweep.store.files import write_text
+
+_HEAD = """\
+# How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
+# `to_epoch` with these values, keep weights and optimizer state, and go on with the next. `constants` hold throughout;
+# `lr_schedule` multiplies lr and is stretched over `epochs`. Random choices follow from `seed` and from `number`.
+"""
+
+
+def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
+    """How the winner of an arm was trained, as plain data. Reads the journal, so the tables may lag behind.
+
+    Raises:
+        ResultsError: no trial of the arm has reported a finite metric.
+    """
+    spec, state = results.spec, results.state()
+    winner = state.winner(arm)
+    if winner is None or winner.best is None:
+        raise ResultsError(f"there is no recipe: no trial of the arm '{arm}' has reported a {state.metric}")
+    best = winner.best
+    events = (record for record in read_journal(results.folder.journal) if record["type"] == "event")
+    segments = lineage(events, winner.trial, best["generation"], best["epoch"])
+    last = segments[-1].hyperparameters
+    changing = [name for name in last if name in ("lr", "batch_size") or _changes(segments, name)]
+    dumped = spec.model_dump(mode="json")
+    return {
+        "trial": winner.trial,
+        "arm": arm,
+        "seed": spec.seed,
+        "reached": {name: value for name, value in best.items() if name == "epoch" or name.startswith("val_")},
+        **spec.train.settings().model_dump(mode="json"),
+        "schedule": [
+            {"from_epoch": one.from_epoch, "to_epoch": one.to_epoch, "trial": one.trial}
+            | {"number": state.trials[one.trial].number}
+            | {name: one.hyperparameters[name] for name in changing}
+            for one in segments
+        ],
+        "constants": {name: value for name, value in last.items() if name not in changing},
+        "data_fingerprint": results.environment.get("data", {}).get("fingerprint"),
+        "data": dumped["data"],
+        "model": dumped["model"] | ({"weights": None} if arm == "scratch" else {}),
+    }
+
+
+def _changes(segments: list[Segment], name: str) -> bool:
+    return len({segment.hyperparameters[name] for segment in segments}) > 1
+
+
+def write_recipe(path: Path) -> None:
+    """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result."""
+    results = Results(SweepFolder(path))
+    if results.winner() is not None:
+        text = yaml.safe_dump(recipe(results), sort_keys=False, allow_unicode=True)
+        write_text(results.folder.recipe, _HEAD + text)

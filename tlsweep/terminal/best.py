@@ -1,0 +1,79 @@
+"""The winner on the screen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tlsweep.report import Best, Segment, find_best, load_tables
+from tlsweep.store import Results
+from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.format import place, score, value, words
+from tlsweep.terminal.outcome import next_steps, print_arms
+
+
+def print_best(console: Console, results: Results) -> None:
+    """Trial, values, schedule, metrics, gain, model.
+
+    Raises:
+        ResultsError: there is no winner yet.
+    """
+    tables = load_tables(results)
+    best = find_best(tables)
+    changing = [name for name in tables.spec.space if len({one.hyperparameters[name] for one in best.schedule}) > 1]
+    steady = [name for name in ("lr", "batch_size", *tables.spec.space) if name not in changing]
+    console.print(named_lines(_head(best, dict.fromkeys(steady), changing)))
+    if len(best.schedule) > 1:
+        console.print(Text("\nschedule", style="bold"))
+        print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
+    console.print()
+    console.print(named_lines([("validation", _metrics(best.result.val)), ("test", _test(best))]))
+    if len(best.arms) > 1:
+        console.print()
+        print_arms(console, tables, best.arms)
+    console.print()
+    console.print(named_lines([*_files(best), *next_steps(tables.path, ("report",))]))
+
+
+def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
+    return [
+        ("sweep", best.sweep),
+        ("best trial", f"{best.trial}, at epoch {best.epoch}"),
+        *((words(name), value(best.end(name))) for name in steady),
+        *((words(name), f"{value(best.start(name))} at the start, {value(best.end(name))} at the end")
+          for name in changing),
+    ]  # fmt: skip
+
+
+def print_schedule(console: Console, schedule: list[Segment], names: list[str]) -> None:
+    """The configurations that led to a result, one after another."""
+
+    def at(name: str) -> Column[Segment]:
+        optional = name not in ("lr", "batch_size")
+        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=optional)
+
+    columns = [
+        Column[Segment]("epochs", lambda one: _span(one)),
+        Column[Segment]("trained by", lambda one: one.trial, right=False),
+        *map(at, names),
+    ]
+    console.print(fit_table(columns, schedule, console.width))
+
+
+def _span(segment: Segment) -> str:
+    first, last = segment.from_epoch + 1, segment.to_epoch
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {score(number)}" for name, number in metrics.items())
+
+
+def _test(best: Best) -> str:
+    return _metrics(best.result.test) if best.result.test else "not evaluated; the winner meets it when the sweep ends"
+
+
+def _files(best: Best) -> list[tuple[str, str]]:
+    files: list[tuple[str, Path | None]] = [("model", best.model), ("recipe", best.recipe)]
+    return [(name, place(path) if path else "not written: the sweep has not ended") for name, path in files]

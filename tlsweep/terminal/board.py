@@ -1,0 +1,103 @@
+"""The picture of a running sweep: pure functions from what is known to what is drawn."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tlsweep.report import describe_search
+from tlsweep.spec import PbtSearch, SweepSpec
+from tlsweep.store import Status, TrialState
+from tlsweep.store.journal import is_finite
+from tlsweep.terminal.columns import Column, fit_table
+from tlsweep.terminal.format import MISSING, counted, duration, place, score, value, words
+from tlsweep.terminal.notable import best_line
+from tlsweep.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from tlsweep.sweep.observer import SweepView
+
+
+def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width: int, height: int) -> RenderableType:
+    """The whole picture, at most `width` × `height` characters as long as there is room for one row.
+
+    Args:
+        view: What runs.
+        progress: How far it is.
+        note: The latest thing that happened; may be empty.
+        phase: What is done now that no trial runs any more; empty while they run.
+        width: Of the terminal, in characters.
+        height: Of the terminal, in lines.
+    """
+    head = _head(view)
+    foot = [
+        _line("best so far  ", best_line(view.state, view.spec.arms) or "no epoch is complete yet"),
+        _line("latest       ", note or "no trial has ended yet"),
+        _line("now          ", phase) if phase else _bar(progress, width),
+    ]
+    trials = _running_first(view)
+    room = max(height - len(head) - len(foot) - 5, 1)  # two blank lines, the heading, the rest, and the cursor's line
+    shown, rest = trials[:room], trials[room:]
+    table = fit_table(_columns(view.spec), shown, width)
+    return Group(*head, Text(), table, *([_rest(rest)] if rest else []), Text(), *foot)
+
+
+def _head(view: "SweepView") -> list[Text]:
+    lines = [
+        _line("sweep        ", f"{describe_search(view.spec)}, {view.slots} at once"),
+        _line("results      ", place(view.folder.path)),
+    ]
+    return lines + ([_line("dashboard    ", view.dashboard)] if view.dashboard else [])
+
+
+def _line(name: str, text: str) -> Text:
+    return Text.assemble((name, "bold"), text, no_wrap=True, overflow="ellipsis")
+
+
+def _running_first(view: "SweepView") -> list[TrialState]:
+    """Running trials, then the others; each group from the best to those without a result."""
+    metric, sign = view.state.metric, view.state.sign
+
+    def rank(one: TrialState) -> tuple[bool, float, int]:
+        reached = one.score(metric, sign)
+        return one.status is not Status.RUNNING, -reached if reached is not None else float("inf"), one.number
+
+    trials = list(view.state.trials.values())
+    return sorted(trials, key=rank)
+
+
+def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
+    metric = spec.search.metric
+
+    def at(name: str) -> Column[TrialState]:
+        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=True)
+
+    generation = [Column[TrialState]("gen", lambda one: str(one.generation), optional=True)]
+    return [
+        Column("trial", lambda one: one.trial, right=False),
+        Column("lr", lambda one: value(one.hyperparameters["lr"])),
+        Column("batch", lambda one: value(one.hyperparameters["batch_size"])),
+        *(at(name) for name in spec.space if name not in ("lr", "batch_size")),
+        *(generation if isinstance(spec.search, PbtSearch) else []),
+        Column("epoch", lambda one: f"{one.epoch}/{spec.train.epochs}"),
+        Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING),
+        Column("best", lambda one: score(one.best[metric]) if one.best and is_finite(one.best[metric]) else MISSING),
+        Column("state", lambda one: str(one.status), right=False),
+    ]
+
+
+def _rest(trials: list[TrialState]) -> Text:
+    states = Counter(str(one.status) for one in trials).most_common()
+    return Text(f"and {len(trials)} more: {', '.join(f'{count} {state}' for state, count in states)}", style="dim")
+
+
+def _bar(progress: Progress, width: int) -> RenderableType:
+    left = f", at most {duration(progress.left)} left" if progress.left is not None else ""
+    text = f"{progress.done} of at most {counted(progress.at_most, 'epoch')}, {duration(progress.elapsed)}{left}"
+    row = Table.grid(padding=(0, 2, 0, 0))
+    bar = ProgressBar(total=max(progress.at_most, 1), completed=progress.done, width=max(width - len(text) - 17, 8))
+    row.add_row(Text("progress   ", style="bold"), bar, Text(text, no_wrap=True, overflow="ellipsis"))
+    return row

@@ -1,0 +1,65 @@
+"""Numbers as people read them."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+MISSING = "-"
+
+
+def value(number: Any) -> str:
+    """A hyperparameter: three significant digits; whole numbers, words and switches as they are."""
+    if isinstance(number, float):
+        return f"{number:.3g}" if math.isfinite(number) else str(number)
+    return str(number).lower() if isinstance(number, bool) else str(number)
+
+
+def score(number: float | None) -> str:
+    """A metric: three decimals; tiny and huge losses as powers of ten."""
+    if number is None or math.isnan(number):
+        return MISSING
+    return f"{number:.3f}" if number == 0 or 1e-3 <= abs(number) < 1e4 else f"{number:.1e}"
+
+
+def difference(number: float | None) -> str:
+    """A gain, with its sign."""
+    return MISSING if number is None or math.isnan(number) else f"{number:+.3f}"
+
+
+def duration(seconds: float) -> str:
+    """45s, 3m10s, 2h05m, 1d03h."""
+    total = max(round(seconds), 0)
+    if total < 60:
+        return f"{total}s"
+    if total < 3600:
+        return f"{total // 60}m{total % 60:02d}s"
+    if total < 86400:
+        return f"{total // 3600}h{total % 3600 // 60:02d}m"
+    return f"{total // 86400}d{total % 86400 // 3600:02d}h"
+
+
+def size(count: int) -> str:
+    """Bytes, in powers of 1024 as in a spec: 512 B, 3.2 MB."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1024:
+            return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.3g} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 trial, 2 trials, 12,000 images."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def words(name: str) -> str:
+    """val_accuracy as 'val accuracy', batch_size as 'batch size'."""
+    return name.replace("_", " ")
+
+
+def place(path: Path) -> str:
+    """A path as one would type it: relative where it lies below the working directory."""
+    whole = path.resolve()
+    return os.path.relpath(whole) if whole.is_relative_to(Path.cwd()) else str(whole)

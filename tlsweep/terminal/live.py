@@ -1,0 +1,86 @@
+"""The view for a terminal: one picture, redrawn four times a second by a thread of its own."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from tlsweep.store import Record
+from tlsweep.terminal.board import board
+from tlsweep.terminal.notable import notable
+from tlsweep.terminal.progress import Tally, measure
+
+if TYPE_CHECKING:
+    from tlsweep.sweep.observer import SweepView
+
+
+class LiveView:
+    """A context manager and an observer; the picture vanishes at the end, to make room for the outcome.
+
+    The sweep's thread calls `phase`, `record`, …; the redrawing thread only reads what they leave behind.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.begun = False
+        self._console = console
+        self._spinner = Spinner("dots")
+        self._phase, self._done, self._total, self._note = "starting", 0, 0, ""
+        self._view: SweepView | None = None
+        self._tally = Tally()
+        self._running = False
+        # Last: it draws at once.
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveView":
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def phase(self, text: str) -> None:
+        self._phase, self._done, self._total = text, 0, 0
+
+    def progress(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+
+    def begin(self, view: "SweepView") -> None:
+        self._view, self._running, self.begun = view, True, True
+
+    def record(self, record: Record) -> None:
+        if self._view is None:
+            return
+        self._tally.add(record, time.monotonic())
+        self._note = notable(record, self._view.state) or self._note
+
+    def end(self) -> None:
+        self._running, self._phase = False, "finishing"
+
+    def _render(self) -> RenderableType:
+        if self._view is None:
+            return self._preparing()
+        width, height = self._console.size
+        return board(
+            self._view,
+            measure(self._view, self._tally, time.monotonic()),
+            note=self._note,
+            phase="" if self._running else self._phase,
+            width=width,
+            height=height,
+        )
+
+    def _preparing(self) -> RenderableType:
+        row = Table.grid(padding=(0, 2, 0, 0))
+        cells: list[RenderableType] = [self._spinner, Text(self._phase, no_wrap=True, overflow="ellipsis")]
+        if self._total:
+            cells += [ProgressBar(self._total, self._done, width=30), Text(f"{self._done:,} of {self._total:,}")]
+        row.add_row(*cells)
+        return row

@@ -1,0 +1,45 @@
+"""What happened, in one line."""
+
+from tlsweep.store import Record, SweepState
+from tlsweep.terminal.format import counted, score, value, words
+
+_ENDS = ("stopped", "finished", "failed", "interrupted")
+
+
+def notable(record: Record, state: SweepState) -> str | None:
+    """A line about a record that people want to know of; None about the others. The state has it applied already."""
+    if record["type"] != "event":
+        return None
+    kind, details = record["kind"], record["details"]
+    if kind in _ENDS:
+        return _end(record, state)
+    if kind == "exploited":
+        new = details["hyperparameters"]
+        return (
+            f"{record['trial']} took over the weights of {details['donor']} (epoch {details['donor_epoch']}) "
+            f"and goes on with lr {value(new['lr'])}, batch size {value(new['batch_size'])}"
+        )
+    if kind == "evaluated":
+        return f"best of {record['arm']}: {record['trial']}, test accuracy {score(details['accuracy'])}"
+    return None
+
+
+def _end(record: Record, state: SweepState) -> str:
+    trial = state.trials[record["trial"]]
+    values = trial.hyperparameters
+    reached = f", best {words(state.metric)} {score(trial.best[state.metric])}" if trial.best else ""
+    reason = f": {trial.reason}" if trial.reason else ""
+    return (
+        f"{trial.trial} {record['kind']} after {counted(trial.epoch, 'epoch')} (lr {value(values['lr'])}, "
+        f"batch size {value(values['batch_size'])}{reached}){reason}"
+    )
+
+
+def best_line(state: SweepState, arms: tuple[str, ...]) -> str:
+    """The best metric so far, of each arm; empty before the first."""
+    found = [(arm, one) for arm in arms if (one := state.winner(arm)) is not None and one.best is not None]
+    return ", ".join(
+        f"{arm + ' ' if len(arms) > 1 else ''}{score(one.best[state.metric])} ({one.trial})"
+        for arm, one in found
+        if one.best is not None
+    )

@@ -1,0 +1,121 @@
+"""What a launch leaves on the screen: the best trials, what the weights were worth, where everything lies."""
+
+import shlex
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, leaders, load_tables, totals
+from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.store import Results, Status, SweepFolder
+from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, value, words
+
+_SHOWN = 10
+
+
+def print_outcome(console: Console, results: Results, *, short: bool = False) -> None:
+    """The end of a launch, from the tables that it wrote; `short`: three lines."""
+    tables = load_tables(results)
+    console.print(Text(headline(tables)))
+    if Status.INTERRUPTED in totals(tables).statuses:
+        console.print(Text("The sweep was interrupted; everything up to then is kept.", style="yellow"))
+    arms = arm_results(tables)
+    if short:
+        console.print(Text("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
+        console.print(Text(f"results in {place(tables.path)}"), soft_wrap=True)
+        return
+    if arms:
+        console.print()
+        print_leaders(console, tables)
+        console.print()
+        print_arms(console, tables, arms)
+    console.print()
+    console.print(named_lines(_where(tables) + next_steps(tables.path, ("best", "report") if arms else ("report",))))
+
+
+def headline(tables: SweepTables) -> str:
+    """'digits: 8 trials (5 stopped, 3 finished), 40 epochs in 1m10s'."""
+    sums = totals(tables)
+    states = ", ".join(f"{count} {status}" for status, count in sums.statuses.items())
+    return (
+        f"{tables.name}: {counted(sums.trials, 'trial')}{f' ({states})' if states else ''}, "
+        f"{counted(sums.epochs, 'epoch')} in {duration(sums.seconds)}"
+    )
+
+
+def print_leaders(console: Console, tables: SweepTables) -> None:
+    """The ten best trials, and how many there are beside them."""
+    ranked = leaders(tables)
+    console.print(fit_table(_columns(tables.spec), ranked[:_SHOWN], console.width))
+    if more := len(tables.trials) - len(ranked[:_SHOWN]):
+        console.print(Text(f"and {more} more", style="dim"))
+
+
+def _columns(spec: SweepSpec) -> list[Column[Leader]]:
+    metric, others = spec.search.metric, [name for name in spec.space if name not in ("lr", "batch_size")]
+    metrics = dict.fromkeys((metric, "val_accuracy", "val_loss"))
+
+    def searched(name: str) -> Column[Leader]:
+        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=True)
+
+    def reached(name: str) -> Column[Leader]:
+        return Column(f"best {words(name)}", lambda one: score(one.metrics[name]), optional=name != metric)
+
+    return [
+        Column("trial", lambda one: one.trial, right=False),
+        Column("lr", lambda one: value(one.hyperparameters["lr"])),
+        Column("batch", lambda one: value(one.hyperparameters["batch_size"])),
+        *map(reached, metrics),
+        Column("at epoch", lambda one: f"{one.best_epoch}/{spec.train.epochs}"),
+        *map(searched, others),
+        Column("state", lambda one: one.status, right=False),
+    ]
+
+
+def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> None:
+    """The best of each arm, and the gain of the main one over its controls."""
+
+    def row(arm: ArmResult) -> tuple[str, ...]:
+        return arm.arm, arm.trial, *(score(one.get("accuracy")) for one in (arm.val, arm.test))
+
+    def against(control: str) -> tuple[str, ...]:
+        gains = [difference(gain(arms, control, split, "accuracy")) for split in ("val", "test")]
+        return f"gain over {control}", "", *gains
+
+    rows = [row(arm) for arm in arms]
+    if any(arm.arm == MAIN_ARM for arm in arms):
+        rows += [against(arm.arm) for arm in arms if arm.arm != MAIN_ARM]
+    columns = [
+        Column[tuple[str, ...]]("arm", lambda cells: cells[0], right=False),
+        Column[tuple[str, ...]]("best trial", lambda cells: cells[1], right=False),
+        Column[tuple[str, ...]]("val accuracy", lambda cells: cells[2]),
+        Column[tuple[str, ...]]("test accuracy", lambda cells: cells[3]),
+    ]
+    console.print(fit_table(columns, rows, console.width))
+
+
+def _arm_line(arm: ArmResult) -> str:
+    test = score(arm.test.get("accuracy"))
+    reached = f"val accuracy {score(arm.val['accuracy'])}" + (f", test accuracy {test}" if test != MISSING else "")
+    return f"best of {arm.arm}: {arm.trial}, {reached}"
+
+
+def _where(tables: SweepTables) -> list[tuple[str, str]]:
+    folder = SweepFolder(tables.path)
+    found = [(name, path) for name, path in (("best model", folder.best), ("recipe", folder.recipe)) if path.exists()]
+    return [(name, place(path)) for name, path in found] + [("tables", place(tables.path / "*.parquet"))]
+
+
+def next_steps(path: Path, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
+    """What to type to see more of the sweep in `path`."""
+    folder = path.resolve().parent
+    elsewhere = "" if folder == Path.cwd() / "results" else f" --results {shlex.quote(place(folder))}"
+    purpose = {"best": "the winner, and how it was trained", "report": "what works here, and what does not"}
+    commands = [f"tlsweep {verb} {path.name}{elsewhere}" for verb in verbs]
+    width = max(map(len, commands))
+    return [
+        ("" if at else "next", f"{command:{width}}  {purpose[verb]}")
+        for at, (verb, command) in enumerate(zip(verbs, commands, strict=True))
+    ]

@@ -1,0 +1,61 @@
+"""How far a sweep is, and how long it can still take."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tlsweep.spec import SweepSpec
+from tlsweep.store import Record, SweepState
+
+if TYPE_CHECKING:
+    from tlsweep.sweep.observer import SweepView
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sweep at one moment."""
+
+    done: int
+    """Epochs trained, over all trials."""
+    at_most: int
+    """Epochs in the end, if no further trial is stopped early."""
+    elapsed: float
+    """Seconds since the first trial was handed out."""
+    left: float | None
+    """Seconds, at the rate so far, at most; None before the second epoch."""
+
+
+@dataclass
+class Tally:
+    """Counts epochs as their reports arrive."""
+
+    used: Counter[str] = field(default_factory=Counter)
+    """Epochs of each arm."""
+    first: float | None = None
+    """time.monotonic() at the first report: before it workers start, which says nothing about the rate."""
+
+    def add(self, record: Record, now: float) -> None:
+        """Count `record` if it is a report."""
+        if record["type"] == "report":
+            self.used[record["arm"]] += 1
+            self.first = now if self.first is None else self.first
+
+
+def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
+    """Where a sweep is at `now` (time.monotonic())."""
+    done, elapsed = sum(tally.used.values()), now - view.began
+    remaining = sum(_remaining(view.spec, view.state, arm, tally.used[arm]) for arm in view.spec.arms)
+    left = (now - tally.first) * remaining / (done - 1) if tally.first is not None and done > 1 else None
+    limit = view.spec.budget.wall_time
+    if limit is not None:
+        left = min(max(limit - elapsed, 0.0), left if left is not None else limit)
+    return Progress(done, done + remaining, elapsed, left)
+
+
+def _remaining(spec: SweepSpec, state: SweepState, arm: str, used: int) -> int:
+    """Epochs that the trials of an arm may still train; those that were stopped need none."""
+    trials = [one for one in list(state.trials.values()) if one.arm == arm]
+    epochs = spec.train.epochs
+    open_epochs = sum(max(epochs - one.epoch, 0) for one in trials if not one.status.final)
+    remaining = open_epochs + epochs * max(spec.trials_per_arm - len(trials), 0)
+    return remaining if spec.budget.epochs is None else min(remaining, max(spec.budget.epochs - used, 0))

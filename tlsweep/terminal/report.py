@@ -1,0 +1,115 @@
+"""The report on the screen: what was done, what works here, what went wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tlsweep.report import (
+    Cell,
+    Landscape,
+    SweepTables,
+    arm_results,
+    describe_model,
+    describe_search,
+    failures,
+    find_best,
+    landscape,
+    load_tables,
+    totals,
+)
+from tlsweep.spec import MAIN_ARM
+from tlsweep.store import Results
+from tlsweep.terminal.best import print_schedule
+from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.format import counted, duration, place, score, value, words
+from tlsweep.terminal.outcome import headline, next_steps, print_arms, print_leaders
+
+
+def print_report(console: Console, results: Results) -> None:
+    """All sections, from the Parquet files."""
+    tables = load_tables(results)
+    console.print(Text(headline(tables), style="bold"))
+    console.print(named_lines(_summary(tables)))
+    arms = arm_results(tables)
+    if arms:
+        _title(console, f"Best trials, by {words(tables.spec.search.metric)}")
+        print_leaders(console, tables)
+        _print_landscape(console, tables)
+        _title(console, "Transfer against the controls" if len(arms) > 1 else "Best of the sweep")
+        print_arms(console, tables, arms)
+    if any(one.arm == MAIN_ARM for one in arms):
+        best = find_best(tables)
+        if len(best.schedule) > 1:
+            _title(console, f"How {best.trial} came about")
+            print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
+    _print_failures(console, tables)
+    console.print()
+    steps = next_steps(tables.path, ("best",)) if arms else [("results", "no trial has completed an epoch")]
+    console.print(named_lines(steps))
+
+
+def _title(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(text, style="bold"))
+
+
+def _summary(tables: SweepTables) -> list[tuple[str, str]]:
+    spec = tables.spec
+    return [
+        ("search", f"{describe_search(spec)}, seed {spec.seed}"),
+        ("task", describe_model(spec)),
+        *_environment(tables.environment),
+        ("training", f"{duration(totals(tables).device_seconds)} of training and evaluation, over all trials"),
+        ("files", place(tables.path)),
+    ]
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What environment.json knows of images, weights and machine; nothing where a sweep ended before it was written."""
+    lines = []
+    if data := environment.get("data"):
+        images = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
+        lines.append(("images", f"{images}; {len(data['classes'])} classes; fingerprint {data['fingerprint'][:12]}"))
+    if weights := environment.get("weights"):
+        lines.append(("weights", f"{weights['origin']}; sha256 {weights['sha256'][:12]}"))
+    if hardware := environment.get("hardware"):
+        machine = f"{hardware['processor']}, {value(hardware['cpus'])} CPUs, {value(hardware['gpus'])} GPUs"
+        lines.append(("hardware", machine))
+    return lines
+
+
+def _print_landscape(console: Console, tables: SweepTables) -> None:
+    grid = landscape(tables)
+    if not grid.cells:
+        return
+    arm = f" in the arm {MAIN_ARM}" if len(tables.spec.arms) > 1 else ""
+    _title(console, f"What works here{arm}: best {words(tables.spec.search.metric)}, mean ± standard error (runs)")
+
+    def low(row: int) -> str:
+        first, last = grid.learning_rates[row]
+        return f"{value(first)} to {value(last)}"
+
+    def at(column: int) -> Column[int]:
+        return Column(f"batch {grid.batch_sizes[column]}", lambda row: _cell(grid, row, column))
+
+    columns = [Column[int]("lr", low, right=False), *map(at, range(len(grid.batch_sizes)))]
+    console.print(fit_table(columns, range(len(grid.learning_rates)), console.width))
+
+
+def _cell(grid: Landscape, row: int, column: int) -> str:
+    cell: Cell | None = grid.cells.get((row, column))
+    if cell is None:
+        return ""
+    if cell.mean is None:
+        return f"diverged ({cell.diverged})"
+    error = f" ± {score(cell.error)}" if cell.error is not None else ""
+    return f"{score(cell.mean)}{error} ({cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
+
+
+def _print_failures(console: Console, tables: SweepTables) -> None:
+    failed = failures(tables)
+    if failed:
+        _title(console, f"{counted(len(failed), 'trial')} failed")
+        console.print(named_lines([(one.trial, f"after {counted(one.epoch, 'epoch')}: {one.error}") for one in failed]))

@@ -1,0 +1,17 @@
+"""One trial, without Ray: the fine-tuning function, and what is done with its checkpoints."""
+
+from tlsweep.training.devices import choose_device
+from tlsweep.training.evaluation import evaluate_checkpoint
+from tlsweep.training.export import ExportInfo, export_model, load_exported
+from tlsweep.training.finetuning import finetune
+from tlsweep.training.metrics import ClassScores, Evaluation
+from tlsweep.training.pretraining import cached_weights, pretrain, pretrained, source_key
+from tlsweep.training.rehearsal import Rehearsal, rehearse
+from tlsweep.training.reports import EpochReport, Report, Snapshot
+from tlsweep.training.schedules import lr_factor
+
+__all__ = [
+    "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Rehearsal", "Report", "Snapshot", "cached_weights",
+    "choose_device", "evaluate_checkpoint", "export_model", "finetune", "load_exported", "lr_factor", "pretrain",
+    "pretrained", "rehearse", "source_key",
+]  # fmt: skip

@@ -1,0 +1,103 @@
+"""A trial on disk: what training changed, and nothing that can be had again from the base weights.
+
+Random generators are not in it: those of an epoch are seeded from (seed, epoch), so a member that takes over another's
+checkpoint keeps its own randomness.
+"""
+
+import io
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tlsweep.errors import ModelError, ResultsError
+from tlsweep.models import Network
+from tlsweep.training.optimizers import OptimizerState
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a trial at the end of an epoch."""
+
+    epoch: int
+    """Epochs completed."""
+    samples: int
+    """Training images seen by these weights."""
+    step: int
+    """Steps of the optimizer taken by these weights."""
+    untouched: int
+    """So many layer groups, from the input, are as in the base weights: frozen all the time. 0 without base weights."""
+    tensors: dict[str, Tensor]
+    """Parameters and buffers of all other layer groups."""
+    optimizer: str
+    """Kind of the optimizer whose state this is."""
+    optimizer_state: OptimizerState
+    hyperparameters: dict[str, Any]
+    """In force when it was made."""
+
+
+def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint as bytes, readable with `torch.load(weights_only=True)`."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **vars(checkpoint)}, buffer)
+    return buffer.getvalue()
+
+
+def load_checkpoint(content: bytes) -> Checkpoint:
+    """Read what `dump_checkpoint` wrote; all tensors are on the CPU.
+
+    Raises:
+        ResultsError: damaged bytes, or a format that this version does not know.
+    """
+    try:
+        fields = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        version = fields.pop("format")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ResultsError(
+            f"a checkpoint of {len(content)} bytes cannot be read ({reason}); remove it, its trial starts anew"
+        ) from error
+    if version != FORMAT:
+        raise ResultsError(
+            f"a checkpoint has format {version}, this version of tlsweep reads {FORMAT}; "
+            "resume with the version that wrote it, or start the sweep anew"
+        )
+    return Checkpoint(**fields)
+
+
+def changed_tensors(network: Network, untouched: int) -> dict[str, Tensor]:
+    """Parameters and buffers of `network`, without those of its first `untouched` layer groups; views, not copies."""
+    frozen = {name for group in network.groups[:untouched] for name in group.parameters}
+    trained = {name for group in network.groups[untouched:] for name in group.parameters}
+    # A buffer (batch norm's statistics) belongs to the group of its module's parameters, and is frozen with them.
+    frozen_modules = {_module(name) for name in frozen} - {_module(name) for name in trained}
+    return {
+        name: tensor.detach()
+        for name, tensor in network.module.state_dict().items()
+        if name not in frozen and (name in trained or _module(name) not in frozen_modules)
+    }
+
+
+def restore_network(network: Network, checkpoint: Checkpoint) -> None:
+    """Put what training changed into a network built from the same base weights.
+
+    Raises:
+        ModelError: the checkpoint is of another network.
+    """
+    here = {name: tuple(tensor.shape) for name, tensor in changed_tensors(network, checkpoint.untouched).items()}
+    there = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    if here != there:
+        name = min(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+        raise ModelError(
+            f"the checkpoint does not fit the network: '{name}' has shape {there.get(name, 'none')} in the checkpoint, "
+            f"{here.get(name, 'none')} in the network; use the model section and the data that it was made with"
+        )
+    network.module.load_state_dict(checkpoint.tensors, strict=False)
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -1,0 +1,101 @@
+"""Where a trial computes, and what it may leave behind there: nothing."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from tlsweep.errors import ResourceError
+from tlsweep.spec import TrainSettings
+
+
+def choose_device(device: str) -> str:
+    """`auto` becomes `cuda`, `mps` or `cpu`, the first that this machine has; any other name must be there.
+
+    Raises:
+        ResourceError: the device does not exist here.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(kind for kind, here in available.items() if here)
+    kind, _, index = device.partition(":")
+    if not available.get(kind) or (index and (not index.isdigit() or int(index) >= _count(kind))):
+        here = ", ".join(kind for kind, found in available.items() if found)
+        raise ResourceError(
+            f"device '{device}' is not on this machine, which has {here}; choose one of them, or 'auto'"
+        )
+    return device
+
+
+def _count(kind: str) -> int:
+    return torch.cuda.device_count() if kind == "cuda" else 1
+
+
+def uses_bf16(settings: TrainSettings, device: str) -> bool:
+    """Whether to train under bfloat16 autocast: asked for, or `auto` on a GPU whose hardware has it."""
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def uses_channels_last(settings: TrainSettings, device: str) -> bool:
+    """Whether images and convolutions are stored channels last; `auto`: on CUDA, whose tensor cores want it."""
+    return device.startswith("cuda") if settings.channels_last == "auto" else settings.channels_last
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was asked to do."""
+    torch.get_device_module(torch.device(device)).synchronize()
+
+
+def device_name(device: str) -> str:
+    """The name of a GPU, else the kind of device."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def reset_peak_memory(device: str) -> None:
+    """Start measuring the peak anew."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: str) -> int:
+    """Peak of the allocated bytes since the last reset; 0 where nobody counts them (CPU, MPS)."""
+    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+
+
+def seed_generators(seed: int, device: str) -> None:
+    """Seed torch's global generators of the CPU and the device, from which dropout draws.
+
+    Not `torch.manual_seed`: on a machine without a GPU it notes down its caller, 1 ms, for when there is one.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device == "mps":
+        torch.mps.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def isolated(device: str, threads: int | None) -> Iterator[None]:
+    """Inside, torch computes with so many CPU threads; afterwards these and the global generators are as before.
+
+    Worker processes are used again: what a trial leaves behind would change the numbers of the next one.
+    """
+    threads_before = torch.get_num_threads()
+    gpus = [torch.cuda.current_device() if ":" not in device else int(device[5:])] if device.startswith("cuda") else []
+    with torch.random.fork_rng(gpus):
+        try:
+            if threads is not None:
+                torch.set_num_threads(threads)
+            yield
+        finally:
+            torch.set_num_threads(threads_before)
+
+
+def autocast(settings: TrainSettings, device: str) -> contextlib.AbstractContextManager[object]:
+    """The precision of forward passes; can be entered again and again."""
+    if not uses_bf16(settings, device):
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16)

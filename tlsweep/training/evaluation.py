@@ -1,0 +1,81 @@
+"""How a network does on a split."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlsweep.data import Task
+from tlsweep.data.batches import Batches
+from tlsweep.models import Weights
+from tlsweep.spec import ModelSpec, TrainSettings
+from tlsweep.training.devices import autocast, choose_device, isolated, uses_channels_last
+from tlsweep.training.metrics import Evaluation, score
+from tlsweep.training.networks import trained_network
+
+VALUES_PER_BATCH = 2**23
+"""Input values in a batch: 55 colour images of 224 pixels, thousands of tiny ones. The hyperparameter batch size has no
+part in it, so that trials are compared on the very same computation."""
+IMAGES_PER_BATCH = 4096
+
+
+def evaluation_batch_size(task: Task) -> int:
+    """How many images to evaluate at once."""
+    return max(1, min(IMAGES_PER_BATCH, VALUES_PER_BATCH // (task.channels * task.image_size**2)))
+
+
+def make_batches(task: Task, device: str, *, channels_last: bool) -> Batches:
+    """The batches of a trial. For a GPU, as many processes as CPU threads decode a streamed task ahead; where the CPU
+    itself trains, they would only take its cores away."""
+    workers = torch.get_num_threads() if device.startswith("cuda") else 0
+    return Batches(task, device=device, channels_last=channels_last, workers=workers)
+
+
+@torch.inference_mode()
+def evaluate(forward: Callable[[Tensor], Tensor], batches: Batches, task: Task, split: str) -> Evaluation:
+    """Loss and figures of merit of `forward` — images (N, C, S, S) to logits (N, classes) — on a split.
+
+    The results stay on the device until the end, so that it is waited for once.
+    """
+    losses: list[Tensor] = []
+    predictions: list[Tensor] = []
+    for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
+        logits = forward(images).float()
+        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
+        predictions.append(logits.argmax(1))
+    loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
+    predicted = torch.cat(predictions).cpu().numpy()
+    return score(task.labels[task.splits[split]], predicted, task.num_classes, loss)
+
+
+def evaluate_checkpoint(
+    checkpoint: bytes,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    split: str,
+    settings: TrainSettings | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Evaluation:
+    """How the network of a checkpoint does on a split.
+
+    Args:
+        weights: the base weights that the trial started from.
+        seed: the trial's; only random values that no state dict holds (non-persistent buffers) come from it.
+        settings: for precision and memory format; default: those of `TrainSettings()`.
+
+    Raises:
+        ResultsError: the checkpoint cannot be read.
+        ModelError: it is of another network.
+    """
+    device, settings = choose_device(device), settings or TrainSettings()
+    channels_last = uses_channels_last(settings, device)
+    with isolated(device, threads), autocast(settings, device):
+        module = trained_network(checkpoint, task, model, weights=weights, seed=seed).module.to(device).eval()
+        if channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        return evaluate(module, make_batches(task, device, channels_last=channels_last), task, split)

@@ -1,0 +1,92 @@
+"""The fine-tuning function: one trial, from the first epoch to the last."""
+
+import math
+import time
+
+from tlsweep.data import Task
+from tlsweep.models import Weights
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training.devices import choose_device, device_name, isolated, peak_memory, reset_peak_memory
+from tlsweep.training.reports import EpochReport, Report
+from tlsweep.training.trainer import Trainer
+
+
+def finetune(
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    report: Report,
+    resume: bytes | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Fine-tune a network on a task for `settings.epochs` epochs, with a report at the end of each.
+
+    The numbers follow from the arguments alone, whatever this process did before. Going on from a checkpoint gives the
+    same later reports, bit for bit on a CPU, as never having stopped.
+
+    Args:
+        hyperparameters: in force from the first step to the last, also after a restore.
+        settings: what all trials of a sweep share.
+        task: the images, split; `train` is trained on, `val` is evaluated.
+        model: the network.
+        weights: what it starts from; None: random weights.
+        seed: initialisation, order, augmentation and dropout follow from it.
+        report: receives each epoch's row, and a function that makes the checkpoint, to be called before it returns;
+            it ends the trial by raising.
+        resume: a checkpoint of this trial or of another one with the same model and task.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        threads: CPU threads; None: as torch is set.
+
+    Raises:
+        ModelError: the weights or the checkpoint do not fit the network.
+        ResultsError: the checkpoint cannot be read.
+        ResourceError: the device does not exist.
+    """
+    device = choose_device(device)
+    with isolated(device, threads):
+        reset_peak_memory(device)
+        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        if resume is not None:
+            trainer.restore(resume)
+        reporting_seconds = 0.0
+        while trainer.epoch < settings.epochs:
+            row = run_epoch(trainer, device, reporting_seconds)
+            started = time.perf_counter()
+            report(row, trainer.snapshot)
+            reporting_seconds = time.perf_counter() - started
+
+
+def run_epoch(trainer: Trainer, device: str, reporting_seconds: float) -> EpochReport:
+    """Train for an epoch, evaluate, and say how it went."""
+    started = time.perf_counter()
+    samples_before = trainer.samples
+    training = trainer.train_epoch()
+    trained = time.perf_counter()
+    # A network that diverged has nothing to say, and whoever receives the report will end the trial.
+    validation = trainer.evaluate("val") if math.isfinite(training.loss) else None
+    evaluated = time.perf_counter()
+    return EpochReport(
+        epoch=trainer.epoch,
+        samples=trainer.samples,
+        step=trainer.step,
+        lr=training.lr,
+        micro_batch=trainer.hyperparameters.batch_size,
+        train_loss=training.loss,
+        train_accuracy=training.accuracy,
+        val_loss=validation.loss if validation else math.nan,
+        val_accuracy=validation.accuracy if validation else math.nan,
+        val_precision=validation.precision if validation else math.nan,
+        val_recall=validation.recall if validation else math.nan,
+        val_f1=validation.f1 if validation else math.nan,
+        train_seconds=trained - started - training.data_seconds,
+        eval_seconds=evaluated - trained,
+        wait_seconds=reporting_seconds + training.data_seconds,
+        samples_per_second=(trainer.samples - samples_before) / (trained - started),
+        device_memory=peak_memory(device),
+        device=device_name(device),
+    )

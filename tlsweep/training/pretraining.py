@@ -1,0 +1,154 @@
+"""Weights from a source task: trained once, kept under a hash of everything that made them."""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.numpy
+from filelock import FileLock
+
+from tlsweep.data import Task
+from tlsweep.errors import ModelError, ResultsError
+from tlsweep.models import Weights, read_weights
+from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
+from tlsweep.training.files import write_whole
+from tlsweep.training.finetuning import finetune
+from tlsweep.training.networks import trained_network
+from tlsweep.training.reports import EpochReport, Snapshot
+
+Progress = Callable[[int, int], None]
+"""Called with epochs done and epochs in all."""
+
+VERSION = 1
+"""To be raised whenever training gives other weights from the same arguments."""
+
+
+def source_key(source: SourceTask, model: ModelSpec, seed: int, fingerprint: str) -> str:
+    """A hash of what the weights follow from: the images, the training, the architecture, the seed.
+
+    Args:
+        source: only `epochs` and `train` count; where the images came from is in the fingerprint.
+        model: only name and arguments count.
+        seed: initialisation, order, augmentation and dropout follow from it.
+        fingerprint: of the source's `Task`.
+    """
+    recipe = {
+        "version": VERSION,
+        "data": fingerprint,
+        "epochs": source.epochs,
+        "train": source.train.model_dump(mode="json"),
+        "model": [model.name, model.args],
+        "seed": seed,
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def pretrain(
+    source: SourceTask,
+    model: ModelSpec,
+    task: Task,
+    *,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Weights:
+    """Train from random weights on a source task and return the weights of the last epoch, head included.
+
+    Args:
+        task: the images of `source.data`.
+
+    Raises:
+        ModelError: training diverged.
+    """
+    key = source_key(source, model, seed, task.fingerprint)
+    model = model.model_copy(update={"weights": None})
+    # With a trial's own seed its new head would begin as the source's did, and gain what no other seed gains.
+    seed = derive_seed(seed, "pretraining")
+    checkpoint = b""
+
+    def report(row: EpochReport, snapshot: Snapshot) -> None:
+        nonlocal checkpoint
+        if not math.isfinite(row.train_loss):
+            raise ModelError(
+                f"pretraining on the source task diverged in epoch {row.epoch} with lr {source.train.lr}; "
+                "lower model.weights.train.lr"
+            )
+        if row.epoch == source.epochs:
+            checkpoint = snapshot()
+        if progress is not None:
+            progress(row.epoch, source.epochs)
+
+    settings = TrainSettings(epochs=source.epochs)
+    finetune(
+        source.train, settings, task, model, weights=None, seed=seed, report=report, device=device, threads=threads
+    )
+    module = trained_network(checkpoint, task, model, weights=None, seed=seed).module
+    return Weights.from_state_dict(module.state_dict(), _origin(key))
+
+
+def pretrained(
+    source: SourceTask,
+    model: ModelSpec,
+    task: Task,
+    *,
+    seed: int,
+    cache: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Weights:
+    """As `pretrain`, but trained once: read from `cache` if they are there. Of several processes one trains, the others
+    wait for it; a damaged file is made anew.
+
+    Raises:
+        ModelError: training diverged.
+        ResultsError: the folder cannot be written.
+    """
+    path = _path(source, model, task, seed, cache)
+    lock = FileLock(path.with_suffix(".lock"))
+    with _disk_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        weights = cached_weights(source, model, task, seed=seed, cache=cache)
+        if weights is None:
+            weights = pretrain(source, model, task, seed=seed, device=device, threads=threads, progress=progress)
+            with _disk_errors(cache):
+                write_whole(path, safetensors.numpy.save(dict(weights.tensors)))
+        return weights
+    finally:
+        lock.release()
+
+
+def cached_weights(source: SourceTask, model: ModelSpec, task: Task, *, seed: int, cache: Path) -> Weights | None:
+    """The weights that `pretrained` left in `cache`; None where there are none, or the file is damaged."""
+    path = _path(source, model, task, seed, cache)
+    try:
+        weights = read_weights(path) if path.exists() else None
+    except ModelError:
+        return None
+    return weights and replace(weights, origin=_origin(source_key(source, model, seed, task.fingerprint)))
+
+
+def _path(source: SourceTask, model: ModelSpec, task: Task, seed: int, cache: Path) -> Path:
+    return cache / f"source-{source_key(source, model, seed, task.fingerprint)}.safetensors"
+
+
+def _origin(key: str) -> str:
+    return f"source task {key}"
+
+
+@contextlib.contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"weights of the source task cannot be kept in '{cache}' ({error}); make room there, or name another "
+            "folder in the environment variable TLSWEEP_CACHE"
+        ) from error

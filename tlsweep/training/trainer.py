@@ -1,0 +1,179 @@
+"""The state of one trial, and one step and one epoch of it."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlsweep.data import Task
+from tlsweep.models import Weights, frozen_groups, set_frozen
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
+from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
+from tlsweep.training.devices import autocast, seed_generators, uses_channels_last
+from tlsweep.training.evaluation import evaluate, make_batches
+from tlsweep.training.metrics import Evaluation
+from tlsweep.training.networks import new_network
+from tlsweep.training.optimizers import build_optimizer, optimizer_state, restore_optimizer, set_lr
+from tlsweep.training.schedules import lr_factor
+
+T = TypeVar("T")
+
+
+class Timed(Generic[T]):
+    """An iterable that adds up, in `seconds`, how long it was waited for."""
+
+    def __init__(self, items: Iterable[T]) -> None:
+        self._items = iter(items)
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        started = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What one epoch of training measured."""
+
+    loss: float
+    accuracy: float
+    lr: float
+    """At the last step."""
+    data_seconds: float
+    """Waiting for batches."""
+
+
+class Trainer:
+    """A network, its optimizer, and how far they have come."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        settings: TrainSettings,
+        task: Task,
+        model: ModelSpec,
+        *,
+        weights: Weights | None,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.hyperparameters = hyperparameters
+        self.settings = settings
+        self.task = task
+        self.seed = seed
+        self.device = device
+        self.network = new_network(task, model, weights=weights, seed=seed)
+        self.module = self.network.module.to(device)
+        channels_last = uses_channels_last(settings, device)
+        if channels_last:
+            self.module = self.module.to(memory_format=torch.channels_last)
+        self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
+        self.autocast = autocast(settings, device)
+        self.optimizer = build_optimizer(hyperparameters, self.network)
+        self.batches = make_batches(task, device, channels_last=channels_last)
+        self.epoch = self.samples = self.step = 0
+        # Random layers that are never trained cannot be had again: another member that takes over has another seed.
+        self.untouched = 0 if weights is None else len(self.network.groups)
+        self.frozen: int | None = None  # not in training mode
+
+    def train_epoch(self) -> TrainingFigures:
+        """One pass over the training split; `epoch`, `samples` and `step` move on."""
+        # Seeded for each epoch, dropout does not depend on what ran before.
+        seed_generators(derive_seed(self.seed, "dropout", self.epoch), self.device)
+        losses: list[Tensor] = []
+        hits: list[Tensor] = []
+        sizes: list[int] = []
+        lr, seen = 0.0, 0
+        batches = Timed(self.batches.train(self.epoch, self.hyperparameters.batch_size, self.seed))
+        for images, labels in batches:
+            lr, loss, predictions = self.train_step(images, labels, seen)
+            # Kept on the device: a number asked for here would make every step wait for it.
+            losses.append(loss)
+            hits.append(predictions == labels)
+            sizes.append(len(labels))
+            seen += len(labels)
+        self.epoch, self.samples, self.step = self.epoch + 1, self.samples + seen, self.step + len(sizes)
+        loss_sum = torch.stack(losses).cpu().double() @ torch.tensor(sizes, dtype=torch.float64)
+        return TrainingFigures(
+            loss=float(loss_sum) / seen,
+            accuracy=float(torch.cat(hits).sum()) / seen,
+            lr=lr,
+            data_seconds=batches.seconds,
+        )
+
+    def train_step(self, images: Tensor, labels: Tensor, seen: int) -> tuple[float, Tensor, Tensor]:
+        """Forward, backward and a step of the optimizer.
+
+        Args:
+            images: shape (N, C, S, S).
+            labels: shape (N,).
+            seen: samples of this epoch that came before.
+
+        Returns:
+            The base learning rate in force, the mean loss, and the predictions, shape (N,); the two on the device.
+        """
+        hyperparameters, samples = self.hyperparameters, self.task.size("train")
+        # One division of whole numbers, so that epoch k begins at exactly k.
+        progress = (self.epoch * samples + seen) / samples
+        self._thaw(progress / self.settings.epochs)
+        factor = lr_factor(hyperparameters, progress, self.settings.epochs, step=len(labels) / samples)
+        lr = hyperparameters.lr * factor
+        set_lr(self.optimizer, lr)
+        with self.autocast:
+            logits = self.forward(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return lr, loss.detach(), logits.detach().argmax(1)
+
+    def _thaw(self, progress: float) -> None:
+        frozen = frozen_groups(self.hyperparameters.freeze, len(self.network.groups), progress)
+        if frozen != self.frozen:
+            set_frozen(self.network, frozen)
+            self.frozen = frozen
+        self.untouched = min(self.untouched, frozen)
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Loss and figures of merit on a split."""
+        self.module.eval()
+        self.frozen = None
+        with self.autocast:
+            return evaluate(self.forward, self.batches, self.task, split)
+
+    def snapshot(self) -> bytes:
+        """The checkpoint of this moment, which must be the end of an epoch."""
+        return dump_checkpoint(
+            Checkpoint(
+                epoch=self.epoch,
+                samples=self.samples,
+                step=self.step,
+                untouched=self.untouched,
+                tensors=changed_tensors(self.network, self.untouched),
+                optimizer=self.hyperparameters.optimizer,
+                optimizer_state=optimizer_state(self.optimizer, self.module),
+                hyperparameters=self.hyperparameters.model_dump(),
+            )
+        )
+
+    def restore(self, content: bytes) -> None:
+        """Go on from a checkpoint, with this trainer's own hyperparameters.
+
+        The optimizer's memory is taken over only from an optimizer of the same kind.
+        """
+        checkpoint = load_checkpoint(content)
+        restore_network(self.network, checkpoint)
+        if checkpoint.optimizer == self.hyperparameters.optimizer:
+            restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state)
+        self.epoch, self.samples, self.step = checkpoint.epoch, checkpoint.samples, checkpoint.step
+        self.untouched = checkpoint.untouched
