@@ -1,1 +1,23 @@
-"""tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned."""
+"""tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.
+
+The Python API: `load_spec`, `launch`, `open_results`. Each is imported when it is first used, so that `import tlsweep`
+costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tlsweep.spec import load_spec
+    from tlsweep.store import open_results
+    from tlsweep.sweep import launch
+
+__all__ = ["launch", "load_spec", "open_results"]
+
+_HOMES = {"launch": "tlsweep.sweep", "load_spec": "tlsweep.spec", "open_results": "tlsweep.store"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tlsweep' has no attribute '{name}'")

@@ -52,8 +52,9 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    """As Text, since a message may hold what rich takes for markup, and folded, so that none is lost."""
-    Console(stderr=True, highlight=False).print(Text(message), overflow="fold")
+    """As Text, since a message may hold what rich takes for markup; unwrapped where nobody's terminal has to fit it."""
+    console = Console(stderr=True, highlight=False)
+    console.print(Text(message), overflow="fold", soft_wrap=not console.is_terminal)
 
 
 def _version(asked: bool) -> None:

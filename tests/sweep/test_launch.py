@@ -208,6 +208,10 @@ def test_what_cannot_run_is_refused_before_it_starts(ray_address: str, tmp_path:
         launch(digits("resources.cpus=64"), results=tmp_path, address=ray_address)
     with pytest.raises(DataError, match="train.batch_size = 64: the training split has only 50 images"):
         launch(digits("train.batch_size={powers_of_two: [4, 64]}"), results=tmp_path, address=ray_address)
+    with pytest.raises(ResourceError, match="no Ray cluster answers at '127.0.0.1:9'"):
+        launch(digits(), results=tmp_path, address="127.0.0.1:9")
+    with pytest.raises(ResourceError, match="write HOST:PORT"):
+        launch(digits(), results=tmp_path, address="nowhere")
     assert list(tmp_path.iterdir()) == []  # nothing was left behind
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "journal.jsonl").touch()

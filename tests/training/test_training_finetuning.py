@@ -16,6 +16,7 @@ from tlsweep.models import Weights, build_network
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, SourceTask, TrainSettings
 from tlsweep.training import EpochReport, Snapshot, evaluate_checkpoint, finetune, pretrain
 from tlsweep.training.checkpoint import load_checkpoint
+from tlsweep.training.networks import new_network
 
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
@@ -59,6 +60,12 @@ def test_reports_count_what_was_done(digits: Task, train: Train) -> None:
     assert {(row.micro_batch, row.device, row.device_memory) for row in rows} == {(16, "cpu", 0)}
 
 
+def test_a_warm_up_reaches_the_base_rate_with_its_last_step(train: Train) -> None:
+    """Half of it after one of two epochs: the last step of an epoch counts the samples that it passes itself."""
+    rows = train(Hyperparameters(lr=0.05, lr_schedule="constant", warmup_epochs=2), epochs=3).rows
+    assert [row.lr for row in rows] == pytest.approx([0.025, 0.05, 0.05])
+
+
 def test_training_learns(train: Train) -> None:
     rows = train(Hyperparameters(lr=0.05, batch_size=16), epochs=12, model=NO_DROPOUT).rows
     assert rows[-1].train_loss < rows[0].train_loss / 2
@@ -91,13 +98,14 @@ def test_the_numbers_do_not_depend_on_what_ran_before(train: Train) -> None:
 
 def test_nothing_is_left_behind(train: Train) -> None:
     generator, threads, dtype = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
-    train(threads=1, epochs=1)
+    train(threads=threads + 1, epochs=1)
 
     def fail(row: EpochReport, snapshot: Snapshot) -> None:
+        assert torch.get_num_threads() == threads + 1
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(threads=1, epochs=1, report=fail)
+        train(threads=threads + 1, epochs=1, report=fail)
     assert torch.equal(torch.get_rng_state(), generator)
     assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, dtype)
     assert torch.is_grad_enabled()
@@ -181,6 +189,16 @@ def test_a_frozen_backbone_is_neither_trained_nor_kept(train: Train, weights: We
     frozen = load_checkpoint(train(Hyperparameters(lr=0.05, freeze="backbone"), weights=weights).checkpoints[-1])
     assert set(frozen.tensors) == set(frozen.optimizer_state)
     assert len(frozen.tensors) == 2
+
+
+def test_frozen_statistics_of_batch_norm_are_not_kept(digits: Task, train: Train) -> None:
+    weights = Weights.from_state_dict(new_network(digits, BATCH_NORM, weights=None, seed=0).module.state_dict(), "test")
+    frozen = train(Hyperparameters(lr=0.05, freeze="backbone"), model=BATCH_NORM, weights=weights)
+    assert set(load_checkpoint(frozen.checkpoints[-1]).tensors) == {"8.weight", "8.bias"}
+    gradual = train(Hyperparameters(lr=0.05, freeze="gradual"), model=BATCH_NORM, weights=weights, epochs=4)
+    kept = load_checkpoint(gradual.checkpoints[1]).tensors
+    assert "4.running_mean" in kept
+    assert "1.running_mean" not in kept
 
 
 def test_batch_norm_of_frozen_layers_stands_still(train: Train) -> None:

@@ -32,7 +32,7 @@ def test_a_streamed_task_gives_the_numbers_of_one_in_memory(train: Train, tmp_pa
 
 @pytest.mark.data
 def test_photographs_with_a_frozen_imagenet_backbone(train: Train, test_data: Path, tmp_path: Path) -> None:
-    """A new head in two epochs; the checkpoint is the head's, the export is complete."""
+    """A new head in three epochs; the checkpoint is the head's, the export is complete."""
     data = FolderData(
         source="folder",
         path=str(test_data / "datasets" / "hymenoptera_data"),
@@ -44,9 +44,9 @@ def test_photographs_with_a_frozen_imagenet_backbone(train: Train, test_data: Pa
         name="squeezenet1_1", weights=str(test_data / "weights" / "squeezenet1_1_imagenet1k_v1_fp16rounded.pth")
     )
     task, weights = load_task(data, 0), resolve_weights(model)
-    hyperparameters = Hyperparameters(lr=1e-3, optimizer="adam", freeze="backbone")
-    trial = train(hyperparameters, task=task, model=model, weights=weights, epochs=2)
-    assert trial.rows[-1].val_accuracy > 0.8
+    hyperparameters = Hyperparameters(lr=3e-3, batch_size=16, optimizer="adam", freeze="backbone")
+    trial = train(hyperparameters, task=task, model=model, weights=weights, epochs=3)
+    assert trial.rows[-1].val_accuracy > 0.7
     assert len(trial.checkpoints[-1]) < 30_000
     assert weights is not None
     common = {"weights": weights, "seed": 5}

@@ -23,8 +23,8 @@ def test_it_tells_what_a_trial_takes(digits: Task, train: Train, freeze: str) ->
     assert rehearsal.checkpoint_bytes == pytest.approx(len(trial.checkpoints[-1]), abs=256)
     assert rehearsal.device == "cpu"
     image = sum(row.train_seconds + row.wait_seconds for row in trial.rows[1:]) / (3 * digits.size("train"))
-    assert rehearsal.seconds_per_training_image == pytest.approx(image, rel=4)
-    assert 0 < rehearsal.seconds_per_validation_image < rehearsal.seconds_per_training_image
+    assert image / 5 < rehearsal.seconds_per_training_image < image * 5
+    assert 0 < rehearsal.seconds_per_validation_image < image * 5
 
 
 def test_it_counts_parameters(digits: Task) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -132,24 +133,55 @@ def _connect(*, local: bool, address: str | None, dashboard: bool) -> Cluster:
     # `ray start` does the same: where this user has a token, clusters ask for it. ray.init alone would not send it.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     common = {"log_to_driver": False, "logging_level": logging.INFO}
-    context, started = None, False
-    if not local:
-        try:
-            # Workers of a running cluster do not inherit this process's environment.
-            context = ray.init(address=address or "auto", runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
-        except ConnectionError as error:
-            if address:
-                raise ResourceError(f"no Ray cluster answers at '{address}': {error}") from None
-    if context is None:
-        started = True
-        context = ray.init(num_cpus=usable_cpus(), include_dashboard=dashboard, **common)
+    join = None if local else _running(address)
+    if join is not None:
+        # Workers of a running cluster do not inherit this process's environment.
+        context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
+    else:
+        context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **common)
     there, url = ray.cluster_resources(), context.dashboard_url
     return Cluster(
         cpus=there.get("CPU", 0.0),
         gpus=there.get("GPU", 0.0),
         dashboard=f"http://{url}" if url else None,
-        local=started,
+        local=join is None,
     )
+
+
+def _running(address: str | None) -> str | None:
+    """The cluster to join: `address`, or the one that RAY_ADDRESS names or `ray start` made on this machine; or None.
+
+    Not `auto`, which also finds the private Ray of another sweep, and would end with it.
+
+    Raises:
+        ResourceError: nothing answers at `address`.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    if address is not None and "://" in address:
+        return address
+    try:
+        found = canonicalize_bootstrap_address(None if address == "auto" else address)
+    except ValueError as error:
+        raise ResourceError(f"--address {address}: {error}; write HOST:PORT, for example 10.0.0.1:6379") from None
+    if found is not None and _answers(found):
+        return str(found)
+    if address is not None or "RAY_ADDRESS" in os.environ:
+        raise ResourceError(
+            f"no Ray cluster answers at '{address or found}'; start one with 'ray start --head', or leave --address "
+            "(and RAY_ADDRESS) out to run on this machine"
+        )
+    return None
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody listens there: Ray itself would try for many seconds, and complain aloud."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+    except OSError:
+        return False
+    return True
 
 
 def usable_cpus() -> int:

@@ -88,6 +88,10 @@ class _Stopper(tune.Stopper):
     def stop_all(self) -> bool:
         return self._referee.tick()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps a pickled copy of the run's description, which nobody reads; a referee does not pickle."""
+        return {}
+
 
 class _Starts(tune.Callback):
     """Tells the referee when a worker takes a trial."""
