@@ -41,6 +41,9 @@ SweepName = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep
 
 def main() -> None:
     """The console entry. Exit code 2: the message tells how to mend the input; 1: every trial failed; 130: Ctrl-C."""
+    # `python -m tlsweep` finds the user's own code in the working directory; the installed script would not.
+    if not sys.flags.safe_path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     try:
         app()
     except UserError as error:
@@ -52,9 +55,11 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    """As Text, since a message may hold what rich takes for markup; unwrapped where nobody's terminal has to fit it."""
-    console = Console(stderr=True, highlight=False)
-    console.print(Text(message), overflow="fold", soft_wrap=not console.is_terminal)
+    """As Text, since a message may hold what rich takes for markup; unwrapped where no terminal has to show it."""
+    if sys.stderr.isatty():
+        Console(stderr=True, highlight=False).print(Text(message), overflow="fold")
+    else:
+        print(message, file=sys.stderr)
 
 
 def _version(asked: bool) -> None:
