@@ -2,9 +2,9 @@
 
     python tests/bench/overhead.py --trials 60 240
 
-Each system trains the same configurations of the digits CNN with tlsweep's own fine-tuning function, two at a time, under
-successive halving with the same rungs, in a process of its own; source weights and images are cached beforehand. Ratios
-within one run are what counts: machines differ, and these figures are noisy.
+Each system trains the same configurations of the digits CNN with tlsweep's own fine-tuning function, two at a time,
+under successive halving with the same rungs, in a process of its own; source weights and images are cached beforehand.
+Ratios within one run are what counts: machines differ, and these figures are noisy.
 
 - tlsweep: `launch`, private Ray, no dashboard, checkpoint and journal at each epoch.
 - ray: `Tuner` with ASHAScheduler and default settings (a new process for each trial, CSV, JSON and TensorBoard logs).

@@ -1,12 +1,14 @@
 """Specs: presets, overrides, round trips, and one clear message for each mistake."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from tlsweep.errors import SpecError
-from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, TrainSpec, dump_spec, load_spec, presets
+from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, SweepSpec, TrainSpec, dump_spec, load_spec, presets
 from tlsweep.spec.space import LogUniform
 
 MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}, "train": {"lr": {"loguniform": [1e-4, 0.1]}}}
@@ -54,6 +56,28 @@ def test_the_section_train_has_every_hyperparameter_with_its_documentation() -> 
         assert section.default == field.default
         assert section.description == field.description
         assert field.description
+
+
+def test_every_field_of_every_section_is_documented() -> None:
+    seen: set[type[BaseModel]] = set()
+
+    def walk(model: type[BaseModel]) -> None:
+        if model in seen:
+            return
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+            for part in _models_in(field.annotation):
+                walk(part)
+
+    walk(SweepSpec)
+    assert len(seen) >= 12
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def test_durations_and_sizes() -> None:

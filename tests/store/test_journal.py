@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from tlsweep.store import Journal, read_journal
 
-RECORDS = [{"type": "report", "epoch": at, "val_loss": float("nan") if at == 2 else at / 7, "é": "\n"} for at in range(5)]
+RECORDS = [
+    {"type": "report", "epoch": at, "val_loss": float("nan") if at == 2 else at / 7, "é": "\n"} for at in range(5)
+]
 
 
 def write(path: Path, *records: dict[str, object]) -> None:

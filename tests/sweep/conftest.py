@@ -19,8 +19,9 @@ def ray_address() -> Iterator[str]:
         temp = stack.enter_context(tempfile.TemporaryDirectory(prefix="tr-", dir="/tmp", ignore_cleanup_errors=True))
         process = subprocess.Popen(
             [
-                str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2", "--num-gpus=0",
-                f"--port={port}", "--include-dashboard=false", f"--temp-dir={temp}", "--disable-usage-stats",
+                str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2",
+                "--num-gpus=0", f"--port={port}", "--include-dashboard=false", f"--temp-dir={temp}",
+                "--disable-usage-stats",
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip

@@ -7,7 +7,7 @@ lattice, a diverged member is the first to be replaced, and a donor without a ch
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Stop, Yield, diverged
@@ -22,7 +22,7 @@ class Member:
     latest: Observation
     """At its last decision."""
     history: dict[int, Observation] = field(default_factory=dict)
-    """Decisions of this generation that have a checkpoint, by epoch."""
+    """Decisions of this generation that have a checkpoint and may still be copied, by epoch."""
 
     @property
     def score(self) -> float:
@@ -65,58 +65,76 @@ class Pbt:
         self._search, self._epochs, self._rng = search, epochs, rng
         self._mutable = {name: space[name] for name in search.mutate if name in space}
         self._members: dict[str, Member] = {}
-        self._live: set[str] = set()
+        self._progress: dict[str, float] = {}
 
     def observe(self, report: Observation) -> Decision:
-        member = self._members.get(report.trial)
-        self._live.add(report.trial)
+        self._progress[report.trial] = report.epoch
         failed = diverged(report)
         if not failed and (report.epoch % self._search.interval or report.epoch >= self._epochs):
             return Continue()
+        member = self._members.get(report.trial)
         if member is None or member.latest.generation != report.generation:
             member = self._members[report.trial] = Member(report)
         member.latest = report
         if report.checkpoint is not None and not failed:
             member.history[report.epoch] = report
+        self._forget_overtaken(member)
         return self._replace(report, failed) or failed or Yield()
 
     def ended(self, trial: str) -> None:
         """It can neither be replaced nor copied any more."""
-        self._live.discard(trial)
+        self._progress[trial] = math.inf
         self._members.pop(trial, None)
 
     def needed(self, trial: str) -> set[str]:
-        """Checkpoints of a member that another one may still ask for."""
-        slowest = min((self._members[one].latest.epoch for one in self._live if one in self._members), default=0)
+        """Checkpoints of a member that another one may still copy. One that is not among them never will be."""
         member = self._members.get(trial)
-        return {one.checkpoint for one in self._history(member) if one.epoch >= slowest and one.checkpoint}
+        return {one.checkpoint for one in member.history.values() if one.checkpoint} if member else set()
 
-    @staticmethod
-    def _history(member: Member | None) -> list[Observation]:
-        return list(member.history.values()) if member else []
+    def _forget_overtaken(self, member: Member) -> None:
+        """Drop decisions that the slowest has passed; it may be a member that has not reported yet."""
+        everybody = len(self._progress) == self._search.population
+        slowest = min(self._progress.values()) if everybody else 0
+        first = max((epoch for epoch in member.history if epoch <= slowest), default=0)
+        member.history = {epoch: one for epoch, one in member.history.items() if epoch >= first}
 
     def _replace(self, report: Observation, failed: Stop | None) -> Exploit | None:
         scores = {trial: member.score for trial, member in self._members.items()}
         lowest, highest = quantiles(scores, self._search.quantile)
-        if failed:  # first out, however small the quantile; any sound member will do when the best have no checkpoint
-            highest = [trial for trial in highest if scores[trial] > -math.inf] or list(scores)
-        elif report.trial not in lowest:
+        if not failed and report.trial not in lowest:
             return None
-        donors = [
+        donors = self._sources(highest, report)
+        if failed and not donors:  # it cannot go on by itself: any sound member will do
+            donors = self._sources(scores, report)
+        if not donors:
+            return None
+        exploit = self._exploit(report, self._rng.choice(donors), scores, lowest, highest)
+        self._progress[report.trial] = exploit.epoch
+        return exploit
+
+    def _sources(self, donors: Iterable[str], report: Observation) -> list[Observation]:
+        """States of sound members that `report`'s trial can copy."""
+        return [
             source
-            for trial in highest
-            if trial != report.trial and scores[trial] > -math.inf and (source := self._source(trial, report.epoch))
+            for trial in donors
+            if trial != report.trial
+            and self._members[trial].score > -math.inf
+            and (source := self._source(trial, report.epoch))
         ]
-        return self._exploit(report, self._rng.choice(donors), scores, lowest, highest) if donors else None
 
     def _source(self, donor: str, epoch: int) -> Observation | None:
-        """The donor's state at the same progress if it has one, else its newest one that is not ahead, else its first."""
+        """The donor's state at the same progress if it has one, else the newest that is not ahead, else its first."""
         history = self._members[donor].history
         earlier = [at for at in history if at <= epoch]
         return history[max(earlier)] if earlier else (history[min(history)] if history else None)
 
     def _exploit(
-        self, report: Observation, source: Observation, scores: Mapping[str, float], lowest: list[str], highest: list[str]
+        self,
+        report: Observation,
+        source: Observation,
+        scores: Mapping[str, float],
+        lowest: list[str],
+        highest: list[str],
     ) -> Exploit:
         assert source.checkpoint is not None
         new = explore(

@@ -66,7 +66,7 @@ class TuneAdapter(TrialScheduler):
         self._referee.returned(trial.trial_id)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The waiting trial with the least progress, the first of equals: so all members of a population advance alike."""
+        """The waiting trial with the least progress, the first of equals: so members of a population advance alike."""
         live = tune_controller.get_live_trials()
         if self._concurrent and sum(trial.status == Trial.RUNNING for trial in live) >= self._concurrent:
             return None

@@ -39,6 +39,7 @@ class DigitsData(DataCommon):
     """scikit-learn's 8x8 digits as a transfer problem; needs no download."""
 
     source: Literal["digits"]
+    """`folder`, `digits`, `torchvision` or `python`."""
     domain: Literal["source", "target"] = "target"
     """`source`: 900 clean scans. `target`: the other 897, tilted and noisy. The samples are disjoint."""
     augment: Augment = Augment(crop="none", flip=False)
@@ -49,6 +50,7 @@ class FolderData(DataCommon):
     """Image files in folders: `train/CLASS/*.jpg`, `val/…`, `test/…`; or only `CLASS/*.jpg`, split by the seed."""
 
     source: Literal["folder"]
+    """`folder`, `digits`, `torchvision` or `python`."""
     path: str
     """The folder, absolute or relative to where tlsweep is started. `~` is your home."""
     on_bad_image: Literal["stop", "skip"] = "stop"
@@ -60,6 +62,7 @@ class TorchvisionData(DataCommon):
     """Any classification data set of torchvision.datasets."""
 
     source: Literal["torchvision"]
+    """`folder`, `digits`, `torchvision` or `python`."""
     dataset: str
     """The name of the class, such as `FashionMNIST`, `Flowers102`, `SEMEION`."""
     root: str = "~/.cache/tlsweep/datasets"
@@ -79,6 +82,7 @@ class PythonData(DataCommon):
     """
 
     source: Literal["python"]
+    """`folder`, `digits`, `torchvision` or `python`."""
     function: str = Field(pattern=r"^[\w.]+:\w+$")
     """`package.module:function`, importable where tlsweep is started."""
     args: dict[str, Any] = {}

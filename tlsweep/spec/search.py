@@ -25,6 +25,7 @@ class RandomSearch(SearchCommon):
     """Independent random configurations, each trained to the end."""
 
     strategy: Literal["random"]
+    """`random`, `grid`, `asha` or `pbt`."""
     trials: int = Field(20, ge=1)
     """Configurations to try."""
 
@@ -33,6 +34,7 @@ class GridSearch(SearchCommon):
     """Every combination of the searched hyperparameters, each trained to the end."""
 
     strategy: Literal["grid"]
+    """`random`, `grid`, `asha` or `pbt`."""
     points: int = Field(5, ge=2)
     """Values taken of each continuous distribution; lists are taken whole."""
 
@@ -41,6 +43,7 @@ class AshaSearch(SearchCommon):
     """Many random configurations; the weak ones are stopped at rungs (Li et al. 2020, stopping form)."""
 
     strategy: Literal["asha"]
+    """`random`, `grid`, `asha` or `pbt`."""
     trials: int = Field(20, ge=1)
     """Configurations to try."""
     min_epochs: int = Field(1, ge=1)
@@ -53,6 +56,7 @@ class PbtSearch(SearchCommon):
     """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
 
     strategy: Literal["pbt"]
+    """`random`, `grid`, `asha` or `pbt`."""
     population: int = Field(8, ge=2)
     """Members trained side by side; more than the machine has slots for take turns."""
     interval: int = Field(1, ge=1)
@@ -80,7 +84,7 @@ class Budget(SpecModel):
     """When the sweep ends, beside having run all its trials; whichever comes first."""
 
     epochs: int | None = Field(None, ge=1)
-    """Epochs over all trials together."""
+    """Epochs over all trials of an arm together."""
     wall_time: Seconds | None = None
     """Seconds, or '90s', '15m', '1h30m', from the first training step."""
     target: float | None = None

@@ -118,12 +118,19 @@ def _remote(function: Callable[..., Any], spec: SweepSpec, gpus: float) -> Any:
 
 def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
     """Runs in a worker. The cache is on the machine where it ran; the weights travel back as well."""
+    from tlsweep.sweep.trainable import device_for
     from tlsweep.training import pretrained
 
     assert isinstance(spec.model.weights, SourceTask)
     threads = max(1, int(spec.resources.cpus))
     return pretrained(
-        spec.model.weights, spec.model, source, seed=spec.seed, cache=source_cache(), device="auto", threads=threads
+        spec.model.weights,
+        spec.model,
+        source,
+        seed=spec.seed,
+        cache=source_cache(),
+        device=device_for(gpus),
+        threads=threads,
     )
 
 

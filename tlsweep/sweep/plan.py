@@ -68,9 +68,8 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     )
     trials = spec.trials_per_arm * len(spec.arms)
     epochs = len(spec.arms) * min(spec.trials_per_arm * spec.train.epochs, spec.budget.epochs or 10**12)
-    epoch_seconds = (
-        task.size("train") * rehearsal.seconds_per_training_image + task.size("val") * rehearsal.seconds_per_validation_image
-    )
+    epoch_seconds = task.size("train") * rehearsal.seconds_per_training_image
+    epoch_seconds += task.size("val") * rehearsal.seconds_per_validation_image
     seconds = epochs * epoch_seconds / slots
     weights = spec.model.weights
     live = slots if isinstance(spec.search, AshaSearch) else trials

@@ -76,4 +76,3 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
 def source_cache() -> Path:
     """Where weights of source tasks are kept."""
     return default_cache() / "source-tasks"
-

@@ -236,5 +236,3 @@ def _sound(report: Record, metric: str) -> bool:
 def _sound_trial(state: SweepState, trial: str) -> bool:
     last = state.trials[trial].last
     return last is not None and _sound(last, state.metric)
-
-

@@ -15,6 +15,8 @@ from tlsweep.sweep.cluster import Cluster
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
 
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+
 
 class TrialQueue(SearchAlgorithm):
     """Hands over trials, one for each arm in turn, and keeps actors alive while they may be needed.
@@ -109,7 +111,7 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
     slots = cluster.slots(resources)
     # Enough waiting requests that no place stays empty and an autoscaler sees demand; few, as each costs a scan.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(4, slots))
+    os.environ[PENDING] = str(max(4, slots))
     queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), resources.concurrent)
     with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch:
         tune.run(
@@ -124,3 +126,4 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
             raise_on_failed_trial=False,
             verbose=0,
         )
+    del os.environ[PENDING]

@@ -17,7 +17,7 @@ from tlsweep.sweep.assignment import Assignment
 
 @dataclass(frozen=True)
 class Shared:
-    """What all trials of a sweep have in common; small, because the large things are references into the object store."""
+    """What all trials of a sweep have in common; small: the large things are references into the object store."""
 
     spec: SweepSpec
     folder: Path
@@ -34,14 +34,21 @@ class Shared:
 
     @property
     def device(self) -> str:
-        """A trial without a GPU must not take one that others use; where there is none at all, what the machine has."""
-        import torch
-
-        return "cpu" if not self.gpus and torch.cuda.is_available() else "auto"
+        return device_for(self.gpus)
 
     @property
     def threads(self) -> int:
         return max(1, int(self.spec.resources.cpus))
+
+
+def device_for(gpus: float) -> str:
+    """Without a GPU of its own a worker must not take one that others use; where there are none, what the machine has.
+
+    Ray hides no GPU from a worker that asked for none (ray 2.60, _private/utils.py).
+    """
+    import torch
+
+    return "cpu" if not gpus and torch.cuda.is_available() else "auto"
 
 
 _fetched: dict[Any, Any] = {}

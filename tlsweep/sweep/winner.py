@@ -87,4 +87,3 @@ def _details(test: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
         },
         "confusion": test.confusion.tolist(),
     }
-
