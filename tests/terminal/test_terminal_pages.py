@@ -138,7 +138,8 @@ def test_the_plan() -> None:
         "weights  random",
         "trials   48 trials in 2 arms, at most 1,296 epochs together",
         "runs on  cpu, 1 trial at once",
-        "time     at most 1m31s",
+        "time     1m31s of training if nothing is stopped early; starting and reporting",
+        "         come on top",
         "storage  at most 10.1 MB; 864 kB for each checkpoint",
     ]
 

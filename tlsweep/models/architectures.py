@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torchvision import models
 
 from tlsweep.errors import ModelError
 from tlsweep.models.plain import cnn, mlp
@@ -53,6 +52,8 @@ def is_torchvision(name: str) -> bool:
     """
     if name in _PLAIN or is_own_code(name):
         return False
+    from torchvision import models  # takes as long to import as torch itself, and `cnn` does without
+
     known = cast(list[str], models.list_models(module=models))
     if name not in known:
         raise ModelError(
@@ -90,6 +91,8 @@ def construct(model: ModelSpec, num_classes: int, channels: int, image_size: int
 
 
 def _torchvision(model: ModelSpec, num_classes: int, channels: int) -> nn.Module:
+    from torchvision import models
+
     arguments: dict[str, Any] = {}
     if model.name in AUXILIARY_HEADS:
         arguments = {"aux_logits": False, "init_weights": True, "transform_input": isinstance(model.weights, str)}

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchvision import models
 
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import construct, is_own_code, is_torchvision
@@ -120,4 +119,6 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
 def _trained_at(model: ModelSpec) -> str:
     if not is_torchvision(model.name):
         return ""
+    from torchvision import models
+
     return f"; torchvision trained it at {models.get_model_weights(model.name).DEFAULT.transforms().crop_size[0]}"

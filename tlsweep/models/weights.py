@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
-from torchvision import models
 
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import is_torchvision
@@ -65,7 +64,11 @@ def weights_names(model: ModelSpec) -> dict[str, Any]:
     Raises:
         ModelError: an unknown network.
     """
-    return dict(models.get_model_weights(model.name).__members__) if is_torchvision(model.name) else {}
+    if not is_torchvision(model.name):
+        return {}
+    from torchvision import models
+
+    return dict(models.get_model_weights(model.name).__members__)
 
 
 def resolve_weights(model: ModelSpec) -> Weights | None:

@@ -27,7 +27,8 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
-        ("time", f"at most {duration(plan.seconds_at_most)}"),
+        ("time", f"{duration(plan.seconds_at_most)} of training if nothing is stopped early; starting and "
+                 "reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
     ]  # fmt: skip
     console.print(named_lines(lines))
