@@ -99,8 +99,7 @@ def test_a_mistake_in_the_spec_is_one_message_complete_and_without_markup(run: R
     assert (code, out) == (2, "")
     assert err.startswith("error: digits")
     assert "Traceback" not in err
-    assert all(len(line) <= 80 for line in err.splitlines())
-    assert "[['red'], 0]" in " ".join(err.split())
+    assert "[['red'], 0]" in err  # one line where no terminal has to fit it
 
 
 def test_a_preset_is_printed_verbatim_so_that_it_makes_a_spec(run: Run) -> None:
