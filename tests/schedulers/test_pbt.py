@@ -91,6 +91,58 @@ def test_a_donor_without_a_checkpoint_is_never_copied() -> None:
     assert pbt.observe(report("d", 2, 0.1)) == Yield()
 
 
+def test_a_diverged_member_takes_any_sound_one_where_the_best_have_no_checkpoint() -> None:
+    pbt = population()
+    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
+        pbt.observe(report(trial, 2, score, checkpoint=trial == "c"))
+    decision = pbt.observe(report("d", 2, math.nan))
+    assert isinstance(decision, Exploit)
+    assert decision.donor == "c"
+
+
+def test_what_a_member_that_has_not_reported_yet_may_copy_is_kept() -> None:
+    pbt = population(interval=1)
+    for epoch in (1, 2, 3):
+        for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
+            pbt.observe(report(trial, epoch, score))
+    assert pbt.needed("a") == {"a/g0-e1", "a/g0-e2", "a/g0-e3"}
+    decision = pbt.observe(report("d", 1, 0.1))
+    assert isinstance(decision, Exploit)
+    assert decision.checkpoint == "a/g0-e1"
+
+
+def test_what_all_have_passed_is_forgotten() -> None:
+    pbt = population(interval=1)
+    for epoch in (1, 2, 3):
+        for trial in "abcd":
+            pbt.observe(report(trial, epoch, 0.5))
+    pbt.observe(report("a", 4, 0.5))
+    assert pbt.needed("a") == {"a/g0-e3", "a/g0-e4"}
+    for trial in "bcd":
+        pbt.ended(trial)
+    pbt.observe(report("a", 5, 0.5))
+    assert pbt.needed("a") == {"a/g0-e5"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_what_is_no_longer_needed_is_never_copied(data: st.DataObject) -> None:
+    """In whatever order members report, end, and go back to a donor's earlier epoch."""
+    pbt, members, epochs = population(members=4, interval=1, quantile=0.5), "abcd", dict.fromkeys("abcd", 0)
+    generations, gone, there = dict.fromkeys(members, 0), set[str](), set[str]()
+    for _ in range(60):
+        trial = data.draw(st.sampled_from(members))
+        epochs[trial] += 1
+        score = data.draw(st.floats(0, 1) | st.just(math.nan))
+        decision = pbt.observe(report(trial, epochs[trial], score, generation=generations[trial]))
+        if isinstance(decision, Exploit):
+            assert decision.checkpoint not in gone
+            generations[trial] += 1
+            epochs[trial] = decision.epoch
+        there |= pbt.needed(trial)
+        gone |= {path for path in there if path.startswith(trial)} - pbt.needed(trial)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_diverged_member_is_replaced_at_once_even_between_intervals(bad: float) -> None:
     pbt = population()

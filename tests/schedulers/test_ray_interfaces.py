@@ -44,6 +44,12 @@ def test_a_trial_takes_our_id_config_and_resources() -> None:
     assert isinstance(inspect.getattr_static(Trial, "error_file"), property)
 
 
+def test_a_trial_whose_node_was_preempted_is_announced_as_an_error_and_run_again() -> None:
+    assert "self._scheduler_alg.on_trial_error" in inspect.getsource(TuneController._requeue_trial)
+    assert "trial.should_recover()" in inspect.getsource(TuneController._process_trial_failure)
+    assert "if not exc.preempted" in inspect.getsource(Trial._handle_ray_actor_error)
+
+
 def test_the_interfaces_that_we_implement_have_not_grown() -> None:
     assert {name for name in vars(TrialScheduler) if not name.startswith("_")} == {
         "CONTINUE", "PAUSE", "STOP", "NOOP", "metric", "set_search_properties", "on_trial_add", "on_trial_error",

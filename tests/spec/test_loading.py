@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tlsweep.errors import SpecError
 from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, SweepSpec, TrainSpec, dump_spec, load_spec, presets
-from tlsweep.spec.space import LogUniform
+from tlsweep.spec.space import LogUniform, PowersOfTwo
 
 MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}, "train": {"lr": {"loguniform": [1e-4, 0.1]}}}
 
@@ -48,6 +48,15 @@ def test_exponents_without_a_point_are_numbers(tmp_path: Path) -> None:
     spec = load_spec(file)
     assert spec.space["lr"] == LogUniform(1e-4, 0.3)
     assert spec.name == "mine"
+
+
+def test_the_values_of_a_choice_have_the_type_of_their_field() -> None:
+    """Mutations take them as they are."""
+    choices = ["lr={choice: [1, '0.5']}", "batch_size={choice: [16.0, 32]}", "nesterov={choice: [0, 1]}"]
+    space = load_spec(MINIMAL, [f"train.{choice}" for choice in choices]).space
+    for name, kind in (("lr", float), ("batch_size", int), ("nesterov", bool)):
+        assert {type(value) for value in space[name].extremes} == {kind}
+    assert load_spec(MINIMAL, ["train.batch_size={powers_of_two: [8, 64]}"]).space["batch_size"] == PowersOfTwo(8, 64)
 
 
 def test_the_section_train_has_every_hyperparameter_with_its_documentation() -> None:
@@ -104,7 +113,16 @@ MISTAKES = [
     ("data={}", "data: needs the field 'source'"),
     ("data={source: folder}", "data.path: is missing"),
     ("budget.wall_time=soon", "not a duration"),
-    ("resources.gpus=1.5", "a fraction up to 1"),
+    ("train.lr=.inf", "train.lr = inf: must be a finite number"),
+    ("train.lr={choice: [0.1, .inf]}", "must be a finite number (value inf)"),
+    ("train.lr={'a{b}': [1]}", "unknown distribution 'a{b}'"),
+    ("train.batch_size={choice: [16, 16.0]}", "lists a value twice"),
+    ("train={nesterov: true, momentum: {choice: [0, 0.9]}}", "needs momentum above 0"),
+    ("train={nesterov: {choice: [true, false]}, momentum: 0}", "needs momentum above 0"),
+    ("budget.target=.nan", "must be a finite number"),
+    ("resources.gpus=1.5", "resources.gpus = 1.5: must be 'auto', 0, a fraction up to 1, or a whole number"),
+    ("resources.gpus=.inf", "resources.gpus = inf: must be 'auto'"),
+    ("resources.gpus=two", "resources.gpus = 'two': must be 'auto'"),
     ("controls=[scratch]", "model.weights is none already"),
     ("model.weights={data: {source: dig}}", "model.weights.data.source: unknown value 'dig'; did you mean 'digits'?"),
     ("model.weights=3", "model.weights = 3"),
@@ -137,6 +155,8 @@ def test_pbt_without_anything_to_mutate_is_refused() -> None:
         load_spec(MINIMAL, ["search.strategy=pbt", "train.lr=0.1"])
     with pytest.raises(SpecError, match="search.mutate names"):
         load_spec(MINIMAL, ["search.strategy=pbt", "search.mutate=[lrr]"])
+    with pytest.raises(SpecError, match=r"search.mutate names \['epochs'\], which are no hyperparameters"):
+        load_spec(MINIMAL, ["search.strategy=pbt", "search.mutate=[lr, epochs]"])
 
 
 def test_grid_without_a_distribution_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The journal keeps whole records, in order, and nothing else."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlsweep.errors import ResultsError
 from tlsweep.store import Journal, read_journal
 
 RECORDS = [
@@ -52,6 +55,25 @@ def test_a_torn_end_costs_only_the_last_record_and_writing_goes_on(
     assert sum(len(line) for line in data.splitlines(keepends=True)[: len(kept)]) <= max(0, len(data) - cut)
     write(path, {"type": "event"})
     assert repr(list(read_journal(path))) == repr([*kept, {"type": "event"}])
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write_some = tmp_path / "j", os.write
+    journal = Journal(path)
+    journal.append(*RECORDS[:2])
+
+    def fill_up(file: int, data: bytes) -> int:
+        if len(data) <= 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_some(file, data[:-5])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fill_up)
+        with pytest.raises(ResultsError, match=r"cannot write to '.*/j': No space left on device; make room"):
+            journal.append(*RECORDS[2:4])
+    journal.append(RECORDS[4])
+    journal.close()
+    assert repr(list(read_journal(path))) == repr([*RECORDS[:2], RECORDS[4]])
 
 
 def test_a_flipped_bit_ends_the_journal_there(tmp_path: Path) -> None:

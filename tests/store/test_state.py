@@ -1,5 +1,6 @@
 """The state is a fold: it says what the records say, and the tables say the same."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,33 @@ def test_the_winner_has_the_best_report_then_the_lower_loss_then_the_lower_numbe
     rows = [report("t0", 1, 0.8), report("t1", 1, 0.9, loss=2.0), report("t2", 1, 0.9), report("t3", 1, 0.9)]
     state = fold(*created, *rows)
     assert [one.trial for one in state.leaders("main", 9)] == ["t2", "t3", "t1", "t0"]
+    assert [one.trial for one in state.leaders("main", 2)] == ["t2", "t3"]
     winner = state.winner("main")
     assert winner is not None
     assert winner.trial == "t2"
     assert state.winner("scratch") is None
 
 
-def test_a_loss_is_better_when_lower_and_what_diverged_never_wins() -> None:
-    rows = [report("t0", 1, 0.1, loss=0.5), report("t1", 1, 0.9, loss=0.6), report("t2", 1, math.nan, loss=math.nan)]
-    created = [event("created", f"t{number}") for number in range(3)]
-    state = fold(*created, *rows, metric="val_loss", sign=-1)
-    assert [one.trial for one in state.leaders("main", 9)] == ["t0", "t1"]
+def test_a_loss_is_better_when_lower() -> None:
+    created = [event("created", "t0"), event("created", "t1")]
+    rows = [report("t0", 1, 0.1, loss=0.5), report("t1", 1, 0.9)]
+    winner = fold(*created, *rows, metric="val_loss", sign=-1).winner("main")
+    assert winner is not None
+    assert winner.trial == "t0"
+
+
+@pytest.mark.parametrize("column", ["val_accuracy", "val_loss", "train_loss"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, None])
+def test_what_diverged_never_wins_whatever_accuracy_it_has(column: str, bad: float | None) -> None:
+    """A network of NaN still gets all samples of one class right."""
+    wrong = report("t0", 1, 0.9) | {column: bad}
+    state = fold(event("created", "t0"), wrong)
+    assert state.winner("main") is None
+    assert state.trials["t0"].score("val_accuracy", 1) is None
+    state.apply(report("t0", 2, 0.1))
+    best = state.trials["t0"].best
+    assert best is not None
+    assert best["epoch"] == 2
 
 
 def test_tables_hold_every_row_and_every_reader_reads_them(tmp_path: Path) -> None:
@@ -105,6 +122,23 @@ def test_tables_hold_every_row_and_every_reader_reads_them(tmp_path: Path) -> No
     assert pd.isna(row.checkpoint)  # the file was not kept
     times = pd.read_parquet(tmp_path / "reports.parquet").time
     assert times.iloc[0] == pd.Timestamp(2.25, unit="s", tz="UTC")
+
+
+def test_what_there_is_none_of_is_null_and_details_are_json_for_everybody(tmp_path: Path) -> None:
+    import duckdb
+
+    rows = [report("t0", 1, 0.5), report("t1", 1, math.nan, loss=math.nan)]
+    stop = event("stopped", "t1", score=math.nan, scores={"t0": 0.5, "t1": -math.inf}, factors=[math.inf, 1])
+    records = [*(event("created", f"t{number}") for number in range(3)), *rows, stop]
+    writer = TableWriter(tmp_path, "mine")
+    writer.add(records)
+    writer.write(fold(*records))
+    best = f"select max(best_val_accuracy), count(last_val_loss) from '{tmp_path}/trials.parquet'"
+    assert duckdb.sql(best).fetchall() == [(0.5, 2)]  # t1 reported NaN, t2 nothing
+    (details,) = [row["details"] for row in read_table(tmp_path, "events").to_pylist() if row["kind"] == "stopped"]
+    assert json.loads(details, parse_constant=pytest.fail) == {
+        "score": None, "scores": {"t0": 0.5, "t1": None}, "factors": [None, 1],
+    }  # fmt: skip
 
 
 def test_empty_tables_are_whole_files(tmp_path: Path) -> None:

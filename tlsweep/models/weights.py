@@ -89,7 +89,10 @@ def resolve_weights(model: ModelSpec) -> Weights | None:
     if path.is_file():
         return read_weights(path)
     names = f"a name of {model.name}'s weights ({', '.join(known)})" if known else f"a name ({model.name} has none)"
-    raise ModelError(f"model.weights '{model.weights}' is neither {names} nor a .pth, .pt or .safetensors file")
+    raise ModelError(
+        f"model.weights '{model.weights}' is neither {names} nor a .pth, .pt or .safetensors file that exists; "
+        "give one of them, or none for random weights"
+    )
 
 
 def _download(entry: Any) -> Weights:

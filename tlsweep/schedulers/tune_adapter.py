@@ -57,7 +57,12 @@ class TuneAdapter(TrialScheduler):
         return TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        self._referee.failed(trial.trial_id, error_text(trial))
+        if trial.should_recover():
+            # Its node was taken away, which Tune counts as no failure: it is about to run the trial again, from config.
+            self._referee.paused(trial.trial_id)
+            trial.set_config(self._referee.assignment(trial.trial_id))
+        else:
+            self._referee.failed(trial.trial_id, error_text(trial))
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         self._referee.returned(trial.trial_id)

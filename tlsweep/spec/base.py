@@ -20,13 +20,15 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from tlsweep.spec.space import LogUniform, Uniform, parse_distribution
+from tlsweep.spec.space import Choice, LogUniform, Uniform, parse_distribution
 
 
 class SpecModel(BaseModel):
     """A section of the spec: frozen, and an unknown field is refused with the nearest right name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -70,7 +72,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 def _value_or_distribution(field: FieldInfo) -> Any:
     """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule."""
     value_type: Any = Annotated[field.annotation, field]
-    adapter: TypeAdapter[Any] = TypeAdapter(value_type)
+    adapter: TypeAdapter[Any] = TypeAdapter(value_type, config=ConfigDict(allow_inf_nan=False))
 
     def check(value: Any) -> Any:
         try:
@@ -78,16 +80,16 @@ def _value_or_distribution(field: FieldInfo) -> Any:
                 distribution = parse_distribution(value)
                 if field.annotation is int and isinstance(distribution, Uniform | LogUniform):
                     raise ValueError("needs whole numbers: use choice or powers_of_two")
-                for extreme in distribution.extremes:
-                    adapter.validate_python(extreme)
-                return distribution
+                extremes = [adapter.validate_python(extreme) for extreme in distribution.extremes]
+                # A value that a mutation picks is not validated again: it must be of the field's own type already.
+                return Choice(tuple(extremes)) if type(distribution) is Choice else distribution
             return value if hasattr(value, "sample") else adapter.validate_python(value)
         except ValidationError as error:
             first = error.errors()[0]
             shown = f" (value {first['input']!r})" if isinstance(value, Mapping) else ""
-            raise PydanticCustomError("hyperparameter", f"{first['msg']}{shown}".replace("{", "{{")) from None
+            raise PydanticCustomError("hyperparameter", f"{first['msg']}{shown}") from None
         except ValueError as error:
-            raise PydanticCustomError("distribution", str(error).replace("{", "{{")) from None
+            raise PydanticCustomError("distribution", str(error)) from None
 
     def dump(value: Any) -> Any:
         return value.to_yaml() if hasattr(value, "to_yaml") else value

@@ -78,10 +78,14 @@ class TrainSection(TrainSettings):
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> "TrainSection":
-        momentum = getattr(self, "momentum", None)
-        if getattr(self, "nesterov", False) is True and momentum == 0:
-            raise ValueError("nesterov: true needs momentum above 0")
+        if True in self._extremes("nesterov") and 0 in self._extremes("momentum"):
+            raise ValueError("nesterov: true needs momentum above 0, in every trial")
         return self
+
+    def _extremes(self, name: str) -> tuple[Value, ...]:
+        """Of a distribution; of a constant, its value."""
+        value = getattr(self, name)
+        return value.extremes if hasattr(value, "extremes") else (value,)
 
 
 if TYPE_CHECKING:

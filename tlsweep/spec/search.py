@@ -1,8 +1,8 @@
 """The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tlsweep.spec.base import Seconds, SpecModel
 
@@ -86,7 +86,7 @@ class Budget(SpecModel):
     epochs: int | None = Field(None, ge=1)
     """Epochs over all trials of an arm together."""
     wall_time: Seconds | None = None
-    """Seconds, or '90s', '15m', '1h30m', from the first training step."""
+    """Seconds, or '90s', '15m', '1h30m', from when trials begin to be handed out; what comes before does not count."""
     target: float | None = None
     """Stop as soon as a trial's metric is this good."""
 
@@ -101,8 +101,10 @@ class Resources(SpecModel):
     concurrent: int | None = Field(None, ge=1)
     """Run at most so many trials at once."""
 
-    @model_validator(mode="after")
-    def _gpu_fractions(self) -> "Resources":
-        if isinstance(self.gpus, float) and (self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus))):
-            raise ValueError(f"gpus is 'auto', 0, a fraction up to 1, or a whole number, not {self.gpus}")
-        return self
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _gpu_fractions(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and (0 <= value <= 1 or (value > 1 and float(value).is_integer()))
+        if value != "auto" and not number:
+            raise ValueError("must be 'auto', 0, a fraction up to 1, or a whole number")
+        return value

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
-from tlsweep.spec.hyperparameters import TrainSpec
+from tlsweep.spec.hyperparameters import Hyperparameters, TrainSpec
 from tlsweep.spec.model import ModelSpec
 from tlsweep.spec.search import Budget, GridSearch, PbtSearch, Resources, SearchSpec
 from tlsweep.spec.space import Distribution, Value
@@ -47,8 +47,8 @@ class SweepSpec(SpecModel):
     def _parts_fit_together(self) -> "SweepSpec":
         space = self.space
         if isinstance(self.search, PbtSearch):
-            if unknown := [name for name in self.search.mutate if name not in type(self.train).model_fields]:
-                raise ValueError(f"search.mutate names {unknown}, which train does not have")
+            if unknown := [name for name in self.search.mutate if name not in Hyperparameters.model_fields]:
+                raise ValueError(f"search.mutate names {unknown}, which are no hyperparameters of train")
             if not any(name in space for name in self.search.mutate):
                 raise ValueError(
                     f"search.strategy pbt mutates {list(self.search.mutate)}, but none of them is a distribution; "

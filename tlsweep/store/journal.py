@@ -9,8 +9,11 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from tlsweep.errors import ResultsError
 
 Record = dict[str, Any]
 """`type` is "report" or "event"; the other keys are columns of that table (store/schema.py)."""
@@ -47,12 +50,29 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         whole = sum(len(line) for line, _ in _lines(path)) if path.exists() else 0
+        self._path, self._size = path, whole
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._file, whole)
 
     def append(self, *records: Record) -> None:
-        """Write all `records`, or after a crash some of the first of them, never part of one."""
+        """Write all `records`, or after a crash some of the first of them, never part of one.
+
+        Raises:
+            ResultsError: the disk does not take them; none of them is in the journal.
+        """
         data = b"".join(map(_encode, records))
+        try:
+            self._write(data)
+        except OSError as error:
+            with suppress(OSError):  # what came after a torn line would never be read
+                os.ftruncate(self._file, self._size)
+            raise ResultsError(
+                f"cannot write to '{self._path}': {error.strerror}; make room there and start the sweep again, "
+                "everything until now is kept"
+            ) from error
+        self._size += len(data)
+
+    def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._file, data) :]
         os.fdatasync(self._file)

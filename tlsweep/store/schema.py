@@ -66,7 +66,7 @@ EVENTS: Final[Mapping[str, Type]] = MappingProxyType(
         "generation": "int",
         "kind": "string",  # see KINDS
         "epoch": "int",  # epochs the trial had completed
-        "details": "string",  # JSON: why, with the numbers that decided
+        "details": "string",  # JSON: why, with the numbers that decided; null for one that is not finite
         "time": "time",
     }
 )

@@ -1,5 +1,7 @@
 """The state of a sweep as a fold over its journal: what every trial is, was, and has reached."""
 
+import heapq
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,15 +61,20 @@ class TrialState:
     """Epochs completed by the weights it has now."""
     last: Record | None = None
     best: Record | None = None
-    """The reports of the last and of the best epoch."""
+    """The reports of the last and of the best epoch; one that diverged is never the best."""
     restart_checkpoint: str | None = None
     """Where to go on from: its last checkpoint, or the donor's after an exploit."""
     device_seconds: float = 0.0
     error: str | None = None
 
     def score(self, metric: str, sign: int) -> float | None:
-        """sign × the best value of the metric so far: larger is better; None before the first finite one."""
-        return sign * self.best[metric] if self.best and is_finite(self.best[metric]) else None
+        """sign × the best value of the metric so far: larger is better; None before the first sound one."""
+        return sign * self.best[metric] if self.best else None
+
+
+def diverged(report: Record, metric: str) -> bool:
+    """Whether the metric or a loss is not a finite number: such a report loses against every other, and never wins."""
+    return not all(is_finite(report[name]) for name in (metric, "train_loss", "val_loss"))
 
 
 @dataclass
@@ -96,19 +103,19 @@ class SweepState:
 
     def winner(self, arm: str) -> TrialState | None:
         """The trial with the best report; ties go to the lower validation loss, then to the earlier trial."""
-        candidates = [one for one in list(self.trials.values()) if one.arm == arm and self._rank(one.best) is not None]
-        return max(candidates, key=lambda one: (self._rank(one.best), -one.number), default=None)
+        return next(iter(self.leaders(arm, 1)), None)
 
     def leaders(self, arm: str, count: int) -> list[TrialState]:
         """The `count` best trials of an arm, the winner first."""
-        candidates = [one for one in list(self.trials.values()) if one.arm == arm and self._rank(one.best) is not None]
-        return sorted(candidates, key=lambda one: (self._rank(one.best), -one.number), reverse=True)[:count]
+        return self.best_of((one for one in list(self.trials.values()) if one.arm == arm), count)
 
-    def _rank(self, report: Record | None) -> tuple[float, float] | None:
-        if report is None or not is_finite(report[self.metric]):
-            return None
-        loss = report["val_loss"]
-        return (self.sign * report[self.metric], -loss if is_finite(loss) else float("-inf"))
+    def best_of(self, trials: Iterable[TrialState], count: int) -> list[TrialState]:
+        """At most `count` of `trials`, the best first, of those that have a best report."""
+        ranked = [one for one in trials if one.best is not None]
+        return heapq.nlargest(count, ranked, key=lambda one: (self._rank(one.best), -one.number))
+
+    def _rank(self, report: Record | None) -> tuple[float, float]:
+        return (self.sign * report[self.metric], -report["val_loss"]) if report else (-math.inf, -math.inf)
 
     def _report(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
@@ -117,8 +124,7 @@ class SweepState:
         trial.epoch = record["epoch"]
         trial.restart_checkpoint = record["checkpoint"] or trial.restart_checkpoint
         trial.device_seconds += record["train_seconds"] + record["eval_seconds"]
-        rank, best = self._rank(record), self._rank(trial.best)
-        if rank is not None and (best is None or rank > best):
+        if not diverged(record, self.metric) and self._rank(record) > self._rank(trial.best):
             trial.best = record
 
     def _event(self, record: Record) -> None:

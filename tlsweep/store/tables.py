@@ -46,12 +46,21 @@ def _cell(value: Any, kind: str) -> Any:
     if kind == "time":
         return int(value * 1_000_000)
     if kind == "string" and not isinstance(value, str):
-        return json.dumps(value)
+        return json.dumps(_json(value), allow_nan=False)
     return value
 
 
+def _json(value: Any) -> Any:
+    """JSON has no NaN and no infinity, and most readers refuse what Python writes for them: null."""
+    if isinstance(value, Mapping):
+        return {name: _json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
-    """A row of trials.parquet."""
+    """A row of trials.parquet. Metrics that it has not are null, not NaN, which SQL takes for the largest number."""
     best, last = trial.best or {}, trial.last or {}
     return {
         "sweep": sweep,
@@ -68,8 +77,8 @@ def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
         **{f"start_{name}": trial.start[name] for name in HYPERPARAMETERS},
         "best_epoch": best.get("epoch"),
         "best_generation": best.get("generation"),
-        **{f"best_{name}": best.get(name, math.nan) for name in METRICS},
-        **{f"last_{name}": last.get(name, math.nan) for name in METRICS},
+        **{f"best_{name}": best.get(name) for name in METRICS},
+        **{f"last_{name}": last.get(name) for name in METRICS},
         "checkpoint": kept if (kept := best.get("checkpoint")) and (folder / kept).exists() else None,
         "device_seconds": trial.device_seconds,
         "error": trial.error,

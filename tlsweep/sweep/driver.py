@@ -104,20 +104,28 @@ def _share(
     weights = prepared.weights
     if prepared.source is not None:
         observer.phase("pretraining on the source task")
-        weights = ray.get(_remote(_pretrain, spec, gpus).remote(spec, prepared.source, gpus))
+        weights = _where_trials_run(_pretrain, spec, cluster, spec, prepared.source, gpus)
     observer.phase("sharing images and weights")
     return Shared(spec, folder.path, ray.put(prepared.task), ray.put(weights), gpus), weights
 
 
-def _remote(function: Callable[..., Any], spec: SweepSpec, gpus: float) -> Any:
-    """A Ray task that gets what a trial gets."""
+def _where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:
+    """Call `function` with what a trial gets.
+
+    On a cluster that is a worker. On this machine alone it is this process, which has imported torch already, where a
+    worker would take seconds for that; unless there are GPUs, whose memory this process should not hold.
+    """
     import ray
 
-    return ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
+    gpus = cluster.trial_gpus(spec.resources)
+    if cluster.local and not gpus:
+        return function(*arguments)
+    remote = ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
+    return ray.get(remote.remote(*arguments))
 
 
 def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
-    """Runs in a worker. The cache is on the machine where it ran; the weights travel back as well."""
+    """The cache is on the machine where it ran; the weights travel back as well."""
     from tlsweep.sweep.trainable import device_for
     from tlsweep.training import pretrained
 
@@ -136,8 +144,6 @@ def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
 
 def _evaluate(referee: Referee, shared: Any, cluster: Cluster, observer: Observer) -> None:
     """The winner of each arm meets the test split, the main arm's is exported."""
-    import ray
-
     from tlsweep.sweep.winner import Winner, evaluate_winners
 
     found = [trial for arm in referee.spec.arms if (trial := referee.state.winner(arm)) is not None]
@@ -145,7 +151,7 @@ def _evaluate(referee: Referee, shared: Any, cluster: Cluster, observer: Observe
         return
     observer.phase("evaluating the winner on the test split")
     winners = [Winner.of(trial) for trial in found]
-    tests = ray.get(_remote(evaluate_winners, referee.spec, shared.gpus).remote(winners, shared))
+    tests = _where_trials_run(evaluate_winners, referee.spec, cluster, winners, shared)
     for winner in winners:
         referee.evaluated(winner.arm, winner.trial, tests[winner.arm])
     referee.write_tables()

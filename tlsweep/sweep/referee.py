@@ -7,13 +7,15 @@ from typing import Any
 
 from tlsweep.schedulers import Continue, Decision, Exploit, Observation, Stop, make_rules
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Journal, Record, SweepFolder, SweepState
-from tlsweep.store.journal import is_finite
+from tlsweep.store import Journal, Record, SweepFolder, SweepState, diverged
 from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
 from tlsweep.store.tables import TableWriter
 from tlsweep.sweep.assignment import Assignment, configuration, trial_id, trial_seed
 from tlsweep.sweep.observer import Observer, tell
 from tlsweep.sweep.retention import Retention
+
+INTERRUPTED = "interrupted"
+"""The reason to halt that is no reason of the sweep's: the user ended it."""
 
 
 class Referee:
@@ -79,14 +81,14 @@ class Referee:
         self._end(trial, self._event("failed", trial, details={"reason": lines[-1].strip(), "error": error}))
 
     def returned(self, trial: str) -> None:
-        """A trial ended without a decision: its function returned before the last epoch."""
-        if not self.state.trials[trial].status.final:
-            self._end(trial, self._event("stopped", trial, details={"reason": "its function returned early"}))
+        """A trial ended; unless that had been decided, its function returned before the last epoch."""
+        self._end(trial, self._event("stopped", trial, details={"reason": "its function returned early"}))
 
     def observe(self, row: Mapping[str, Any]) -> Decision:
-        """Journal a report, decide, journal the decision."""
+        """Journal a report, decide, journal the decision. What is reported after the end does not count."""
         trial = self.state.trials[row["trial"]]
         if self.halted or self.exhausted(trial.arm):
+            self._retention.added(trial, row["checkpoint"])
             return self._stop(trial.trial, Stop(self.halted or "the arm's budget of epochs is used up"))
         report = self._report(row)
         self._write(report)
@@ -113,11 +115,12 @@ class Referee:
         self.halted = self.halted or reason
 
     def close(self, *, interrupted: bool) -> None:
-        """The stage ended: give every trial a final state, write the tables a last time."""
+        """The stage ended: give every trial a final state, tidy up, write the tables a last time."""
         kind = "interrupted" if interrupted else "stopped"
         details = {"reason": self.halted or "the stage ended"}
         for trial in [one for one in self.state.trials.values() if not one.status.final]:
             self._end(trial.trial, self._event(kind, trial.trial, details=details))
+        self._retention.close()
         self.write_tables()
 
     def evaluated(self, arm: str, trial: str, metrics: Mapping[str, Any]) -> None:
@@ -132,7 +135,7 @@ class Referee:
 
     def _decide(self, report: Record) -> Decision:
         search = self.spec.search
-        score = search.sign * report[search.metric] if _sound(report, search.metric) else float("nan")
+        score = float("nan") if diverged(report, search.metric) else search.sign * report[search.metric]
         observation = Observation(
             trial=report["trial"],
             generation=report["generation"],
@@ -147,16 +150,23 @@ class Referee:
         return decision
 
     def _stop(self, trial: str, stop: Stop) -> Stop:
-        finished = self.state.trials[trial].epoch >= self.spec.train.epochs and _sound_trial(self.state, trial)
-        kind = "finished" if finished else "stopped"
+        one = self.state.trials[trial]
+        sound = one.last is not None and not diverged(one.last, self.state.metric)
+        if one.epoch >= self.spec.train.epochs and sound:
+            kind = "finished"
+        else:
+            kind = "interrupted" if self.halted == INTERRUPTED else "stopped"
         self._end(trial, self._event(kind, trial, details={"reason": stop.reason, **stop.details}))
         return stop
 
     def _end(self, trial: str, event: Record) -> None:
+        """The first end counts: Tune may tell of another one while it takes a worker from a trial."""
+        one = self.state.trials[trial]
+        if one.status.final:
+            return
         self._write(event)
-        arm = self.state.trials[trial].arm
-        self._rules[arm].ended(trial)
-        self._retention.ended(arm)
+        self._rules[one.arm].ended(trial)
+        self._retention.ended(one)
 
     def _exploit(self, trial: str, exploit: Exploit) -> None:
         one = self.state.trials[trial]
@@ -177,7 +187,7 @@ class Referee:
 
     def _check_budget(self, report: Record) -> None:
         search, budget = self.spec.search, self.spec.budget
-        if budget.target is not None and report["arm"] == MAIN_ARM and is_finite(report[search.metric]):
+        if budget.target is not None and report["arm"] == MAIN_ARM and not diverged(report, search.metric):
             value = report[search.metric]
             if search.sign * value >= search.sign * budget.target:
                 self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
@@ -226,13 +236,3 @@ class Referee:
             self.state.apply(record)
         self._tables.add(records)
         tell(self._observer, records)
-
-
-def _sound(report: Record, metric: str) -> bool:
-    """Whether neither the metric nor the training loss diverged."""
-    return is_finite(report[metric]) and is_finite(report["train_loss"])
-
-
-def _sound_trial(state: SweepState, trial: str) -> bool:
-    last = state.trials[trial].last
-    return last is not None and _sound(last, state.metric)

@@ -40,7 +40,7 @@ class Winner:
 
 
 def evaluate_winners(winners: list[Winner], shared: Shared) -> dict[str, dict[str, Any]]:
-    """Test metrics of each arm's winner; exports the main arm's to `best/`. Runs in a worker, where the devices are."""
+    """Test metrics of each arm's winner; exports the main arm's to `best/`."""
     return {winner.arm: _evaluate(winner, shared) for winner in winners}
 
 

@@ -1,0 +1,261 @@
+"""Whole commands on real Rays, as users type them: mistakes, interrupts, pipes, clusters, their own images and code."""
+
+import json
+import re
+import resource
+import shutil
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import users_files
+from command_line import SCRIPT, CommandLine, Ended, assert_one_message, command_line, wait_until
+from users_files import write_images
+
+from tlsweep.store import Results, open_results
+
+PLAIN = "-o model.weights=none -o controls=[]"
+"""The digits without pretraining and its control arm."""
+SMALL = f"{PLAIN} -o search.strategy=random -o search.trials=2 -o train.epochs=2 -o train.batch_size=8".split()
+ENDLESS = (
+    f"{PLAIN} -o search.strategy=pbt -o search.population=3 -o search.interval=5 -o train.epochs=100000 "
+    "-o train.batch_size=8"
+).split()
+FOLDER = ["-o", "model.name=cnn", "-o", "model.weights=none", "-o", "data.image_size=32", "-o", "train.batch_size=8"]
+PRIVATE = ("--local", "--no-dashboard")
+
+
+@pytest.fixture
+def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
+    """An empty working directory, and no Ray that runs."""
+    with command_line(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables of somebody who has a cluster, made with `ray start --head`: five CPUs, no GPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with command_line(tmp_path_factory.mktemp("cluster")) as one:
+        options = f"--head --block --num-cpus=5 --num-gpus=0 --port={port} --include-dashboard=false"
+        ray = (str(Path(sys.executable).with_name("ray")), "start", "--disable-usage-stats", f"--temp-dir={one.temp}")
+        with one.start(*options.split(), program=ray) as running:
+            running.until(lambda: "Ray runtime started" in running.out)
+            yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+            running.interrupt(signal.SIGTERM)
+
+
+@pytest.fixture
+def on_cluster(tlsweep: CommandLine, cluster: dict[str, str]) -> CommandLine:
+    """An empty working directory, and a cluster."""
+    tlsweep.environment = cluster
+    return tlsweep
+
+
+def reported_rows(tlsweep: CommandLine) -> int:
+    """Rows of reports.parquet; 0 while there is none."""
+    path = tlsweep.results / "digits/reports.parquet"
+    return len(pd.read_parquet(path)) if path.exists() else 0
+
+
+def assert_complete(results: Results) -> None:
+    """Each (trial, generation, epoch) is there once, and none is missing before another."""
+    reports, events = results.to_pandas("reports"), results.to_pandas("events")
+    assert len(reports) > 0
+    exploits = events[events.kind == "exploited"]
+    begins = {(row.trial, row.generation): json.loads(row.details)["donor_epoch"] for row in exploits.itertuples()}
+    for key, rows in reports.groupby(["trial", "generation"]):
+        first = begins.get(key, 0) + 1
+        assert rows.epoch.tolist() == list(range(first, first + len(rows)))
+
+
+def assert_interrupted_in_order(tlsweep: CommandLine, ended: Ended) -> None:
+    """Exit code, what to type next, whole tables, no process left."""
+    assert (ended.code, ended.err) == (130, "")
+    assert "The sweep was interrupted; everything up to then is kept." in ended.out
+    assert "tlsweep report digits" in ended.out
+    results = open_results(results=tlsweep.results)
+    assert_complete(results)
+    assert set(results.to_pandas("trials").status) == {"interrupted"}
+    assert_no_ray_left(tlsweep)
+
+
+def assert_no_ray_left(tlsweep: CommandLine) -> None:
+    try:
+        wait_until(lambda: not tlsweep.ray_processes(), timeout=20)
+    except TimeoutError:
+        pytest.fail(f"still running: {tlsweep.ray_processes()}")
+
+
+# A sweep that is watched, then interrupted
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of a sweep while it ran, and its end."""
+
+    tables: list[int]
+    report: Ended
+    dashboard: int
+    tlsweep: CommandLine
+    ended: Ended
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    with command_line(tmp_path_factory.mktemp("watched")) as tlsweep:
+        with tlsweep.start("launch", "digits", *ENDLESS, "--local") as running:
+            running.until(lambda: reported_rows(tlsweep))
+            tables = [reported_rows(tlsweep)]
+            report = tlsweep.run("report")
+            running.until(lambda: tables.append(reported_rows(tlsweep)) or len(tables) > 50 or tables[-1] > tables[0])
+            address = re.search(r"^dashboard at (http\S+)$", running.out, re.MULTILINE)
+            assert address is not None
+            with urllib.request.urlopen(address[1], timeout=60) as page:
+                dashboard = page.status
+            ended = running.interrupt()
+        yield Watched(tables, report, dashboard, tlsweep, ended)
+
+
+def test_the_tables_are_whole_at_any_moment_and_grow(watched: Watched) -> None:
+    assert watched.tables == sorted(watched.tables)
+    assert watched.tables[-1] > watched.tables[0]
+
+
+def test_report_works_while_the_sweep_runs(watched: Watched) -> None:
+    assert (watched.report.code, watched.report.err) == (0, "")
+    assert "t0000" in watched.report.out
+
+
+def test_the_address_of_the_dashboard_answers(watched: Watched) -> None:
+    assert watched.dashboard == 200
+
+
+def test_sigint_ends_a_sweep_in_order(watched: Watched) -> None:
+    assert_interrupted_in_order(watched.tlsweep, watched.ended)
+
+
+def test_sigterm_ends_a_sweep_of_own_code_in_order(tlsweep: CommandLine) -> None:
+    shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")
+    own = "-o data.source=python -o data.function=mine:stripes -o data.args.count=200 -o model.name=mine:network"
+    with tlsweep.start("launch", "digits", *ENDLESS, *own.split(), *PRIVATE, program=SCRIPT) as running:
+        running.until(lambda: reported_rows(tlsweep))
+        ended = running.interrupt(signal.SIGTERM)
+    assert_interrupted_in_order(tlsweep, ended)
+    assert open_results(results=tlsweep.results).environment["data"]["classes"] == ["0", "1"]
+    assert len(set((tlsweep.cwd / "built").read_text().split())) > 1  # the driver, and workers
+
+
+def test_sigint_twice_ends_at_once_with_what_was_reported(tlsweep: CommandLine) -> None:
+    with tlsweep.start("launch", "digits", *ENDLESS, *PRIVATE) as running:
+        running.until(lambda: reported_rows(tlsweep))
+        running.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)  # two signals that are pending at once are one
+        began = time.monotonic()
+        ended = running.interrupt()
+    assert (ended.code, ended.err) == (130, "\nstopped at once; what was reported until now is on disk\n")
+    assert time.monotonic() - began < 5
+    assert_complete(open_results(results=tlsweep.results))
+    assert tlsweep.run("report").code == 0
+
+
+# Pipes
+
+
+def test_what_goes_into_a_pipe(on_cluster: CommandLine) -> None:
+    quiet = on_cluster.run("launch", "digits", *SMALL, "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+    headline, best, place = quiet.out.splitlines()
+    assert re.fullmatch(r"digits: 2 trials \(2 finished\), 4 epochs in \d+s", headline)
+    assert re.fullmatch(r"best of main: t000\d, val accuracy 0\.\d+, test accuracy 0\.\d+", best)
+    assert place == "results in results/digits"
+
+    results = open_results(results=on_cluster.results)
+    assert results.environment["hardware"]["cpus"] == 5
+    assert not on_cluster.ray_was_started()
+
+    winner = results.winner()
+    assert winner is not None
+    assert json.loads(on_cluster.run("best", "--json").out)["trial"] == winner.trial
+    for verb in ("best", "report"):
+        ended = on_cluster.run(verb)
+        assert (ended.code, ended.err) == (0, "")
+        assert winner.trial in ended.out
+        assert "\x1b" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.name=resnet19", ["unknown network 'resnet19'", "did you mean resnet18"]),
+        ("resources.gpus=8", ["resources.gpus = 8", "cannot have more than there are (0)", "--address"]),
+    ],
+)
+def test_what_turns_out_wrong_while_joining_a_cluster_leaves_nothing(
+    on_cluster: CommandLine, override: str, told: list[str]
+) -> None:
+    assert_one_message(on_cluster.run("launch", "digits", *SMALL, "-o", override), told)
+    assert list(on_cluster.results.iterdir()) == []
+
+
+# Own images, own code
+
+
+def test_own_images_from_the_preset_to_the_model(on_cluster: CommandLine) -> None:
+    write_images(on_cluster.cwd / "pictures", red=12, green=12, blue=12)
+    (on_cluster.cwd / "my.yaml").write_text(on_cluster.run("presets", "folder").out)
+    options = ["my.yaml", "-o", "data.path=pictures", *FOLDER]
+
+    check = on_cluster.run("check", *options)
+    assert (check.code, check.err) == (0, "")
+    assert "3: blue, green, red" in check.out
+    assert not on_cluster.results.exists()
+
+    launch = on_cluster.run("launch", *options, "-o", "search.trials=2", "-o", "train.epochs=2", *PRIVATE)
+    assert (launch.code, launch.err) == (0, "")
+    assert "\x1b" not in launch.out
+    assert "tlsweep report my" in launch.out.splitlines()[-1]
+    best = on_cluster.results / "my/best"
+    assert {"model.safetensors", "classes.json"} <= {path.name for path in best.iterdir()}
+    assert json.loads((best / "classes.json").read_text()) == ["blue", "green", "red"]
+    assert on_cluster.ray_was_started()  # --local, though there is a cluster
+    assert_no_ray_left(on_cluster)
+
+
+def test_debug_trains_in_this_process_with_breakpoints_and_without_ray(tlsweep: CommandLine) -> None:
+    shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")
+    ended = tlsweep.run("launch", "digits", *SMALL, "--debug", "-o", "model.name=mine:debugged", stdin="p answer\nc\n")
+    assert (ended.code, ended.err) == (0, "")
+    assert "(Pdb) 42" in ended.out
+    assert re.findall(r"epoch \d+", ended.out) == ["epoch 1", "epoch 2"]
+    assert len(set((tlsweep.cwd / "built").read_text().split())) == 1
+    assert not tlsweep.results.exists()
+
+
+def test_an_error_in_own_code_keeps_its_traceback_under_debug(tlsweep: CommandLine) -> None:
+    shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")
+    ended = tlsweep.run("launch", "digits", *SMALL, "--debug", "-o", "model.name=mine:broken")
+    assert (ended.code, ended.out) == (1, "")
+    *_, frame, line, error = ended.err.splitlines()
+    assert re.fullmatch(rf'  File "{re.escape(str(tlsweep.cwd))}/mine.py", line \d+, in broken', frame)
+    assert line == '    raise ZeroDivisionError("in my own code")'
+    assert error == "ZeroDivisionError: in my own code"
+
+
+def test_the_installed_script_answers_help_within_half_a_second(tlsweep: CommandLine) -> None:
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert tlsweep.run("--help", program=SCRIPT).code == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.5  # of processor time: other programs may run
