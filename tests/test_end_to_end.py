@@ -166,6 +166,17 @@ def test_sigint_twice_ends_at_once_with_what_was_reported(tlsweep: CommandLine) 
     assert time.monotonic() - began < 5
     assert_complete(open_results(results=tlsweep.results))
     assert tlsweep.run("report").code == 0
+    wait_until(lambda: not tlsweep.ray_processes())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_trials_run_leaves_nothing_behind(tlsweep: CommandLine, number: signal.Signals) -> None:
+    with tlsweep.start("launch", "digits", *PRIVATE) as running:
+        running.until(lambda: "building the network" in running.out)
+        ended = running.interrupt(number)
+    assert (ended.code, ended.err) == (130, "interrupted; no trial had begun\n")
+    assert list(tlsweep.results.iterdir()) == []
+    wait_until(lambda: not tlsweep.ray_processes())
 
 
 # Pipes

@@ -62,5 +62,21 @@ def test_the_interfaces_that_we_implement_have_not_grown() -> None:
     }  # fmt: skip
 
 
+def test_a_private_ray_can_be_ended_at_once() -> None:
+    from ray._private import worker
+    from ray._private.node import Node
+
+    assert hasattr(worker, "_global_node")
+    assert {"check_alive", "allow_graceful"} <= set(parameters(Node.kill_all_processes))
+
+
+def test_a_token_is_sent_where_there_is_one_and_running_clusters_are_found() -> None:
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray._private.services import canonicalize_bootstrap_address
+
+    assert parameters(maybe_enable_token_auth_if_token_available) == ["warn_if_disabled"]
+    assert parameters(canonicalize_bootstrap_address) == ["addr", "temp_dir"]
+
+
 def test_the_number_of_waiting_requests_is_ours_to_set() -> None:
     assert "TUNE_MAX_PENDING_TRIALS_PG" in inspect.getsource(_get_max_pending_trials)

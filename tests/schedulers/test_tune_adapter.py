@@ -92,7 +92,13 @@ def test_the_waiting_trial_with_the_least_progress_runs_next() -> None:
     adapter = TuneAdapter(FakeReferee(epochs={"t0": 5, "t1": 3, "t2": 3}))
     assert adapter.choose_trial_to_run(controller).trial_id == "t1"
     assert adapter.choose_trial_to_run(FakeController(trial("t3"))) is None
+
+
+@pytest.mark.parametrize("status", [Trial.RUNNING, Trial.PENDING])
+def test_no_more_trials_have_places_than_may(status: str) -> None:
+    controller = FakeController(trial("t0", status), trial("t1", Trial.PAUSED))
     assert TuneAdapter(FakeReferee(), concurrent=1).choose_trial_to_run(controller) is None
+    assert TuneAdapter(FakeReferee(epochs={"t0": 1}), concurrent=2).choose_trial_to_run(controller).trial_id == "t1"
 
 
 def test_an_error_is_a_failure_unless_tune_runs_the_trial_again() -> None:

@@ -73,7 +73,9 @@ class TuneAdapter(TrialScheduler):
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The waiting trial with the least progress, the first of equals: so members of a population advance alike."""
         live = tune_controller.get_live_trials()
-        if self._concurrent and sum(trial.status == Trial.RUNNING for trial in live) >= self._concurrent:
+        # Tune starts a pending trial by itself: it has its place already.
+        placed = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in live)
+        if self._concurrent and placed >= self._concurrent:
             return None
         waiting = [trial for trial in live if trial.status in (Trial.PENDING, Trial.PAUSED)]
         return min(waiting, key=self._progress, default=None)

@@ -84,12 +84,14 @@ class RayStart:
     Ray's own chatter goes to `log`. Use as a context: leaving it disconnects, and ends a private Ray.
     """
 
-    def __init__(self, *, local: bool, address: str | None, dashboard: bool, log: Path | None = None) -> None:
+    def __init__(
+        self, resources: Resources, *, local: bool, address: str | None, dashboard: bool, log: Path | None = None
+    ) -> None:
         self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
         self._quiet = ExitStack()
         self._executor = ThreadPoolExecutor(1, "start-ray")
-        self._starting = self._executor.submit(self._start, local, address, dashboard, log)
+        self._starting = self._executor.submit(self._start, resources, local, address, dashboard, log)
 
     def __enter__(self) -> "RayStart":
         return self
@@ -110,11 +112,16 @@ class RayStart:
             self._executor.submit(self._end)
         self._executor.shutdown(wait=error[0] is None)
 
-    def _start(self, local: bool, address: str | None, dashboard: bool, log: Path | None) -> Cluster:
+    def _start(
+        self, resources: Resources, local: bool, address: str | None, dashboard: bool, log: Path | None
+    ) -> Cluster:
         import ray.tune  # noqa: F401  # takes over a second, and sets up the log that is to be redirected
 
         self._quiet.enter_context(quiet_ray(log))
-        return _connect(local=local, address=address, dashboard=dashboard)
+        join = None if local else _running(address)
+        if join is None:
+            this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
+        return _connect(join, dashboard=dashboard)
 
     def _end(self) -> None:
         import ray
@@ -126,14 +133,14 @@ class RayStart:
                 os.environ.pop(name, None)
 
 
-def _connect(*, local: bool, address: str | None, dashboard: bool) -> Cluster:
+def _connect(join: str | None, *, dashboard: bool) -> Cluster:
+    """Join the cluster at an address, or start a private one."""
     import ray
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
     # `ray start` does the same: where this user has a token, clusters ask for it. ray.init alone would not send it.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     common = {"log_to_driver": False, "logging_level": logging.INFO}
-    join = None if local else _running(address)
     if join is not None:
         # Workers of a running cluster do not inherit this process's environment.
         context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
@@ -146,6 +153,14 @@ def _connect(*, local: bool, address: str | None, dashboard: bool) -> Cluster:
         dashboard=f"http://{url}" if url else None,
         local=join is None,
     )
+
+
+def kill_private_ray() -> None:
+    """End the processes of a private Ray now; some of them outlive their driver by minutes otherwise."""
+    from ray._private import worker
+
+    if worker._global_node is not None:
+        worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _running(address: str | None) -> str | None:

@@ -1,21 +1,16 @@
 """`launch`: from a spec to results, in order."""
 
-import os
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.errors import SweepFailed, UserError
+from tlsweep.errors import SweepFailed
 from tlsweep.spec import MAIN_ARM, SourceTask, SweepSpec, dump_spec
 from tlsweep.store import Journal, Results, Status, SweepFolder, SweepState, create_sweep_folder
 from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep.cluster import Cluster, RayStart
+from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.observer import Observer, Silence, SweepView
 from tlsweep.sweep.prepare import Prepared, prepare, source_cache
 from tlsweep.sweep.referee import Referee
@@ -52,20 +47,28 @@ def launch(
     watcher.phase("reading images")
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
     folder = create_sweep_folder(Path(results), name or spec.name or "sweep", exact=name is not None)
+    ray = RayStart(spec.resources, local=local, address=address, dashboard=dashboard, log=folder.ray_log)
     try:
-        with RayStart(local=local, address=address, dashboard=dashboard, log=folder.ray_log) as starting:
+        with Interrupts() as interrupts, ray:
             prepared = prepare(spec, task, watcher)
             watcher.phase("starting Ray")
-            cluster = starting.cluster()
+            cluster = ray.cluster()
             cluster.slots(spec.resources)
             write_text(folder.spec, dump_spec(spec.model_copy(update={"name": folder.name})))
-            return _run(spec, folder, prepared, cluster, watcher)
-    except UserError:
+            return _run(spec, folder, prepared, cluster, watcher, interrupts)
+    except BaseException:
         folder.discard_if_unused()
         raise
 
 
-def _run(spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer) -> Results:
+def _run(
+    spec: SweepSpec,
+    folder: SweepFolder,
+    prepared: Prepared,
+    cluster: Cluster,
+    observer: Observer,
+    interrupts: Interrupts,
+) -> Results:
     from tlsweep.report.recipe import write_recipe
     from tlsweep.sweep.environment import environment
     from tlsweep.sweep.stage import run_stage
@@ -79,7 +82,7 @@ def _run(spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Clus
         referee = Referee(spec, spec.search.strategy, folder, journal, state, observer)
         referee.write_tables()
         observer.begin(SweepView(spec, folder, state, slots, cluster.dashboard, referee.began))
-        with _stop_on_signals(referee.halt):
+        with interrupts.handled_by(lambda: referee.halt(INTERRUPTED)):
             run_stage(referee, shared, cluster)
         referee.close(interrupted=referee.halted == INTERRUPTED)
         observer.end()
@@ -164,30 +167,3 @@ def _raise_if_all_failed(state: SweepState, folder: SweepFolder) -> None:
             f"all {len(trials)} trials failed; the first one ({trials[0].trial}) with\n\n{trials[0].error}\n"
             f"Everything that was written is in '{folder.path}'."
         )
-
-
-@contextmanager
-def _stop_on_signals(halt: Callable[[str], None]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the sweep in order, the second at once.
-
-    Set after ray.init, whose own handler for SIGTERM aborts the process with nothing saved.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if seen:
-            sys.stderr.write("\nstopped at once; what was reported until now is on disk\n")
-            sys.stderr.flush()
-            os._exit(128 + number)
-        seen.append(number)
-        halt(INTERRUPTED)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.spec import AshaSearch, SourceTask, SweepSpec
+from tlsweep.spec import AshaSearch, Resources, SourceTask, SweepSpec
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.cluster import Cluster, RayStart, this_machine
 from tlsweep.sweep.observer import Observer, Silence
@@ -53,7 +53,7 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     watcher = observer or Silence()
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
-    cluster = _resources(address)
+    cluster = _resources(address, spec.resources)
     slots = cluster.slots(spec.resources)
     watcher.phase("taking one real step")
     task = prepared.task
@@ -94,10 +94,10 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     )
 
 
-def _resources(address: str | None) -> Cluster:
+def _resources(address: str | None, resources: Resources) -> Cluster:
     if address is None:
         return this_machine()
-    with RayStart(local=False, address=address, dashboard=False) as starting:
+    with RayStart(resources, local=False, address=address, dashboard=False) as starting:
         return starting.cluster()
 
 
