@@ -50,12 +50,21 @@ class SweepBuilder:
         complete = Hyperparameters(**{"lr": 0.01, "batch_size": 32} | values).model_dump()
         return self.event("created", trial, arm=arm, number=number, hyperparameters=complete)
 
-    def report(self, trial: str, accuracy: float, *, epoch: int | None = None, loss: float | None = None) -> Record:
+    def report(
+        self,
+        trial: str,
+        accuracy: float,
+        *,
+        epoch: int | None = None,
+        loss: float | None = None,
+        f1: float | None = None,
+    ) -> Record:
         """The next epoch of a trial."""
         one = self.state.trials[trial]
         epoch = epoch or one.epoch + 1
         loss = 1 - accuracy if loss is None else loss
         metrics = dict.fromkeys(("val_precision", "val_recall", "val_f1", "train_accuracy"), accuracy)
+        metrics["val_f1"] = accuracy if f1 is None else f1
         times = {"train_seconds": 1.0, "eval_seconds": 0.5, "wait_seconds": 0.0, "samples_per_second": 100.0}
         return self._write(
             {

@@ -89,7 +89,7 @@ def test_the_best_of_a_sweep_as_strict_json(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
     builder = SweepBuilder(tmp_path)
     builder.create("t0000", 0)
-    builder.report("t0000", 0.5, loss=float("nan"))
+    builder.report("t0000", 0.5, f1=float("nan"))
     told = find_best(load_tables(builder.finish())).as_dict()
-    assert told["validation"]["loss"] is None
+    assert told["validation"]["f1"] is None
     assert told["test"] is None

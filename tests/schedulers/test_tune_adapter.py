@@ -1,6 +1,7 @@
 """The adapter carries out decisions on Tune, and tells the referee what Tune does by itself."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.schedulers import Continue, Decision, Exploit, Stop, Yield
-from tlsweep.schedulers.tune_adapter import TuneAdapter
+from tlsweep.schedulers.tune_adapter import TuneAdapter, error_text
 
 EXPLOIT = Exploit("t1", 0, 2, "checkpoint", {}, {})
 
@@ -90,15 +91,16 @@ def test_the_waiting_trial_with_the_least_progress_runs_next() -> None:
     waiting = [trial("t2", Trial.PAUSED), trial("t1", Trial.PENDING), trial("t0", Trial.PAUSED)]
     controller = FakeController(*waiting, trial("t3"), trial("t4", Trial.TERMINATED))
     adapter = TuneAdapter(FakeReferee(epochs={"t0": 5, "t1": 3, "t2": 3}))
-    assert adapter.choose_trial_to_run(controller).trial_id == "t1"
+    assert adapter.choose_trial_to_run(controller) is waiting[1]
     assert adapter.choose_trial_to_run(FakeController(trial("t3"))) is None
 
 
 @pytest.mark.parametrize("status", [Trial.RUNNING, Trial.PENDING])
 def test_no_more_trials_have_places_than_may(status: str) -> None:
-    controller = FakeController(trial("t0", status), trial("t1", Trial.PAUSED))
+    waiting = trial("t1", Trial.PAUSED)
+    controller = FakeController(trial("t0", status), waiting)
     assert TuneAdapter(FakeReferee(), concurrent=1).choose_trial_to_run(controller) is None
-    assert TuneAdapter(FakeReferee(epochs={"t0": 1}), concurrent=2).choose_trial_to_run(controller).trial_id == "t1"
+    assert TuneAdapter(FakeReferee(epochs={"t0": 1}), concurrent=2).choose_trial_to_run(controller) is waiting
 
 
 def test_an_error_is_a_failure_unless_tune_runs_the_trial_again() -> None:
@@ -108,3 +110,14 @@ def test_an_error_is_a_failure_unless_tune_runs_the_trial_again() -> None:
     TuneAdapter(referee).on_trial_error(None, preempted)
     assert referee.told[1:] == ["paused"]
     assert preempted.config == {"assigned": "t0"}  # it goes on from its last checkpoint, not from where it began
+
+
+def test_the_error_is_what_python_would_have_printed(tmp_path: Path) -> None:
+    file = tmp_path / "error.txt"
+    head = "\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7, ip=192.0.2.2, actor_id=ab, repr=tlsweep_trial)"
+    frames = '  File "own.py", line 3, in net\n    raise ValueError("no # 1")\nValueError: no # 1\n'
+    file.write_text(f"Failure # 1 (occurred at 2026-01-01_00-00-00)\n{head}\n{frames}")
+    failed: Any = SimpleNamespace(error_file=str(file))
+    assert error_text(failed) == f"Traceback (most recent call last):\n{frames}"
+    nothing: Any = SimpleNamespace(error_file=None)
+    assert error_text(nothing) == "the worker died without a traceback"

@@ -174,3 +174,19 @@ def test_an_unknown_preset_is_told_the_nearest(tmp_path: Path) -> None:
     file.write_text("- 1\n")
     with pytest.raises(SpecError, match="must hold sections"):
         load_spec(file)
+
+
+def test_a_grid_counts_through_all_combinations() -> None:
+    spec = load_spec(
+        MINIMAL,
+        [
+            "search.strategy=grid",
+            "search.points=3",
+            "train.batch_size={choice: [8, 16]}",
+            "train.nesterov={choice: [false, true]}",
+        ],
+    )
+    points = [spec.grid_point(number) for number in range(spec.trials_per_arm)]
+    assert len(points) == 12
+    assert len({tuple(sorted(point.items())) for point in points}) == 12
+    assert points[0] == {"lr": 1e-4, "batch_size": 8, "nesterov": False}

@@ -23,6 +23,13 @@ def test_a_name_that_was_asked_for_is_never_shared(tmp_path: Path) -> None:
         create_sweep_folder(tmp_path, "mine", exact=True)
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "/tmp/x", "my sweep", ".hidden", "", "x\n"])
+def test_a_name_is_one_folder_below_the_results(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ResultsError, match="is no name for a sweep; use letters"):
+        create_sweep_folder(tmp_path / "results", name, exact=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_results_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ResultsError, match="choose a folder you may write to with --results"):

@@ -1,5 +1,6 @@
 """A Ray cluster of one node for the tests of this folder, started as a user would, in a temp dir of its own."""
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,9 @@ import pytest
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     """Address of a running cluster with two CPUs. Tests join it, so that only one Ray has to start."""
-    port = "26379"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     with ExitStack() as stack:
         temp = stack.enter_context(tempfile.TemporaryDirectory(prefix="tr-", dir="/tmp", ignore_cleanup_errors=True))
         process = subprocess.Popen(

@@ -1,5 +1,6 @@
 """A referee without Ray: sweeps in which reports come in any order, with checkpoint files that are real."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,16 @@ class Stage:
     def live(self) -> list[TrialState]:
         return [one for one in self.state.trials.values() if not one.status.final]
 
-    def train(self, trial: str, accuracy: float, *, yields: bool = False, **row: Any) -> Decision:
+    def train(
+        self, trial: str, accuracy: float, *, yields: bool = False, row: Mapping[str, Any] | None = None
+    ) -> Decision:
         """An epoch: the trial starts from where it is told to, writes its checkpoint, reports.
 
         Args:
             trial: its id.
             accuracy: all its metrics, which may be NaN.
             yields: whether somebody waits for its place.
-            row: other columns.
+            row: columns that differ.
         """
         one = self.state.trials[trial]
         if one.status is not Status.RUNNING:
@@ -58,7 +61,9 @@ class Stage:
         decision = self.referee.observe(
             {"trial": trial, "checkpoint": checkpoint, "epoch": one.epoch + 1, "samples": 10, "step": 1, "node": "here",
              "scheduled_lr": 0.1, "micro_batch": 8, "device": "cpu", "device_memory": 0, "samples_per_second": 1.0,
-             "wait_seconds": 0.0, "train_seconds": 1.0, "eval_seconds": 1.0} | dict.fromkeys(METRICS, accuracy) | row
+             "wait_seconds": 0.0, "train_seconds": 1.0, "eval_seconds": 1.0}
+            | dict.fromkeys(METRICS, accuracy)
+            | dict(row or {})
         )  # fmt: skip
         if isinstance(decision, Yield) and yields:
             self.referee.paused(trial)

@@ -131,6 +131,22 @@ def test_a_population_larger_than_its_places_keeps_its_workers_and_does_what_the
     assert len(set(builds)) <= 4
 
 
+def test_a_limit_below_the_population_still_trains_it_as_one(ray_address: str, tmp_path: Path) -> None:
+    spec = digits(
+        "search.strategy=pbt", "search.population=4", "search.interval=1", "search.quantile=0.5",
+        "resources.concurrent=1",
+    )  # fmt: skip
+    results = launch(spec, results=tmp_path, address=ray_address)
+    assert_complete(results)
+    events = results.to_pandas("events")
+    compared = [len(json.loads(row)["scores"]) for row in events[events.kind == "exploited"].details]
+    assert max(compared) == 4
+    running = 0
+    for kind in events.kind:
+        running += {"started": 1, "paused": -1, "exploited": -1, "finished": -1}.get(kind, 0)
+        assert running <= 1
+
+
 def numbers(results: Results) -> pd.DataFrame:
     """Everything that must not depend on time and place."""
     frame = results.to_pandas("reports").sort_values(["trial", "generation", "epoch"], ignore_index=True)

@@ -44,7 +44,7 @@ def test_the_journal_alone_gives_the_same_state(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_ends_a_trial_and_reaches_no_target(tmp_path: Path, column: str) -> None:
     stage = Stage(tmp_path, "budget.target=0.8")
     trial, *_ = stage.create()
-    decision = stage.train(trial, 0.9, **{column: math.nan})
+    decision = stage.train(trial, 0.9, row={column: math.nan})
     assert isinstance(decision, Stop)
     assert "diverged" in decision.reason
     assert stage.referee.halted is None
@@ -54,7 +54,7 @@ def test_a_loss_that_is_not_finite_ends_a_trial_and_reaches_no_target(tmp_path: 
 def test_a_trial_that_diverged_in_its_last_epoch_is_not_finished(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "train.epochs=1")
     trial, *_ = stage.create()
-    stage.train(trial, 0.9, val_loss=math.inf)
+    stage.train(trial, 0.9, row={"val_loss": math.inf})
     assert stage.state.trials[trial].status is Status.STOPPED
 
 
@@ -98,10 +98,20 @@ def test_the_target_is_the_main_arms(tmp_path: Path) -> None:
     assert stage.referee.halted == "t0000 reached the target: val_accuracy 0.8"
 
 
-def test_wall_time_halts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wall_time_begins_with_the_first_trial_that_a_worker_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     stage = Stage(tmp_path, "budget.wall_time=1m")
+    one, two, *_ = stage.create()
+    now += 500
     assert not stage.referee.tick()
-    monkeypatch.setattr(time, "monotonic", lambda: stage.referee.began + 60)
+    stage.referee.started(one)
+    now += 59
+    assert not stage.referee.tick()
+    stage.referee.started(two)
+    now += 1
     assert stage.referee.tick()
     assert stage.referee.halted == "the wall time of 60 s is used up"
 

@@ -1,5 +1,6 @@
 """Carries out decisions on Ray Tune. Decides nothing, remembers nothing that the journal does not hold."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -101,9 +102,11 @@ class TuneAdapter(TrialScheduler):
 
 
 def error_text(trial: Trial) -> str:
-    """The traceback that Tune kept for a failed trial."""
+    """The traceback that Tune kept for a failed trial, without colours, and with Python's head instead of Ray's."""
     try:
         with open(trial.error_file, encoding="utf-8") as file:
-            return file.read()
+            text = re.sub(r"\x1b\[[\d;]*m", "", file.read())
     except (OSError, TypeError):
         return "the worker died without a traceback"
+    text = re.sub(r"\AFailure # .*\n", "", text)
+    return re.sub(r"^ray::.*\(pid=.*\)$", "Traceback (most recent call last):", text, flags=re.MULTILINE)

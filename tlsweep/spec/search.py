@@ -86,7 +86,7 @@ class Budget(SpecModel):
     epochs: int | None = Field(None, ge=1)
     """Epochs over all trials of an arm together."""
     wall_time: Seconds | None = None
-    """Seconds, or '90s', '15m', '1h30m', from when trials begin to be handed out; what comes before does not count."""
+    """Seconds, or '90s', '15m', '1h30m', from when a worker takes the first trial."""
     target: float | None = None
     """Stop as soon as a trial's metric is this good."""
 

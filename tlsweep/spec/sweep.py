@@ -1,5 +1,6 @@
 """The whole spec of a sweep."""
 
+import math
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,12 +14,14 @@ from tlsweep.spec.space import Distribution, Value
 
 Control = Literal["scratch"]
 MAIN_ARM = "main"
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""What a sweep, and so its folder, may be called."""
 
 
 class SweepSpec(SpecModel):
     """A sweep: data, model, how to train, what to search, when to stop."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str | None = Field(None, pattern=f"^{NAME}$")
     """Name of the results folder; default: the preset's or file's name, numbered."""
     seed: int = Field(0, ge=0)
     """All random choices follow from it."""
@@ -76,14 +79,17 @@ class SweepSpec(SpecModel):
         if isinstance(self.search, PbtSearch):
             return self.search.population
         if isinstance(self.search, GridSearch):
-            return len(self.grid())
+            return math.prod(len(values) for values in self._axes().values())
         return self.search.trials
 
-    def grid(self) -> list[dict[str, Value]]:
-        """All combinations of the searched hyperparameters (grid search); the first name varies slowest."""
-        combinations: list[dict[str, Value]] = [{}]
+    def grid_point(self, number: int) -> dict[str, Value]:
+        """Combination `number` of the searched hyperparameters (grid search); the last name varies fastest."""
+        point: dict[str, Value] = {}
+        for name, values in reversed(self._axes().items()):
+            number, at = divmod(number, len(values))
+            point[name] = values[at]
+        return point
+
+    def _axes(self) -> dict[str, list[Value]]:
         points = self.search.points if isinstance(self.search, GridSearch) else 1
-        for name, distribution in self.space.items():
-            values = distribution.grid(points)
-            combinations = [one | {name: value} for one in combinations for value in values]
-        return combinations
+        return {name: distribution.grid(points) for name, distribution in self.space.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlsweep.errors import ResultsError
+from tlsweep.spec.sweep import NAME
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,12 @@ def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder
     """Make the folder of a new sweep. Unless `exact`, a taken name gets the next free number: digits, digits-2, …
 
     Raises:
-        ResultsError: the name is taken (exact), or the folder cannot be written.
+        ResultsError: the name is none or is taken (exact), or the folder cannot be written.
     """
+    if not re.fullmatch(NAME, name):
+        raise ResultsError(
+            f"'{name}' is no name for a sweep; use letters, digits, '.', '_' and '-', a letter or digit first"
+        )
     path = results / name
     try:
         if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):

@@ -37,7 +37,7 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 def configuration(spec: SweepSpec, number: int) -> Hyperparameters:
     """The hyperparameters that trial `number` starts with; each drawn by a generator of its own, equal in all arms."""
     if isinstance(spec.search, GridSearch):
-        return spec.train.resolve(spec.grid()[number])
+        return spec.train.resolve(spec.grid_point(number))
     return spec.train.resolve(
         {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
     )

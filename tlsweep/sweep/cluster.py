@@ -32,6 +32,9 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 
+SET_BY_RAY = ("PYTHONBREAKPOINT",)
+"""Ray takes over breakpoint(); when it has gone, that must work as before."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -87,7 +90,7 @@ class RayStart:
     def __init__(
         self, resources: Resources, *, local: bool, address: str | None, dashboard: bool, log: Path | None = None
     ) -> None:
-        self._before = {name: os.environ.get(name) for name in ENVIRONMENT}
+        self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *SET_BY_RAY)}
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
         self._quiet = ExitStack()
         self._executor = ThreadPoolExecutor(1, "start-ray")

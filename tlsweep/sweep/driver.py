@@ -13,9 +13,7 @@ from tlsweep.sweep.cluster import Cluster, RayStart
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.observer import Observer, Silence, SweepView
 from tlsweep.sweep.prepare import Prepared, prepare, source_cache
-from tlsweep.sweep.referee import Referee
-
-INTERRUPTED = "interrupted"
+from tlsweep.sweep.referee import INTERRUPTED, Referee
 
 
 def launch(
@@ -82,10 +80,12 @@ def _run(
         referee = Referee(spec, spec.search.strategy, folder, journal, state, observer)
         referee.write_tables()
         observer.begin(SweepView(spec, folder, state, slots, cluster.dashboard, referee.began))
-        with interrupts.handled_by(lambda: referee.halt(INTERRUPTED)):
-            run_stage(referee, shared, cluster)
-        referee.close(interrupted=referee.halted == INTERRUPTED)
-        observer.end()
+        try:
+            with interrupts.handled_by(lambda: referee.halt(INTERRUPTED)):
+                run_stage(referee, shared, cluster)
+            referee.close(interrupted=referee.halted == INTERRUPTED)
+        finally:
+            observer.end()
         if referee.halted != INTERRUPTED:
             _raise_if_all_failed(state, folder)
         _evaluate(referee, shared, cluster, observer)

@@ -16,9 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interrupts:
     """While trials run, the first signal asks the sweep to end in order; before, it raises KeyboardInterrupt.
 
-    The second one ends the process at once, and the private Ray with it. Enter before Ray is started: Ray's own handler
-    for SIGTERM, which it sets in the main thread only, aborts the process with nothing saved. In another thread than
-    the main one Python lets nobody handle signals; there this does nothing.
+    The second one ends the process at once, and the private Ray with it. In another thread than the main one Python
+    lets nobody handle signals; there this does nothing.
     """
 
     def __init__(self) -> None:
@@ -27,8 +26,7 @@ class Interrupts:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self._before = self._take_over()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -38,11 +36,18 @@ class Interrupts:
     @contextmanager
     def handled_by(self, halt: Callable[[], None]) -> Iterator[None]:
         """Call `halt` at the first signal instead of raising."""
+        self._take_over()  # from Ray, whose own handler for SIGTERM dumps the stack and aborts
         self._halt = halt
         try:
             yield
         finally:
             self._halt = None
+
+    def _take_over(self) -> dict[int, object]:
+        """Handle the signals; what handled them before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {number: signal.signal(number, self._handle) for number in SIGNALS}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._seen:

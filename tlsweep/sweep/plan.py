@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.spec import AshaSearch, Resources, SourceTask, SweepSpec
+from tlsweep.spec import PbtSearch, Resources, SourceTask, SweepSpec
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.cluster import Cluster, RayStart, this_machine
 from tlsweep.sweep.observer import Observer, Silence
@@ -21,7 +21,7 @@ class Plan:
     trials: int
     """Over all arms."""
     epochs_at_most: int
-    """Over all trials, if none is stopped early."""
+    """Over all trials, if none is stopped early; a population repeats some when a member takes over younger weights."""
     train_images: int
     val_images: int
     test_images: int
@@ -72,7 +72,9 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     epoch_seconds += task.size("val") * rehearsal.seconds_per_validation_image
     seconds = epochs * epoch_seconds / slots
     weights = spec.model.weights
-    live = slots if isinstance(spec.search, AshaSearch) else trials
+    # Of a trial its last and its best; of a member of a population all that another one may copy.
+    decisions = spec.train.epochs // spec.search.interval if isinstance(spec.search, PbtSearch) else 0
+    live = trials if isinstance(spec.search, PbtSearch) else slots
     return Plan(
         arms=spec.arms,
         trials=trials,
@@ -89,7 +91,7 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
         slots=slots,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         checkpoint_bytes=rehearsal.checkpoint_bytes,
-        storage_bytes=rehearsal.checkpoint_bytes * (3 * live + KEPT_TRIALS * len(spec.arms)),
+        storage_bytes=rehearsal.checkpoint_bytes * ((2 + decisions) * live + KEPT_TRIALS * len(spec.arms)),
         skipped_files=len(task.skipped),
     )
 

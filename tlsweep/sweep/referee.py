@@ -1,5 +1,6 @@
 """The referee of a stage: every report and event passes here, is written down, and only then has an effect."""
 
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ class Referee:
         self._retention = Retention(folder.path, state, self._rules)
         self._epochs: Counter[str] = Counter()
         self.began = time.monotonic()
+        self._first_start: float | None = None
 
     # What the queue asks
 
@@ -69,7 +71,8 @@ class Referee:
     # What happens
 
     def started(self, trial: str) -> None:
-        """A worker takes the trial."""
+        """A worker takes the trial. With the first one wall time begins: starting workers may take longer than it."""
+        self._first_start = self._first_start or time.monotonic()
         self._write(self._event("started", trial))
 
     def paused(self, trial: str) -> None:
@@ -78,7 +81,8 @@ class Referee:
     def failed(self, trial: str, error: str) -> None:
         """Its last line is the reason; the whole traceback is kept."""
         lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
-        self._end(trial, self._event("failed", trial, details={"reason": lines[-1].strip(), "error": error}))
+        reason = textwrap.shorten(lines[-1], 200, placeholder=" …")
+        self._end(trial, self._event("failed", trial, details={"reason": reason, "error": error}))
 
     def returned(self, trial: str) -> None:
         """A trial ended; unless that had been decided, its function returned before the last epoch."""
@@ -105,8 +109,8 @@ class Referee:
 
     def tick(self) -> bool:
         """Whether the stage must end now; asked several times a second."""
-        limit = self.spec.budget.wall_time
-        if self.halted is None and limit is not None and time.monotonic() - self.began >= limit:
+        limit, begun = self.spec.budget.wall_time, self._first_start
+        if limit is not None and begun is not None and time.monotonic() - begun >= limit:
             self.halt(f"the wall time of {limit:g} s is used up")
         return self.halted is not None
 

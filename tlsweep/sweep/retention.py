@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tlsweep.schedulers import Pbt, Rules
-from tlsweep.store import SweepState, TrialState
+from tlsweep.store import Status, SweepState, TrialState
 
 KEPT_TRIALS = 3
 """Best checkpoints that stay in each arm after their trials ended."""
@@ -39,6 +39,8 @@ class Retention:
 
     def ended(self, trial: TrialState) -> None:
         """A trial ended: of ended trials the few best of the arm keep their best checkpoint."""
+        if trial.status is Status.INTERRUPTED:
+            return  # it could go on: everything of it stays
         ended = self._ended[trial.arm]
         ended.add(trial.trial)
         self._borrowed.pop(trial.trial, None)

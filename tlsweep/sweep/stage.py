@@ -3,12 +3,15 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
+from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.search import SearchAlgorithm
 
+from tlsweep.errors import TlsweepError
 from tlsweep.schedulers.tune_adapter import TuneAdapter
 from tlsweep.spec import PbtSearch
 from tlsweep.sweep.cluster import Cluster
@@ -51,12 +54,15 @@ class TrialQueue(SearchAlgorithm):
         self._experiment = experiments[0].spec
 
     def next_trial(self) -> Trial | None:
-        if self._next is None or (self._concurrent is not None and len(self._live) >= self._concurrent):
+        if self._next is None:
+            return None
+        limit = self._concurrent
+        if limit is not None and not self._keep_alive and len(self._live) >= limit:
             return None
         trial_id = self._referee.create(*self._next)
         self._next = next(self._todo, None)
         self._live.add(trial_id)
-        return Trial(
+        trial = Trial(
             self._experiment["run"],
             config=self._referee.assignment(trial_id),
             trial_id=trial_id,
@@ -65,6 +71,10 @@ class TrialQueue(SearchAlgorithm):
             experiment_tag=trial_id,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         )
+        if limit is not None and self._keep_alive:
+            # Tune starts what is pending by itself; members of a population wait until the adapter chooses them.
+            trial.set_status(Trial.PAUSED)
+        return trial
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
@@ -110,10 +120,8 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
     slots = cluster.slots(resources)
-    # Enough waiting requests that no place stays empty and an autoscaler sees demand; few, as each costs a scan.
-    os.environ[PENDING] = str(max(4, slots))
     queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), resources.concurrent)
-    with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch, _pending_trials(max(4, slots)), _own_errors():
         tune.run(
             make_trainable(shared),
             name=referee.stage,
@@ -126,4 +134,26 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
             raise_on_failed_trial=False,
             verbose=0,
         )
-    del os.environ[PENDING]
+
+
+@contextmanager
+def _pending_trials(count: int) -> Iterator[None]:
+    """Let so many trials wait in Ray: no place stays empty, an autoscaler sees demand; but each costs a scan."""
+    before = os.environ.get(PENDING)
+    os.environ[PENDING] = before or str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PENDING]
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """Tune wraps what our callbacks raise; a full disk under the journal is still the user's one message."""
+    try:
+        yield
+    except TuneError as error:
+        if isinstance(error.__context__, TlsweepError):
+            raise error.__context__ from None
+        raise
