@@ -67,6 +67,8 @@ def test_a_private_ray_can_be_ended_at_once() -> None:
     from ray._private.node import Node
 
     assert hasattr(worker, "_global_node")
+    assert {"is_head", "kill_all_processes"} <= set(vars(Node))
+    assert "self.all_processes" in inspect.getsource(Node.__init__)
     assert {"check_alive", "allow_graceful"} <= set(parameters(Node.kill_all_processes))
 
 

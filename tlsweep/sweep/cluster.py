@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,11 +159,22 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
 
 
 def kill_private_ray() -> None:
-    """End the processes of a private Ray now; some of them outlive their driver by minutes otherwise."""
+    """End the processes of a private Ray now; its agents outlive their driver by a minute otherwise."""
+    import psutil  # comes with Ray
     from ray._private import worker
 
-    if worker._global_node is not None:
-        worker._global_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    node = worker._global_node
+    if node is None or not node.is_head():
+        return
+    started = [info.process.pid for infos in node.all_processes.values() for info in infos]
+    children = []
+    for pid in started:
+        with suppress(psutil.Error):
+            children += psutil.Process(pid).children(recursive=True)
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+    for child in children:
+        with suppress(psutil.Error):
+            child.kill()
 
 
 def _running(address: str | None) -> str | None:
