@@ -48,27 +48,32 @@ def _bounds(low: Any, high: Any, *, kind: str, positive: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Uniform:
-    """Every value between `low` and `high` is equally likely."""
+class _Continuous:
+    """The numbers from `low` to `high`."""
 
     low: float
     high: float
 
-    def __post_init__(self) -> None:
-        _bounds(self.low, self.high, kind="uniform", positive=False)
-
     @property
     def extremes(self) -> tuple[Value, ...]:
         return (self.low, self.high)
-
-    def sample(self, rng: random.Random) -> Value:
-        return self.clip(rng.uniform(self.low, self.high))
 
     def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
         return self.clip(float(value) * rng.choice(factors))
 
     def clip(self, value: Value) -> float:
         return min(max(float(value), self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Uniform(_Continuous):
+    """Every value between `low` and `high` is equally likely."""
+
+    def __post_init__(self) -> None:
+        _bounds(self.low, self.high, kind="uniform", positive=False)
+
+    def sample(self, rng: random.Random) -> Value:
+        return self.clip(rng.uniform(self.low, self.high))
 
     def grid(self, points: int) -> list[Value]:
         return [self.clip(self.low + (self.high - self.low) * i / max(points - 1, 1)) for i in range(points)]
@@ -78,27 +83,14 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(_Continuous):
     """The logarithm is uniform: each decade is equally likely. The usual choice for a learning rate."""
-
-    low: float
-    high: float
 
     def __post_init__(self) -> None:
         _bounds(self.low, self.high, kind="loguniform", positive=True)
 
-    @property
-    def extremes(self) -> tuple[Value, ...]:
-        return (self.low, self.high)
-
     def sample(self, rng: random.Random) -> Value:
         return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
-
-    def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
-        return self.clip(float(value) * rng.choice(factors))
-
-    def clip(self, value: Value) -> float:
-        return min(max(float(value), self.low), self.high)
 
     def grid(self, points: int) -> list[Value]:
         ratio = math.log(self.high / self.low)
