@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from tlsweep.errors import ResourceError
@@ -84,17 +85,17 @@ class RayStart:
     """Ray on its way, in a thread: starting takes seconds in which the driver has other things to do.
 
     Joins `address` if given, else a cluster that runs here unless `local`, else starts a private one on this machine.
-    Ray's own chatter goes to `log`. Use as a context: leaving it disconnects, and ends a private Ray.
+    Ray's own chatter stays out of the terminal. Use as a context: leaving it disconnects, and ends a private Ray.
     """
 
-    def __init__(
-        self, resources: Resources, *, local: bool, address: str | None, dashboard: bool, log: Path | None = None
-    ) -> None:
+    def __init__(self, resources: Resources, *, local: bool, address: str | None, dashboard: bool) -> None:
         self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *SET_BY_RAY)}
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
         self._quiet = ExitStack()
+        # Kept in memory at first: a folder that is discarded after an early error must not be written to meanwhile.
+        self._chatter = MemoryHandler(capacity=1)
         self._executor = ThreadPoolExecutor(1, "start-ray")
-        self._starting = self._executor.submit(self._start, resources, local, address, dashboard, log)
+        self._starting = self._executor.submit(self._start, resources, local, address, dashboard)
 
     def __enter__(self) -> "RayStart":
         return self
@@ -115,12 +116,17 @@ class RayStart:
             self._executor.submit(self._end)
         self._executor.shutdown(wait=error[0] is None)
 
-    def _start(
-        self, resources: Resources, local: bool, address: str | None, dashboard: bool, log: Path | None
-    ) -> Cluster:
+    def log_to(self, path: Path) -> None:
+        """Write to a file what Ray said until now and will say."""
+        file = logging.FileHandler(path)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._chatter.setTarget(file)
+        self._quiet.callback(file.close)
+
+    def _start(self, resources: Resources, local: bool, address: str | None, dashboard: bool) -> Cluster:
         import ray.tune  # noqa: F401  # takes over a second, and sets up the log that is to be redirected
 
-        self._quiet.enter_context(quiet_ray(log))
+        self._quiet.enter_context(_ray_logs_to(self._chatter))
         join = None if local else _running(address)
         if join is None:
             this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
@@ -219,12 +225,10 @@ def usable_cpus() -> int:
 
 
 @contextmanager
-def quiet_ray(log: Path | None) -> Iterator[None]:
-    """Send the log and warnings of Ray to a file instead of the terminal."""
+def _ray_logs_to(handler: logging.Handler) -> Iterator[None]:
+    """Hand the log and warnings of Ray to `handler` instead of the terminal."""
     logger = logging.getLogger("ray")
     handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
-    handler: logging.Handler = logging.FileHandler(log) if log else logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
     try:

@@ -45,13 +45,14 @@ def launch(
     watcher.phase("reading images")
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
     folder = create_sweep_folder(Path(results), name or spec.name or "sweep", exact=name is not None)
-    ray = RayStart(spec.resources, local=local, address=address, dashboard=dashboard, log=folder.ray_log)
+    ray = RayStart(spec.resources, local=local, address=address, dashboard=dashboard)
     try:
         with Interrupts() as interrupts, ray:
             prepared = prepare(spec, task, watcher)
             watcher.phase("starting Ray")
             cluster = ray.cluster()
             cluster.slots(spec.resources)
+            ray.log_to(folder.ray_log)
             write_text(folder.spec, dump_spec(spec.model_copy(update={"name": folder.name})))
             return _run(spec, folder, prepared, cluster, watcher, interrupts)
     except BaseException:
