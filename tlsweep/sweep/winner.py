@@ -1,16 +1,13 @@
 """The winner of each arm meets the test split, once; the main arm's is exported."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlsweep.spec import MAIN_ARM, Hyperparameters
 from tlsweep.store import SweepFolder, TrialState
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.trainable import Shared, fetch
-
-if TYPE_CHECKING:
-    from tlsweep.training import Evaluation
 
 
 @dataclass(frozen=True)
@@ -63,27 +60,13 @@ def _evaluate(winner: Winner, shared: Shared) -> dict[str, Any]:
         threads=shared.threads,
         **common,
     )
+    figures = test.to_dict()
     if winner.arm == MAIN_ARM:
         metrics = {
             "trial": winner.trial,
             "hyperparameters": winner.hyperparameters,
             "validation": winner.validation,
-            "test": _scalars(test) | _details(test, task.classes),
+            "test": figures,
         }
         export_model(folder.best, checkpoint, task, shared.spec.model, metrics=metrics, **common)
-    return _scalars(test)
-
-
-def _scalars(test: "Evaluation") -> dict[str, Any]:
-    return {name: getattr(test, name) for name in ("loss", "accuracy", "precision", "recall", "f1")}
-
-
-def _details(test: "Evaluation", classes: tuple[str, ...]) -> dict[str, Any]:
-    """Figures of each class, and the confusion matrix: rows are true classes, columns predicted ones."""
-    columns = {name: values.tolist() for name, values in vars(test.per_class).items()}
-    return {
-        "per_class": {
-            name: {figure: values[at] for figure, values in columns.items()} for at, name in enumerate(classes)
-        },
-        "confusion": test.confusion.tolist(),
-    }
+    return {name: value for name, value in figures.items() if isinstance(value, float)}

@@ -53,7 +53,7 @@ class Evaluation:
         return cells.reshape(classes, classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the five figures, those of each class, and the confusion matrix."""
+        """Plain values for JSON: the five figures; lists with those of each class, in order; the confusion matrix."""
         figures = {name: getattr(self, name) for name in ("loss", "accuracy", "precision", "recall", "f1")}
         per_class = {name: values.tolist() for name, values in vars(self.per_class).items()}
         return figures | {"per_class": per_class, "confusion": self.confusion.tolist()}
