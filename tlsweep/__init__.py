@@ -1,7 +1,7 @@
 """tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.
 
-The Python API: `load_spec`, `launch`, `open_results`. Each is imported when it is first used, so that `import tlsweep`
-costs nothing.
+The Python API: `load_spec`, `launch`, `resume`, `open_results`. Each is imported when it is first used, so that
+`import tlsweep` costs nothing.
 """
 
 from importlib import import_module
@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tlsweep.spec import load_spec
     from tlsweep.store import open_results
-    from tlsweep.sweep import launch
+    from tlsweep.sweep import launch, resume
 
-__all__ = ["launch", "load_spec", "open_results"]
+__all__ = ["launch", "load_spec", "open_results", "resume"]
 
-_HOMES = {"launch": "tlsweep.sweep", "load_spec": "tlsweep.spec", "open_results": "tlsweep.store"}
+_HOMES = {
+    "launch": "tlsweep.sweep",
+    "load_spec": "tlsweep.spec",
+    "open_results": "tlsweep.store",
+    "resume": "tlsweep.sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -81,8 +81,15 @@ def options(
 
 @app.command()
 def launch(
-    spec: SpecArgument = "digits",
+    spec: Annotated[
+        str | None,
+        typer.Argument(metavar="[PRESET|SPEC.YAML]", help="What to do; see 'tlsweep presets'. Default: digits."),
+    ] = None,
     override: Overrides = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Go on with this sweep, which was stopped or killed; -o may extend it."),
+    ] = None,
     local: Annotated[
         bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")
     ] = False,
@@ -96,23 +103,35 @@ def launch(
     ] = False,
 ) -> None:
     """Run a sweep: many trials, the best model, and the schedule that made it."""
-    from tlsweep.spec import load_spec
+    from tlsweep.errors import SpecError
+    from tlsweep.spec import SweepSpec, load_spec
     from tlsweep.store import Status
     from tlsweep.terminal import make_console, print_outcome
 
-    loaded = load_spec(spec, override or ())
-    if debug:
-        from tlsweep.sweep import debug_trial
-
-        debug_trial(loaded, report=_print_epoch)
-        return
+    if resume is not None and (name is not None or debug):
+        raise SpecError("--resume goes on with a sweep that has a name; leave --name and --debug out")
     console = make_console()
-    with _watching(console, quiet=quiet) as view:
-        from tlsweep.sweep import launch as run
+    where: dict[str, Any] = {"results": results, "local": local, "address": address, "dashboard": dashboard}
+    if resume is None:
+        loaded = load_spec(spec or "digits", override or ())
+        if debug:
+            from tlsweep.sweep import debug_trial
 
-        found = run(
-            loaded, results=results, name=name, local=local, address=address, dashboard=dashboard, observer=view
-        )
+            debug_trial(loaded, report=_print_epoch)
+            return
+        with _watching(console, quiet=quiet) as view:
+            from tlsweep.sweep import launch as run
+
+            found = run(loaded, name=name, observer=view, **where)
+    else:
+
+        def changed(stored: Mapping[str, Any]) -> SweepSpec:
+            return load_spec(spec or stored, override or ())
+
+        with _watching(console, quiet=quiet) as view:
+            from tlsweep.sweep import resume as go_on
+
+            found = go_on(resume, changed, observer=view, **where)
     print_outcome(console, found, short=quiet)
     if any(trial.status is Status.INTERRUPTED for trial in found.state().trials.values()):
         raise typer.Exit(INTERRUPTED)

@@ -3,6 +3,8 @@
 import math
 from typing import Literal, TypedDict
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from tlsweep.models.network import Network
 
 
@@ -28,25 +30,37 @@ def frozen_groups(freeze: Literal["nothing", "backbone", "gradual"], groups: int
     return max(groups - 1 - thawed, 0)
 
 
-def set_frozen(network: Network, count: int) -> None:
+def set_frozen(network: Network, count: int, *, batch_norm: Literal["train", "frozen"] = "train") -> None:
     """Freeze the first `count` layer groups, thaw the others, and put each in the mode of `train_mode`."""
     frozen = _parameters(network, count)
     for name, parameter in network.module.named_parameters():
         parameter.requires_grad_(name not in frozen)
-    train_mode(network, count)
+    train_mode(network, count, batch_norm=batch_norm)
 
 
-def train_mode(network: Network, frozen: int) -> None:
+def train_mode(network: Network, frozen: int, *, batch_norm: Literal["train", "frozen"] = "train") -> None:
     """`module.train()`, but the first `frozen` layer groups evaluate.
 
     So their batch-norm statistics stay, and nothing in them is dropped at random. A module without parameters (dropout
     between two layers) goes with the layer that it feeds.
+
+    With `batch_norm` frozen all batch norms evaluate: they use the statistics that they have and keep them, while scale
+    and shift learn. In a network with random weights these are mean 0 and variance 1, so that scale and shift are all
+    they do. One that keeps no statistics (`track_running_stats=False`) goes on with the batch's.
     """
-    names = _parameters(network, frozen)
-    held = {id(parameter) for name, parameter in network.module.named_parameters() if name in names}
     network.module.train()
-    if not held:
-        return
+    if frozen:
+        _hold(network, frozen)
+    if batch_norm == "frozen":
+        for module in network.module.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+def _hold(network: Network, count: int) -> None:
+    """Put the first `count` layer groups, and what feeds them, into the mode of evaluation."""
+    names = _parameters(network, count)
+    held = {id(parameter) for name, parameter in network.module.named_parameters() if name in names}
     # Backwards, so that the layer that comes next is known; a container comes after all that is in it.
     feeds_frozen = False
     for module in reversed(list(network.module.modules())):

@@ -1,11 +1,20 @@
 """A spec in a few words, for headings."""
 
-from tlsweep.spec import DataSpec, DigitsData, FolderData, ModelSpec, PbtSearch, SourceTask, SweepSpec, TorchvisionData
+from tlsweep.spec import (
+    DataSpec,
+    DigitsData,
+    FolderData,
+    ModelSpec,
+    PopulationSearch,
+    SourceTask,
+    SweepSpec,
+    TorchvisionData,
+)
 
 
 def describe_search(spec: SweepSpec) -> str:
     """Strategy and size: 'pbt: 8 members × 20 epochs × 2 arms (main, scratch)'."""
-    unit = "members" if isinstance(spec.search, PbtSearch) else "trials"
+    unit = "members" if isinstance(spec.search, PopulationSearch) else "trials"
     arms = f" × {len(spec.arms)} arms ({', '.join(spec.arms)})" if len(spec.arms) > 1 else ""
     return f"{spec.search.strategy}: {spec.trials_per_arm} {unit} × {spec.train.epochs} epochs{arms}"
 

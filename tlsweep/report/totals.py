@@ -17,18 +17,21 @@ class Totals:
     epochs: int
     """Over all trials."""
     seconds: float
-    """From the first record to the last."""
+    """That trials ran, over all launches of the sweep."""
     device_seconds: float
     """Training and evaluation, over all trials."""
 
 
 def totals(tables: SweepTables) -> Totals:
     """Count up a sweep."""
-    times = [row["time"] for row in (*tables.reports, *tables.events)]
+    rows = [*tables.reports, *tables.events]
+    times = [row["time"] for row in rows]
+    elapsed = [seconds for row in rows if (seconds := row.get("elapsed")) is not None]
     return Totals(
         trials=len(tables.trials),
         statuses=dict(Counter(row["status"] for row in tables.trials).most_common()),
         epochs=len(tables.reports),
-        seconds=max(times) - min(times) if times else 0.0,
+        # Tables of earlier versions have no `elapsed`, and were written by one launch.
+        seconds=max(elapsed) if elapsed else (max(times) - min(times) if times else 0.0),
         device_seconds=sum(row["device_seconds"] for row in tables.trials),
     )

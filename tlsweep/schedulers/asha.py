@@ -1,14 +1,17 @@
-"""ASHA: asynchronous successive halving, in its stopping form.
+"""ASHA: asynchronous successive halving, in both of its forms.
 
-Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020); the stopping form is Ray Tune's
-(`AsyncHyperBandScheduler`, one bracket), whose decisions these equal for finite scores.
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys 2020). The promotion form is its algorithm 2;
+the stopping form is Ray Tune's (`AsyncHyperBandScheduler`, one bracket), whose decisions these equal for finite scores
+and `min_reports` 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from tlsweep.schedulers.decisions import Continue, Decision, Observation, Stop, diverged
+from tlsweep.schedulers.decisions import Continue, Decision, Hold, Observation, Promotion, Rules, Stop, diverged
+from tlsweep.spec import AshaSearch
 
 
 def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:
@@ -22,34 +25,154 @@ def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:
     return milestones
 
 
-def cutoff(scores: Sequence[float], reduction_factor: float) -> float | None:
-    """The score that the best 1/eta of `scores` reach (linear interpolation); None where there are none."""
-    return float(np.percentile(scores, (1 - 1 / reduction_factor) * 100)) if scores else None
+def cutoff(scores: Sequence[float], reduction_factor: float) -> float:
+    """The score that the best 1/eta of `scores` reach (linear interpolation)."""
+    return float(np.percentile(scores, (1 - 1 / reduction_factor) * 100))
 
 
-class Asha:
-    """Stop a trial at a rung if it is worse than the best 1/eta of those that were there before it. Ties go on."""
+class Asha(Rules):
+    """What both forms share: who arrived at which rung, in which order, with which score.
 
-    def __init__(self, min_epochs: int, epochs: int, reduction_factor: float) -> None:
-        self._reduction_factor = reduction_factor
-        self._scores: dict[int, dict[str, float]] = {
-            milestone: {} for milestone in reversed(rungs(min_epochs, epochs, reduction_factor))
+    A trial arrives at the highest rung that it has passed, once; one that diverged does not. Of equal scores at a rung
+    the one that arrived earlier is better.
+    """
+
+    def __init__(self, search: AshaSearch, epochs: int) -> None:
+        self._eta, self._min_reports, self._epochs = search.reduction_factor, search.min_reports, epochs
+        self._arrivals: dict[int, dict[str, Observation]] = {
+            rung: {} for rung in rungs(search.min_epochs, epochs, search.reduction_factor)
         }
 
-    def observe(self, report: Observation) -> Decision:
+    def observe(self, report: Observation) -> None:
+        rung = self._rung(report.epoch)
+        if rung is not None and not diverged(report):
+            self._arrivals[rung].setdefault(report.trial, report)
+
+    def _rung(self, epoch: int) -> int | None:
+        return max((rung for rung in self._arrivals if rung <= epoch), default=None)
+
+    def _numbers(self, rung: int, score: float, threshold: float, compared: int, rank: int) -> dict[str, Any]:
+        return {"rung": rung, "score": score, "threshold": threshold, "compared": compared, "rank": rank}
+
+
+class StoppingAsha(Asha):
+    """Stop a trial at a rung if it is worse than the best 1/eta of those that were there before it. Ties go on.
+
+    Nobody is cut before `min_reports` others have been there.
+    """
+
+    def decide(self, report: Observation) -> Decision:
         if stop := diverged(report):
             return stop
-        for milestone, scores in self._scores.items():
-            if report.epoch < milestone or report.trial in scores:
-                continue
-            before = list(scores.values())
-            scores[report.trial] = report.score
-            threshold = cutoff(before, self._reduction_factor)
-            if threshold is not None and report.score < threshold:
-                numbers = {"rung": milestone, "score": report.score, "threshold": threshold, "compared": len(before)}
-                return Stop(f"below the best 1/{self._reduction_factor:g} at the rung of epoch {milestone}", numbers)
-            break
-        return Continue()
+        rung = self._rung(report.epoch)
+        if rung is None or self._arrivals[rung][report.trial].epoch != report.epoch:
+            return Continue()
+        arrivals = self._arrivals[rung]
+        before = [arrivals[trial].score for trial in list(arrivals)[: list(arrivals).index(report.trial)]]
+        if len(before) < self._min_reports or report.score >= (threshold := cutoff(before, self._eta)):
+            return Continue()
+        rank = 1 + sum(score >= report.score for score in before)
+        numbers = self._numbers(rung, report.score, threshold, len(before), rank)
+        return Stop(f"below the best 1/{self._eta:g} at the rung of epoch {rung}", numbers)
+
+
+class PromotionAsha(Asha):
+    """Hold every trial at each rung, and let the best 1/eta of those that have been there go on.
+
+    Where nothing runs, nothing is promotable and nobody was trained to the end yet, the best that is held at the
+    highest rung goes on all the same: rounding down, or the failure of those that went on, would leave the sweep
+    without a finished trial.
+    """
+
+    def __init__(self, search: AshaSearch, epochs: int) -> None:
+        super().__init__(search, epochs)
+        self._trials = search.trials
+        self._at: dict[str, int] = {}
+        """The highest rung that each trial arrived at."""
+        self._held: set[str] = set()
+        self._ended: set[str] = set()
+        self._finished = False
+        """Whether a trial was trained to the end."""
+
+    def observe(self, report: Observation) -> None:
+        super().observe(report)
+        rung = self._rung(report.epoch)
+        if diverged(report) or rung is None:
+            return
+        self._finished |= report.epoch >= self._epochs
+        if self._at.get(report.trial, 0) < rung:
+            self._at[report.trial] = rung
+            if report.epoch < self._epochs:
+                self._held.add(report.trial)
+
+    def promoted(self, trial: str) -> None:
+        self._held.discard(trial)
 
     def ended(self, trial: str) -> None:
-        """Its scores stay: they are what later trials are measured against."""
+        self._ended.add(trial)
+
+    def reopened(self, trial: str) -> None:
+        self._ended.discard(trial)
+
+    def decide(self, report: Observation) -> Decision:
+        return diverged(report) or (Hold() if self.held(report.trial) else Continue())
+
+    def held(self, trial: str) -> bool:
+        return trial in self._held and trial not in self._ended
+
+    def promotion(self, *, idle: bool) -> Promotion | None:
+        """The best of the highest rung where a trial is held that is among the best 1/eta."""
+        waiting = {rung: self._waiting(rung) for rung in reversed(self._arrivals)}
+        for rung, ranks in waiting.items():
+            for trial, rank in ranks.items():
+                if rank <= self._places(len(self._arrivals[rung])):
+                    return Promotion(trial, self._standing(trial, rank) | {"idle": False})
+        if idle and not self._finished:
+            for ranks in waiting.values():
+                for trial, rank in ranks.items():
+                    return Promotion(trial, self._standing(trial, rank) | {"idle": True})
+        return None
+
+    def due(self) -> Mapping[str, Stop]:
+        """An end for those that are held and will never be promoted, whatever the trials do that are still to come.
+
+        While nobody was trained to the end, the best of them at each rung is kept for when there is nothing else to do.
+        """
+        hopeless: dict[str, Stop] = {}
+        to_come = self._trials - len(self._at.keys() | self._ended)
+        for rung, arrivals in self._arrivals.items():
+            places = self._places(len(arrivals) + to_come)
+            beyond = [(trial, rank) for trial, rank in self._waiting(rung).items() if rank > places]
+            dropped = beyond if self._finished else beyond[1:]
+            hopeless |= {trial: self._cut(trial, rank) for trial, rank in dropped}
+            live = sum(self._at[trial] == rung and trial not in self._ended for trial in arrivals)
+            to_come += live - len(dropped)
+        return hopeless
+
+    def verdict(self, trial: str) -> Stop:
+        rank = self._waiting(self._at[trial]).get(trial) if self.held(trial) else None
+        return self._cut(trial, rank) if rank else super().verdict(trial)
+
+    def _places(self, arrived: int) -> int:
+        """How many of `arrived` trials may go on from a rung."""
+        return int(arrived / self._eta) if arrived >= self._min_reports else 0
+
+    def _waiting(self, rung: int) -> dict[str, int]:
+        """For each trial held at the rung its rank among all that arrived there, the best first."""
+        arrivals = self._arrivals[rung]
+        ranking = sorted(arrivals, key=lambda trial: -arrivals[trial].score)  # stable: the earlier of equals first
+        return {trial: rank for rank, trial in enumerate(ranking, 1) if self.held(trial) and self._at[trial] == rung}
+
+    def _standing(self, trial: str, rank: int) -> dict[str, Any]:
+        """The numbers of a trial at its rung; the threshold is the score of the last place that goes on."""
+        rung = self._at[trial]
+        arrivals = self._arrivals[rung]
+        scores = sorted((report.score for report in arrivals.values()), reverse=True)
+        threshold = scores[max(self._places(len(scores)), 1) - 1]
+        return self._numbers(rung, arrivals[trial].score, threshold, len(scores), rank)
+
+    def _cut(self, trial: str, rank: int) -> Stop:
+        rung = self._at[trial]
+        arrived = len(self._arrivals[rung])
+        reason = f"number {rank} of {arrived} at the rung of epoch {rung}, of which the best 1/{self._eta:g} go on"
+        return Stop(reason, self._standing(trial, rank))

@@ -1,8 +1,8 @@
-"""What a rule sees and what it may decide. Plain values; nothing here runs anything."""
+"""What a rule sees, what it may decide, and what every rule is. Plain values; nothing here runs anything."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from tlsweep.spec.space import Value
 
@@ -12,6 +12,8 @@ class Observation:
     """A report, reduced to what decides."""
 
     trial: str
+    number: int
+    """Of the trial in its arm: what is drawn for it depends on this, not on its name, so all arms draw alike."""
     generation: int
     epoch: int
     score: float
@@ -20,6 +22,8 @@ class Observation:
     """In force in this epoch, all of them."""
     checkpoint: str | None
     """Where the state after this epoch lies; None where it was not kept."""
+    digest: str | None = None
+    """SHA-256 of that file."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Yield:
-    """Give up the place, to go on later from the last checkpoint, so that members that are behind can catch up."""
+    """Go on, but let trials that are behind catch up first: give up the place if one of them waits for it."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Give up the place, and wait until the rules say how to go on (`Rules.due`, `Rules.promotion`)."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Exploit:
     epoch: int
     """Epochs that the copied weights have been trained for."""
     checkpoint: str
+    digest: str | None
     hyperparameters: Mapping[str, Value]
     """Complete, after mutation."""
     mutated: Mapping[str, tuple[Value, Value]]
@@ -58,26 +68,72 @@ class Exploit:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-Decision: TypeAlias = Continue | Stop | Yield | Exploit
+Decision: TypeAlias = Continue | Stop | Yield | Hold | Exploit
 
 
-class Rules(Protocol):
-    """A search strategy: a deterministic machine over the reports of one arm, in the order of their arrival."""
+@dataclass(frozen=True)
+class Promotion:
+    """A trial that was held goes on to the next rung."""
 
-    def observe(self, report: Observation) -> Decision:
-        """Decide on the trial that sent `report`. `Yield` only if it would otherwise continue."""
+    trial: str
+    details: Mapping[str, Any]
+    """The numbers that decided."""
+
+
+class Rules:
+    """A search strategy for one arm: a deterministic machine over what the journal says. This one stops nobody.
+
+    The state is a fold: `observe`, `exploited`, `promoted`, `ended` and `reopened` are called for every record of the
+    journal, in its order, while the sweep runs and again when it is resumed. The other methods only ask; they change
+    nothing, and draw from generators that are seeded anew for each decision, so asking twice gives the same answer.
+    """
+
+    # The fold
+
+    def observe(self, report: Observation) -> None:
+        """A trial completed an epoch."""
+
+    def exploited(self, trial: str, generation: int, epoch: int) -> None:
+        """A trial took a donor's weights, which have been trained for `epoch` epochs, and began `generation`."""
+
+    def promoted(self, trial: str) -> None:
+        """A trial that was held was told to go on."""
 
     def ended(self, trial: str) -> None:
-        """The trial will send nothing more, for whatever reason."""
+        """The trial will send nothing more, for whatever reason. Its scores still count."""
 
+    def reopened(self, trial: str) -> None:
+        """A trial that had ended goes on after all: the sweep was resumed with more to spend."""
 
-class Independent:
-    """Random and grid search: nobody is stopped, unless it diverged."""
+    # The questions
 
-    def observe(self, report: Observation) -> Decision:
+    def decide(self, report: Observation) -> Decision:
+        """On the trial whose `report` was observed last."""
         return diverged(report) or Continue()
 
-    def ended(self, trial: str) -> None: ...
+    def due(self) -> Mapping[str, Exploit | Stop]:
+        """What is to be done with trials that wait for others, now that what they waited for is there."""
+        return {}
+
+    def held(self, trial: str) -> bool:
+        """Whether a trial must not be given a place now."""
+        return False
+
+    def promotion(self, *, idle: bool) -> Promotion | None:
+        """The trial to go on next from where it is held. `idle`: nothing of the arm runs, and nothing is new."""
+        return None
+
+    def verdict(self, trial: str) -> Stop:
+        """Why a trial that is still held when the sweep ends got no further."""
+        return Stop("the sweep ended")
+
+    def needed(self, trial: str) -> set[str]:
+        """Checkpoints of a trial that another one may still copy. One that is not among them never will be."""
+        return set()
+
+
+class Independent(Rules):
+    """Random and grid search: nobody is stopped, unless it diverged."""
 
 
 def diverged(report: Observation) -> Stop | None:

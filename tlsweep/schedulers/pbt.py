@@ -6,152 +6,164 @@ lattice, a diverged member is the first to be replaced, and a donor without a ch
 """
 
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Stop, Yield, diverged
-from tlsweep.spec import PbtSearch
-from tlsweep.spec.space import Distribution, Value
-
-
-@dataclass
-class Member:
-    """What a population remembers of one of its trials."""
-
-    latest: Observation
-    """At its last decision."""
-    history: dict[int, Observation] = field(default_factory=dict)
-    """Decisions of this generation that have a checkpoint and may still be copied, by epoch."""
-
-    @property
-    def score(self) -> float:
-        return self.latest.score if math.isfinite(self.latest.score) else -math.inf
+from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Rules, Yield, diverged
+from tlsweep.schedulers.explore import Explorer, Interval, coupled_lr
+from tlsweep.schedulers.population import Member, Ranks, quantiles
+from tlsweep.spec import PopulationSearch, generator
+from tlsweep.spec.space import Distribution
 
 
-def quantiles(scores: Mapping[str, float], fraction: float) -> tuple[list[str], list[str]]:
-    """The lowest and the highest `fraction` of the members (rounded up, at most half), each ascending by score."""
-    if len(scores) <= 1:
-        return [], []
-    ordered = sorted(scores, key=lambda trial: scores[trial])
-    count = min(math.ceil(len(ordered) * fraction), len(ordered) // 2)
-    return ordered[:count], ordered[-count:]
-
-
-def explore(
-    hyperparameters: Mapping[str, Value],
-    space: Mapping[str, Distribution],
-    rng: random.Random,
-    *,
-    factors: Sequence[float],
-    resample_probability: float,
-) -> dict[str, Value]:
-    """A copy in which each value of `space` is perturbed, or with the given probability drawn anew."""
-    return dict(hyperparameters) | {
-        name: distribution.sample(rng)
-        if rng.random() < resample_probability
-        else distribution.perturb(hyperparameters[name], rng, factors)
-        for name, distribution in space.items()
-    }
-
-
-class Pbt:
-    """Every `interval` epochs a member of the lowest quantile copies one of the highest, and mutates.
+class Pbt(Rules):
+    """Every `interval` epochs a member of the lowest quantile copies one of the highest, and explores.
 
     With more members than places, a member that reaches a decision gives up its place while others are behind it.
     """
 
-    def __init__(self, search: PbtSearch, epochs: int, space: Mapping[str, Distribution], rng: random.Random) -> None:
-        self._search, self._epochs, self._rng = search, epochs, rng
-        self._mutable = {name: space[name] for name in search.mutate if name in space}
+    def __init__(
+        self, search: PopulationSearch, epochs: int, space: Mapping[str, Distribution], seed: int, explorer: Explorer
+    ) -> None:
+        self._search, self._epochs, self._space, self._seed, self._explorer = search, epochs, space, seed, explorer
         self._members: dict[str, Member] = {}
-        self._progress: dict[str, float] = {}
+        self._seen: list[Interval] = []
 
-    def observe(self, report: Observation) -> Decision:
-        self._progress[report.trial] = report.epoch
-        failed = diverged(report)
-        if not failed and (report.epoch % self._search.interval or report.epoch >= self._epochs):
-            return Continue()
-        member = self._members.get(report.trial)
-        if member is None or member.latest.generation != report.generation:
-            member = self._members[report.trial] = Member(report)
-        member.latest = report
-        if report.checkpoint is not None and not failed:
-            member.history[report.epoch] = report
-        self._forget_overtaken(member)
-        return self._replace(report, failed) or failed or Yield()
+    # The fold
+
+    def observe(self, report: Observation) -> None:
+        member = self._members.setdefault(report.trial, Member())
+        member.number, member.generation, member.epoch = report.number, report.generation, report.epoch
+        member.hyperparameters = report.hyperparameters
+        if self._decides(report):
+            self._remember(member, report)
+
+    def exploited(self, trial: str, generation: int, epoch: int) -> None:
+        member = self._members.setdefault(trial, Member())
+        exploit = self._exploit(trial)  # the state is still the one that was decided on
+        member.generation, member.epoch, member.start = generation, epoch, None
+        if exploit and exploit.epoch == epoch:
+            member.start = (epoch, exploit.details["donor_score"])
+            member.hyperparameters = exploit.hyperparameters
 
     def ended(self, trial: str) -> None:
-        """It can neither be replaced nor copied any more."""
-        self._progress[trial] = math.inf
-        self._members.pop(trial, None)
+        """It can neither be replaced nor copied; its score counts no more, unless it is reopened.
+
+        Of its checkpoints only the one that it would go on from itself can be relied on then.
+        """
+        member = self._members.setdefault(trial, Member())
+        member.ended = True
+        member.history = {epoch: one for epoch, one in member.history.items() if epoch == member.epoch}
+
+    def reopened(self, trial: str) -> None:
+        self._members.setdefault(trial, Member()).ended = False
+
+    # The questions
+
+    def decide(self, report: Observation) -> Decision:
+        if not self._decides(report):
+            return Continue()
+        return self._exploit(report.trial) or diverged(report) or Yield()
 
     def needed(self, trial: str) -> set[str]:
-        """Checkpoints of a member that another one may still copy. One that is not among them never will be."""
-        member = self._members.get(trial)
-        return {one.checkpoint for one in member.history.values() if one.checkpoint} if member else set()
+        member = self._members.get(trial, Member())
+        return {one.checkpoint for one in member.history.values() if one.checkpoint}
+
+    # How
+
+    def _decides(self, report: Observation) -> bool:
+        regular = report.epoch % self._search.interval == 0 and report.epoch < self._epochs
+        return regular or diverged(report) is not None
+
+    def _live(self) -> dict[str, Member]:
+        """By number: what is decided does not depend on who reported first."""
+        live = {trial: member for trial, member in self._members.items() if not member.ended}
+        return dict(sorted(live.items(), key=lambda item: item[1].number))
+
+    def _remember(self, member: Member, report: Observation) -> None:
+        if member.latest and member.latest.generation != report.generation:
+            member.history = {}
+        if member.start and report.epoch > member.start[0]:
+            gain = (report.score - member.start[1]) * self._search.interval / (report.epoch - member.start[0])
+            self._seen.append(Interval(report.number, report.epoch, report.hyperparameters, gain))
+        member.latest = report
+        if not diverged(report):
+            member.start = (report.epoch, report.score)
+            if report.checkpoint is not None:
+                member.history[report.epoch] = report
+        self._forget_overtaken(member)
 
     def _forget_overtaken(self, member: Member) -> None:
         """Drop decisions that the slowest has passed; it may be a member that has not reported yet."""
-        everybody = len(self._progress) == self._search.population
-        slowest = min(self._progress.values()) if everybody else 0
+        everybody = len(self._members) >= self._search.population
+        slowest = min((one.epoch for one in self._live().values()), default=0) if everybody else 0
         first = max((epoch for epoch in member.history if epoch <= slowest), default=0)
         member.history = {epoch: one for epoch, one in member.history.items() if epoch >= first}
 
-    def _replace(self, report: Observation, failed: Stop | None) -> Exploit | None:
-        scores = {trial: member.score for trial, member in self._members.items()}
-        lowest, highest = quantiles(scores, self._search.quantile)
-        if not failed and report.trial not in lowest:
-            return None
-        donors = self._sources(highest, report)
-        if failed and not donors:  # it cannot go on by itself: any sound member will do
-            donors = self._sources(scores, report)
-        if not donors:
-            return None
-        exploit = self._exploit(report, self._rng.choice(donors), scores, lowest, highest)
-        self._progress[report.trial] = exploit.epoch
-        return exploit
+    def _ranks(self) -> Ranks:
+        scores = {
+            trial: -math.inf if diverged(member.latest) else member.latest.score
+            for trial, member in self._live().items()
+            if member.latest
+        }
+        return Ranks(scores, *quantiles(scores, self._search.quantile))
 
-    def _sources(self, donors: Iterable[str], report: Observation) -> list[Observation]:
+    def _exploit(self, trial: str) -> Exploit | None:
+        """What replaces a member that is at a decision, if anything does."""
+        report, ranks = self._members[trial].latest, self._ranks()
+        source = self._choose(report, ranks) if report else None
+        return self._copy(report, source, ranks, self._pending(without={trial})) if report and source else None
+
+    def _choose(self, report: Observation, ranks: Ranks) -> Observation | None:
+        """The state that a member of the lowest quantile, or one that diverged, is to copy."""
+        lost = diverged(report)
+        if not lost and report.trial not in ranks.lowest:
+            return None
+        donors = self._sources(ranks.highest, report, ranks)
+        if lost and not donors:  # it cannot go on by itself: any sound member will do
+            donors = self._sources(ranks.scores, report, ranks)
+        rng = generator(self._seed, "donor", report.number, report.generation, report.epoch)
+        return rng.choice(donors) if donors else None
+
+    def _sources(self, donors: Iterable[str], report: Observation, ranks: Ranks) -> list[Observation]:
         """States of sound members that `report`'s trial can copy."""
         return [
             source
             for trial in donors
-            if trial != report.trial
-            and self._members[trial].score > -math.inf
-            and (source := self._source(trial, report.epoch))
+            if trial != report.trial and ranks.scores[trial] > -math.inf and (source := self._source(trial, report))
         ]
 
-    def _source(self, donor: str, epoch: int) -> Observation | None:
+    def _source(self, donor: str, report: Observation) -> Observation | None:
         """The donor's state at the same progress if it has one, else the newest that is not ahead, else its first."""
         history = self._members[donor].history
-        earlier = [at for at in history if at <= epoch]
+        earlier = [at for at in history if at <= report.epoch]
         return history[max(earlier)] if earlier else (history[min(history)] if history else None)
 
-    def _exploit(
-        self,
-        report: Observation,
-        source: Observation,
-        scores: Mapping[str, float],
-        lowest: list[str],
-        highest: list[str],
-    ) -> Exploit:
+    def _pending(self, without: set[str]) -> list[Interval]:
+        """The intervals that members train now, or are about to."""
+        interval = self._search.interval
+        return [
+            Interval(member.number, (member.epoch // interval + 1) * interval, member.hyperparameters)
+            for trial, member in self._live().items()
+            if trial not in without and member.hyperparameters
+        ]
+
+    def _copy(self, report: Observation, source: Observation, ranks: Ranks, pending: Sequence[Interval]) -> Exploit:
         assert source.checkpoint is not None
-        new = explore(
-            source.hyperparameters,
-            self._mutable,
-            self._rng,
-            factors=self._search.factors,
-            resample_probability=self._search.resample_probability,
-        )
+        rng = generator(self._seed, "mutation", report.number, report.generation, report.epoch)
+        old = source.hyperparameters
+        values, fresh = self._explorer(source, self._seen, pending, rng)
+        new = {**old, **values}
+        how = self._search.couple_lr
+        if how != "none" and "lr" not in fresh and new["batch_size"] != old["batch_size"]:
+            new["lr"] = coupled_lr(new["lr"], old["batch_size"], new["batch_size"], how, self._space["lr"])
         return Exploit(
             donor=source.trial,
             donor_generation=source.generation,
             epoch=source.epoch,
             checkpoint=source.checkpoint,
+            digest=source.digest,
             hyperparameters=new,
-            mutated={name: (source.hyperparameters[name], new[name]) for name in self._mutable
-                     if new[name] != source.hyperparameters[name]},
-            details={"score": report.score, "donor_score": source.score, "lowest": lowest, "highest": highest,
-                     "scores": dict(scores)},
+            mutated={name: (old[name], new[name]) for name in new if new[name] != old[name]},
+            details={"score": report.score, "donor_score": source.score, "lowest": list(ranks.lowest),
+                     "highest": list(ranks.highest), "scores": dict(ranks.scores)},
         )  # fmt: skip

@@ -4,101 +4,94 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from tlsweep.schedulers.decisions import Decision, Exploit, Stop, Yield
-
 
 class Referee(Protocol):
-    """Writes down what happens to trials, and decides. Trials are named by our ids, which Tune uses too."""
+    """Writes down what happens to trials, and decides. Trials are named by our ids."""
 
-    def observe(self, row: Mapping[str, Any]) -> Decision:
-        """A trial reported; the decision, after report and decision were written down."""
+    def observe(self, row: Mapping[str, Any]) -> bool:
+        """A trial reported. False: its place is free, its worker must stop."""
 
-    def paused(self, trial: str) -> None:
-        """A trial gave up its place."""
-
-    def failed(self, trial: str, error: str) -> None:
+    def failed(self, trial: str, error: str, *, counted: bool = True, keeps_place: bool = False) -> None:
         """A trial's function raised, or its process died; `error` is the traceback."""
 
     def returned(self, trial: str) -> None:
         """A trial's function returned, or Tune ended it by itself."""
 
-    def assignment(self, trial: str) -> dict[str, Any]:
-        """What a worker must know to start the trial, or to go on with it."""
+    def assignment(self, trial: str) -> Any:
+        """What a worker must know to go on with the trial; has `to_config()`."""
 
-    def epoch(self, trial: str) -> int:
-        """Epochs that the trial has completed."""
+    def overdue(self) -> list[str]:
+        """Running trials that were not heard of for too long."""
 
 
 class TuneAdapter(TrialScheduler):
     """The scheduler that Tune sees.
 
-    Tune's own ways to pause and restore a trial keep checkpoints of their own; ours are named in the assignment, so a
-    trial that is paused or exploited is stopped without a save and starts again from what the journal says.
+    One of Tune's trials is one stay of a trial of ours on a worker: from the moment it gets a place to the moment it
+    gives that up, whether it ends, pauses, takes another one's weights or fails. Tune's own ways to pause, restore and
+    retry keep state of their own, which does not survive the driver; what a worker starts from is in its configuration.
     """
 
-    def __init__(self, referee: Referee, concurrent: int | None = None) -> None:
+    def __init__(self, referee: Referee, slots: int) -> None:
         super().__init__()
-        self._referee, self._concurrent = referee, concurrent
+        self._referee, self._slots = referee, slots
+        self._widened = False
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A new trial carries its first assignment already."""
+        """Let Tune keep an idle actor for each slot.
+
+        It would keep only one while nothing waits for a place, so that after a synchronous decision of a population
+        all other members would wait for new processes (ray 2.60, tune/utils/object_cache.py).
+        """
+        if not self._widened:
+            controller = getattr(tune_controller, "_tune_controller", tune_controller)
+            controller._actor_cache.increase_max(trial.placement_group_factory, self._slots)
+            self._widened = True
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        decision = self._referee.observe(result)
-        if isinstance(decision, Stop):
-            return TrialScheduler.STOP
-        if isinstance(decision, Exploit):
-            return self._restart_later(tune_controller, trial)
-        if isinstance(decision, Yield) and self._somebody_is_behind(tune_controller, trial):
-            self._referee.paused(trial.trial_id)
-            return self._restart_later(tune_controller, trial)
-        return TrialScheduler.CONTINUE
+        return TrialScheduler.CONTINUE if self._referee.observe(result) else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        error = error_text(trial)
         if trial.should_recover():
-            # Its node was taken away, which Tune counts as no failure: it is about to run the trial again, from config.
-            self._referee.paused(trial.trial_id)
-            trial.set_config(self._referee.assignment(trial.trial_id))
+            # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again.
+            self._referee.failed(ours(trial), error, counted=False, keeps_place=True)
+            trial.set_config(self._referee.assignment(ours(trial)).to_config())
         else:
-            self._referee.failed(trial.trial_id, error_text(trial))
+            self._referee.failed(ours(trial), error, counted=not _NODE_LOST.search(error))
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._referee.returned(trial.trial_id)
+        self._referee.returned(ours(trial))
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        self._referee.returned(trial.trial_id)
+        self._referee.returned(ours(trial))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The waiting trial with the least progress, the first of equals: so members of a population advance alike."""
-        live = tune_controller.get_live_trials()
-        # Tune starts a pending trial by itself: it has its place already.
-        placed = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in live)
-        if self._concurrent and placed >= self._concurrent:
-            return None
-        waiting = [trial for trial in live if trial.status in (Trial.PENDING, Trial.PAUSED)]
-        return min(waiting, key=self._progress, default=None)
+        """The queue hands over a trial only when there is a place for it, so Tune starts what it has by itself.
+
+        Called in every round of Tune's loop: the moment to end workers that hang.
+        """
+        overdue = self._referee.overdue()
+        if overdue:
+            for trial in tune_controller.get_live_trials():
+                if trial.status == Trial.RUNNING and ours(trial) in overdue and trial.temporary_state.ray_actor:
+                    ray.kill(trial.temporary_state.ray_actor)
+        return None
 
     def debug_string(self) -> str:
         return "tlsweep"
 
-    def _progress(self, trial: Trial) -> tuple[int, str]:
-        return self._referee.epoch(trial.trial_id), trial.trial_id
 
-    def _somebody_is_behind(self, tune_controller: Any, trial: Trial) -> bool:
-        epoch = self._referee.epoch(trial.trial_id)
-        return any(
-            other.status in (Trial.PENDING, Trial.PAUSED) and self._referee.epoch(other.trial_id) < epoch
-            for other in tune_controller.get_live_trials()
-        )
+_NODE_LOST = re.compile(r"node .*(died|dead|was terminated|is lost|preempted)|(died|dead) .*\bnode\b", re.IGNORECASE)
 
-    def _restart_later(self, tune_controller: Any, trial: Trial) -> str:
-        """Free the place; the trial is chosen again by its progress, and then starts from its new assignment."""
-        tune_controller.pause_trial(trial, should_checkpoint=False)
-        trial.set_config(self._referee.assignment(trial.trial_id))
-        return TrialScheduler.NOOP
+
+def ours(trial: Trial) -> str:
+    """The name of our trial that one of Tune's is a stay of."""
+    return str(trial.config["trial"])
 
 
 def error_text(trial: Trial) -> str:

@@ -4,13 +4,24 @@ from tlsweep.spec.data import Augment, DataSpec, DigitsData, FolderData, PythonD
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
 from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
-from tlsweep.spec.search import AshaSearch, Budget, GridSearch, PbtSearch, RandomSearch, Resources, SearchSpec
+from tlsweep.spec.search import (
+    AshaSearch,
+    Budget,
+    Faults,
+    GridSearch,
+    Pb2Search,
+    PbtSearch,
+    PopulationSearch,
+    RandomSearch,
+    Resources,
+    SearchSpec,
+)
 from tlsweep.spec.seeds import derive_seed, generator
-from tlsweep.spec.sweep import MAIN_ARM, SweepSpec
+from tlsweep.spec.sweep import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, SweepSpec
 
 __all__ = [
-    "MAIN_ARM", "AshaSearch", "Augment", "Budget", "DataSpec", "DigitsData", "FolderData", "GridSearch",
-    "Hyperparameters", "ModelSpec", "PbtSearch", "PythonData", "RandomSearch", "Resources", "SearchSpec", "SourceTask",
-    "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec",
-    "presets",
+    "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "AshaSearch", "Augment", "Budget", "DataSpec", "DigitsData", "Faults",
+    "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Pb2Search", "PbtSearch", "PopulationSearch",
+    "PythonData", "RandomSearch", "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData",
+    "TrainSettings", "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec", "presets",
 ]  # fmt: skip

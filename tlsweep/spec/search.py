@@ -25,7 +25,7 @@ class RandomSearch(SearchCommon):
     """Independent random configurations, each trained to the end."""
 
     strategy: Literal["random"]
-    """`random`, `grid`, `asha` or `pbt`."""
+    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     trials: int = Field(20, ge=1)
     """Configurations to try."""
 
@@ -34,41 +34,59 @@ class GridSearch(SearchCommon):
     """Every combination of the searched hyperparameters, each trained to the end."""
 
     strategy: Literal["grid"]
-    """`random`, `grid`, `asha` or `pbt`."""
+    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     points: int = Field(5, ge=2)
     """Values taken of each continuous distribution; lists are taken whole."""
 
 
 class AshaSearch(SearchCommon):
-    """Many random configurations; the weak ones are stopped at rungs (Li et al. 2020, stopping form)."""
+    """Many random configurations, compared at rungs; the weak ones get no more epochs (Li et al. 2020)."""
 
     strategy: Literal["asha"]
-    """`random`, `grid`, `asha` or `pbt`."""
+    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     trials: int = Field(20, ge=1)
     """Configurations to try."""
     min_epochs: int = Field(1, ge=1)
     """The first rung: no trial is stopped before it."""
     reduction_factor: float = Field(3.0, gt=1)
     """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
+    form: Literal["stopping", "promotion"] = "stopping"
+    """`promotion` (the paper's algorithm 2): every trial waits at each rung, and goes on only when it is among the best
+    1/eta there. `stopping` (Ray Tune's): it goes on at once unless it is below the best 1/eta of those before it."""
+    min_reports: int = Field(3, ge=1)
+    """So many trials must have reached a rung before any is cut (stopping) or goes on (promotion) there."""
 
 
-class PbtSearch(SearchCommon):
-    """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
+class PopulationSearch(SearchCommon):
+    """What PBT and PB2 share: a population trained side by side, in which weak members copy strong ones."""
 
-    strategy: Literal["pbt"]
-    """`random`, `grid`, `asha` or `pbt`."""
     population: int = Field(8, ge=2)
     """Members trained side by side; more than the machine has slots for take turns."""
     interval: int = Field(1, ge=1)
     """Epochs between two decisions on a member."""
     quantile: float = Field(0.25, gt=0, le=0.5)
     """The lowest part of the population copies a member of the highest part."""
+    synchronous: bool = False
+    """All members wait for each other at every decision; else each is decided on as it comes, against the last score of
+    the others."""
+    couple_lr: Literal["none", "sqrt", "linear"] = "none"
+    """When a batch size changes by a factor, lr changes by it too (`linear`: Goyal et al. 2017, for SGD) or by its root
+    (`sqrt`, for Adam), inside the bounds of lr."""
+    explore: bool = True
+    """Off: selection alone, a copy keeps the donor's values."""
+    mutate: tuple[str, ...] = ("lr", "batch_size")
+    """Hyperparameters that change during training, where they are searched."""
+
+
+class PbtSearch(PopulationSearch):
+    """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
+
+    strategy: Literal["pbt"]
+    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     resample_probability: float = Field(0.25, ge=0, le=1)
     """Chance that a mutated value is drawn anew instead of perturbed."""
     factors: tuple[float, ...] = (0.8, 1.25)
     """A continuous value is multiplied by one of these; a value on a lattice moves to a neighbour."""
-    mutate: tuple[str, ...] = ("lr", "batch_size")
-    """Hyperparameters that change during training, where they are searched."""
 
     @model_validator(mode="after")
     def _factors_are_positive(self) -> "PbtSearch":
@@ -77,7 +95,15 @@ class PbtSearch(SearchCommon):
         return self
 
 
-SearchSpec = Annotated[RandomSearch | GridSearch | AshaSearch | PbtSearch, Field(discriminator="strategy")]
+class Pb2Search(PopulationSearch):
+    """Population Based Bandits (Parker-Holder et al. 2020): as PBT, but a Gaussian process over all that the population
+    has seen proposes the new values."""
+
+    strategy: Literal["pb2"]
+    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
+
+
+SearchSpec = Annotated[RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search, Field(discriminator="strategy")]
 
 
 class Budget(SpecModel):
@@ -89,6 +115,17 @@ class Budget(SpecModel):
     """Seconds, or '90s', '15m', '1h30m', from when a worker takes the first trial."""
     target: float | None = None
     """Stop as soon as a trial's metric is this good."""
+
+
+class Faults(SpecModel):
+    """What to do with a trial that fails."""
+
+    max_failures: int = Field(2, ge=0)
+    """A trial that raises, hangs or loses its process goes on from its last checkpoint so many times; then it has
+    failed, and the sweep goes on without it. The loss of a whole node is not counted."""
+    report_timeout: Seconds | None = None
+    """A trial that sends no report for so long hangs, and fails: seconds, or '30s', '10m'. Longer than any epoch,
+    validation and checkpoint of it included."""
 
 
 class Resources(SpecModel):

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tlsweep.errors import ResultsError
+
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
@@ -28,3 +30,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a whole JSON file, readable by people."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def cannot_write(path: Path, error: OSError) -> ResultsError:
+    """What to say when the disk does not take a file of a sweep: nothing that was reported before is lost."""
+    return ResultsError(
+        f"cannot write '{path}': {error.strerror}; put that right (make room, if the disk is full) and go on with "
+        f"'tlsweep launch --resume', everything until now is kept"
+    )

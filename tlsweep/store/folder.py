@@ -36,6 +36,11 @@ class SweepFolder:
         return self.path / "journal.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.path / ".lock"
+
+    @property
     def best(self) -> Path:
         """The exported model of the winner."""
         return self.path / "best"
@@ -50,13 +55,27 @@ class SweepFolder:
         """What Ray said, kept out of the terminal."""
         return self.path / "ray.log"
 
-    def checkpoint(self, trial: str, generation: int, epoch: int) -> str:
-        """Where a checkpoint lies, relative to the folder."""
-        return f"checkpoints/{trial}/g{generation}-e{epoch:04d}.pt"
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie, in a folder for each trial."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, trial: str, generation: int, epoch: int, digest: str) -> str:
+        """Where a checkpoint lies, relative to the folder.
+
+        With the digest in its name, a worker that outlives its driver for a moment can overwrite nothing that another
+        one wrote after it.
+        """
+        return f"checkpoints/{trial}/g{generation}-e{epoch:04d}-{digest[:8]}.pt"
+
+    @property
+    def unused(self) -> bool:
+        """Whether nothing has happened in it yet: no launch came as far as its first record."""
+        return not self.journal.exists() or not self.journal.stat().st_size
 
     def discard_if_unused(self) -> None:
         """Remove a folder in which nothing has happened yet."""
-        if not self.journal.exists():
+        if self.unused:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -74,8 +93,8 @@ def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder
     try:
         if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise ResultsError(
-                f"'{path}' holds another sweep already; give this one another --name, or look at that one with "
-                f"'tlsweep report {name}'"
+                f"'{path}' holds another sweep already; give this one another --name, go on with that one with "
+                f"'tlsweep launch --resume {name}', or look at it with 'tlsweep report {name}'"
             )
         results.mkdir(parents=True, exist_ok=True)
         if exact:
@@ -107,15 +126,21 @@ def _next_free(results: Path, name: str) -> Path:
         number += 1
 
 
-def find_sweep_folder(results: Path, name: str | None = None) -> SweepFolder:
+def find_sweep_folder(results: Path, name: str | None = None, *, begun: bool = True) -> SweepFolder:
     """The folder of a sweep: by name below `results`, by path, or the newest.
+
+    Args:
+        results: The folder that holds sweeps.
+        name: Name or path; None for the newest.
+        begun: Whether trials must have begun; a launch that was killed before has left a spec.
 
     Raises:
         ResultsError: there is none.
     """
     if name is not None:
         for path in (results / name, Path(name)):
-            if SweepFolder(path).journal.exists():
+            folder = SweepFolder(path)
+            if folder.journal.exists() or (not begun and folder.spec.exists()):
                 return SweepFolder(path.resolve())
     sweeps = list_sweep_folders(results)
     if name is not None or not sweeps:

@@ -1,26 +1,28 @@
 """The journal: every report and event, in order, on disk before it has an effect. The log is the truth.
 
-One record a line: eight hexadecimal digits of a CRC-32, a space, JSON. A line that was cut short, as by a kill while it
-was written, fails the check and ends the journal.
+A line is a transaction: eight hexadecimal digits of a CRC-32, a space, and JSON: one record or a list of them, such as
+a report and what was decided on it. A line that was cut short, as by a kill while it was written, fails the check: its
+records never were.
 """
 
 import json
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tlsweep.errors import ResultsError
+from tlsweep.store.files import cannot_write
 
 Record = dict[str, Any]
 """`type` is "report" or "event"; the other keys are columns of that table (store/schema.py)."""
 
 
-def _encode(record: Record) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), default=_plain).encode()
+def _encode(records: Sequence[Record]) -> bytes:
+    body = json.dumps(records[0] if len(records) == 1 else records, separators=(",", ":"), default=_plain).encode()
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -31,21 +33,24 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be written to the journal")
 
 
-def _decode(line: bytes) -> Record | None:
-    """The record of a line; None where the line is not whole."""
+def _decode(line: bytes) -> list[Record] | None:
+    """The records of a line; None where the line is not whole."""
     if not line.endswith(b"\n") or line[8:9] != b" ":
         return None
     body = line[9:-1]
     if line[:8] != b"%08x" % zlib.crc32(body):
         return None
-    record = json.loads(body)
-    return record if isinstance(record, dict) else None
+    records = json.loads(body)
+    return records if isinstance(records, list) else [records]
 
 
 class Journal:
     """Append records; each call returns when they are on disk (fsync).
 
-    Opening a journal whose end is torn cuts it back to the last whole record.
+    Opening a journal whose end is torn cuts it back to the last whole line.
+
+    Raises:
+        ResultsError: a line before the end is damaged, so that cutting there would lose others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,21 +60,18 @@ class Journal:
         os.ftruncate(self._file, whole)
 
     def append(self, *records: Record) -> None:
-        """Write all `records`, or after a crash some of the first of them, never part of one.
+        """Write `records`: after a crash they are all there, or none is.
 
         Raises:
             ResultsError: the disk does not take them; none of them is in the journal.
         """
-        data = b"".join(map(_encode, records))
+        data = _encode(records)
         try:
             self._write(data)
         except OSError as error:
             with suppress(OSError):  # what came after a torn line would never be read
                 os.ftruncate(self._file, self._size)
-            raise ResultsError(
-                f"cannot write to '{self._path}': {error.strerror}; make room there and start the sweep again, "
-                "everything until now is kept"
-            ) from error
+            raise cannot_write(self._path, error) from error
         self._size += len(data)
 
     def _write(self, data: bytes) -> None:
@@ -82,20 +84,30 @@ class Journal:
         os.close(self._file)
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, Record]]:
-    with path.open("rb") as file:
-        for line in file:
-            record = _decode(line)
-            if record is None:
-                return
-            yield line, record
+def _lines(path: Path) -> Iterator[tuple[bytes, list[Record]]]:
+    # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
+    lines = path.read_bytes().split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        records = _decode(line + b"\n")
+        if records is None:
+            if any(_decode(later + b"\n") for later in lines[number:]):
+                raise ResultsError(
+                    f"'{path}' is damaged in line {number}, and whole lines follow; put a sound copy of it in its "
+                    f"place, or give up what follows with: head -n {number - 1} {path.name} > sound.jsonl"
+                )
+            return
+        yield line + b"\n", records
 
 
 def read_journal(path: Path) -> Iterator[Record]:
-    """The whole records, in order; may be called while the journal is being written."""
+    """The whole records, in order; may be called while the journal is being written.
+
+    Raises:
+        ResultsError: a line before the end is damaged.
+    """
     if path.exists():
-        for _, record in _lines(path):
-            yield record
+        for _, records in _lines(path):
+            yield from records
 
 
 def is_finite(value: Any) -> bool:

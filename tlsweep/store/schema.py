@@ -54,6 +54,7 @@ REPORTS: Final[Mapping[str, Type]] = MappingProxyType(
         "device": "string",
         "node": "string",
         "time": "time",
+        "elapsed": "float",  # seconds that the sweep has run, over all its launches, by a clock that never goes back
     }
 )
 
@@ -68,20 +69,27 @@ EVENTS: Final[Mapping[str, Type]] = MappingProxyType(
         "epoch": "int",  # epochs the trial had completed
         "details": "string",  # JSON: why, with the numbers that decided; null for one that is not finite
         "time": "time",
+        "elapsed": "float",
     }
 )
 
 KINDS: Final = MappingProxyType(
     {
+        "launched": "the sweep began: details hold its spec, and the fingerprints of data and weights",
+        "resumed": "the sweep goes on after it was stopped or killed; details say what was extended",
         "created": "a configuration was drawn",
-        "started": "a worker began to train it",
-        "paused": "it gave up its place to others and will go on",
+        "started": "a worker began to train it, or to go on with it",
+        "paused": "it gave up its place to others, or waits for them, and will go on",
+        "promoted": "it goes on from the rung where it was held (ASHA, promotion form)",
         "stopped": "it was ended before its last epoch: details say by what rule and numbers",
         "exploited": "it took weights and configuration of a better member",
         "perturbed": "values of the copied configuration were changed",
-        "failed": "its function raised or its process died; details hold the traceback",
+        "retried": "its function raised, it hung, or its process died; it goes on from its last checkpoint",
+        "restored": "its last checkpoint was missing or damaged; it went on from the one before",
+        "repeated": "an epoch that was reported already was trained again, from an older checkpoint",
+        "failed": "it failed for good; details hold the traceback",
         "finished": "it was trained to the last epoch",
-        "interrupted": "the sweep was stopped by the user before it ended",
+        "interrupted": "the sweep was stopped before it ended; --resume goes on with it",
         "evaluated": "the winner of an arm met the test split",
     }
 )
@@ -105,7 +113,9 @@ TRIALS: Final[Mapping[str, Type]] = MappingProxyType(
         **{f"best_{name}": kind for name, kind in METRICS.items()},
         **{f"last_{name}": kind for name, kind in METRICS.items()},
         "checkpoint": "string",  # of the best epoch, below the sweep's folder; null where it was not kept
+        "checkpoint_digest": "string",  # SHA-256 of that file
         "device_seconds": "float",  # training and evaluation, over all generations
+        "failures": "int",  # so often it was retried
         "error": "string",
     }
 )

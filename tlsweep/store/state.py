@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlsweep.spec.space import Value
 from tlsweep.store.journal import Record, is_finite
@@ -20,12 +20,12 @@ class Status(StrEnum):
     PAUSED = "paused"  # waits for a place to go on
     STOPPED = "stopped"  # ended early, by a rule or by the budget
     FINISHED = "finished"  # trained to the last epoch
-    FAILED = "failed"  # its function raised or its process died
-    INTERRUPTED = "interrupted"  # the user stopped the sweep
+    FAILED = "failed"  # its function raised or its process died, too often
+    INTERRUPTED = "interrupted"  # the sweep was stopped before it ended
 
     @property
     def final(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will come, unless the sweep is resumed."""
         return self not in (Status.PENDING, Status.RUNNING, Status.PAUSED)
 
 
@@ -34,11 +34,26 @@ _STATUS_AFTER = {
     "started": Status.RUNNING,
     "paused": Status.PAUSED,
     "exploited": Status.PAUSED,
+    "retried": Status.PAUSED,
     "stopped": Status.STOPPED,
     "finished": Status.FINISHED,
     "failed": Status.FAILED,
     "interrupted": Status.INTERRUPTED,
 }
+
+TRAIL = 2
+"""Checkpoints that a trial can go on from: the last, and the one before it, should the last be damaged."""
+
+
+class Checkpoint(NamedTuple):
+    """A file that a trial can go on from."""
+
+    path: str
+    """Below the sweep's folder."""
+    digest: str
+    """SHA-256."""
+    epoch: int
+    """Epochs that its weights have been trained for."""
 
 
 @dataclass
@@ -62,10 +77,21 @@ class TrialState:
     last: Record | None = None
     best: Record | None = None
     """The reports of the last and of the best epoch; one that diverged is never the best."""
-    restart_checkpoint: str | None = None
-    """Where to go on from: its last checkpoint, or the donor's after an exploit."""
+    trail: tuple[Checkpoint, ...] = ()
+    """Where to go on from, the newest last: its own checkpoints, or the donor's after an exploit."""
+    placed: bool = False
+    """Whether it has a place, or had one that it lost without a decision: then it is the first to go on."""
+    out_of_budget: bool = False
+    """Whether it was stopped only because the budget was used up: with more of it, it goes on."""
+    failures: int = 0
+    """So often it was retried."""
     device_seconds: float = 0.0
     error: str | None = None
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it has ended for a reason that a resume takes away."""
+        return self.status is Status.INTERRUPTED or self.out_of_budget
 
     def score(self, metric: str, sign: int) -> float | None:
         """sign × the best value of the metric so far: larger is better; None before the first sound one."""
@@ -85,8 +111,14 @@ class SweepState:
     sign: int
     trials: dict[str, TrialState] = field(default_factory=dict)
     reports: int = 0
+    launched: Mapping[str, Any] | None = None
+    """What the sweep was launched with, or last resumed with: its spec, fingerprints of data and weights."""
+    elapsed: float = 0.0
+    """Seconds that it has run, over all its launches."""
     test: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """For each arm, what its winner reached on the test split."""
+    micro_batches: dict[str, int] = field(default_factory=dict)
+    """For each device on which a batch had to be divided, the smallest size that was needed."""
 
     def replay(self, records: Iterable[Record]) -> "SweepState":
         """Apply all `records`, in order."""
@@ -96,8 +128,11 @@ class SweepState:
 
     def apply(self, record: Record) -> None:
         """The one place where a record changes the state."""
+        self.elapsed = record.get("elapsed", self.elapsed)
         if record["type"] == "report":
             self._report(record)
+        elif record["trial"] is None:
+            self._sweep_event(record)
         else:
             self._event(record)
 
@@ -122,10 +157,24 @@ class SweepState:
         self.reports += 1
         trial.last = record
         trial.epoch = record["epoch"]
-        trial.restart_checkpoint = record["checkpoint"] or trial.restart_checkpoint
+        if record["checkpoint"]:
+            kept = Checkpoint(record["checkpoint"], record.get("digest", ""), record["epoch"])
+            trial.trail = (*trial.trail, kept)[-TRAIL:]
         trial.device_seconds += record["train_seconds"] + record["eval_seconds"]
         if not diverged(record, self.metric) and self._rank(record) > self._rank(trial.best):
             trial.best = record
+        device, size = record["device"], record["micro_batch"]
+        if size < min(record["batch_size"], self.micro_batches.get(device, size + 1)):
+            self.micro_batches[device] = size
+
+    def _sweep_event(self, record: Record) -> None:
+        details = record["details"] or {}
+        if record["kind"] in ("launched", "resumed"):
+            self.launched = details
+        if record["kind"] == "resumed":
+            for trial in self.trials.values():
+                if trial.trial in details["reopened"] or not trial.status.final:
+                    trial.status, trial.out_of_budget, trial.reason = Status.PAUSED, False, None
 
     def _event(self, record: Record) -> None:
         kind, details = record["kind"], record["details"] or {}
@@ -134,18 +183,41 @@ class SweepState:
             self.trials[record["trial"]] = TrialState(
                 record["trial"], record["arm"], record["stage"], details["number"], values, values
             )
-        if kind == "evaluated":
-            self.test[record["arm"]] = details
-        trial = self.trials.get(record["trial"] or "")
-        if trial is None:
-            return
+        trial = self.trials[record["trial"]]
         trial.status = _STATUS_AFTER.get(kind, trial.status)
-        if kind in ("stopped", "failed", "interrupted"):
-            trial.reason = details.get("reason")
-            trial.error = details.get("error")
-        if kind == "exploited":
-            trial.generation = record["generation"]
-            trial.parent_trial = details["donor"]
-            trial.epoch = details["donor_epoch"]
-            trial.restart_checkpoint = details["checkpoint"]
-            trial.hyperparameters = details["hyperparameters"]
+        match kind:
+            case "evaluated":
+                self.test[record["arm"]] = details
+            case "started":
+                trial.placed = True
+            case "paused":
+                trial.placed = False
+            case "retried":
+                trial.failures += details["counted"]
+            case "stopped" | "failed" | "interrupted" | "finished":
+                trial.reason = None if kind == "finished" else details.get("reason")
+                trial.error = details.get("error")
+                trial.out_of_budget = details.get("out_of_budget", False)
+            case "exploited":
+                self._exploited(trial, record["generation"], details)
+            case "restored":
+                trial.trail = tuple(one for one in trial.trail if one.path not in details["passed_over"])
+                if trial.last is None or trial.last["generation"] != trial.generation:
+                    trial.epoch = details["epoch"]  # nothing of this generation is known yet: it begins here
+            case "repeated":
+                self._repeated(trial, Checkpoint(details["checkpoint"], details["digest"], record["epoch"]))
+
+    def _exploited(self, trial: TrialState, generation: int, details: Mapping[str, Any]) -> None:
+        trial.placed = False
+        trial.generation = generation
+        trial.parent_trial = details["donor"]
+        trial.epoch = details["donor_epoch"]
+        trial.trail = (*trial.trail, Checkpoint(details["checkpoint"], details["digest"], trial.epoch))[-TRAIL:]
+        trial.hyperparameters = details["hyperparameters"]
+
+    def _repeated(self, trial: TrialState, kept: Checkpoint) -> None:
+        """The report stays; its checkpoint is the new one."""
+        trial.trail = (*trial.trail, kept)[-TRAIL:]
+        best = trial.best
+        if best and (best["generation"], best["epoch"]) == (trial.generation, kept.epoch):
+            trial.best = best | {"checkpoint": kept.path, "digest": kept.digest}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlsweep.store.files import replace_file
+from tlsweep.store.files import cannot_write, replace_file
 from tlsweep.store.journal import Record
 from tlsweep.store.schema import HYPERPARAMETERS, METRICS, SCHEMA_VERSION, TABLES
 from tlsweep.store.state import SweepState, TrialState
@@ -80,7 +80,9 @@ def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
         **{f"best_{name}": best.get(name) for name in METRICS},
         **{f"last_{name}": last.get(name) for name in METRICS},
         "checkpoint": kept if (kept := best.get("checkpoint")) and (folder / kept).exists() else None,
+        "checkpoint_digest": best.get("digest"),
         "device_seconds": trial.device_seconds,
+        "failures": trial.failures,
         "error": trial.error,
     }
 
@@ -126,8 +128,12 @@ class TableWriter:
     def _replace(self, table: str, parts: list[pa.Table]) -> None:
         whole = pa.concat_tables(parts).combine_chunks()
         parts[:] = [whole]
-        with replace_file(self._folder / f"{table}.parquet") as temporary:
-            pq.write_table(whole, temporary, compression="zstd")
+        path = self._folder / f"{table}.parquet"
+        try:
+            with replace_file(path) as temporary:
+                pq.write_table(whole, temporary, compression="zstd")
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def read_table(folder: Path, table: str) -> pa.Table:

@@ -1,6 +1,6 @@
 """Many trials on Ray."""
 
-from tlsweep.sweep.driver import launch
+from tlsweep.sweep.driver import launch, resume
 from tlsweep.sweep.plan import Plan, debug_trial, make_plan
 
-__all__ = ["Plan", "debug_trial", "launch", "make_plan"]
+__all__ = ["Plan", "debug_trial", "launch", "make_plan", "resume"]

@@ -1,10 +1,11 @@
 """Which trials there are, and what a worker must know about one of them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tlsweep.spec import MAIN_ARM, GridSearch, Hyperparameters, SweepSpec, derive_seed, generator
 from tlsweep.spec.space import Value
+from tlsweep.store import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,10 @@ class Assignment:
     parent_trial: str | None
     seed: int
     hyperparameters: dict[str, Value]
-    checkpoint: str | None
-    """Where to go on from, below the sweep's folder; None to begin."""
+    trail: tuple[Checkpoint, ...] = ()
+    """Where to go on from: the last that is whole; from the beginning if none is."""
+    micro_batches: dict[str, int] = field(default_factory=dict)
+    """What other trials found to fit into memory, by device."""
 
     def to_config(self) -> dict[str, Any]:
         return asdict(self)

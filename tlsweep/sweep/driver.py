@@ -1,19 +1,38 @@
-"""`launch`: from a spec to results, in order."""
+"""`launch` and `resume`: from a spec, or from what an earlier launch left, to results, in order."""
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlsweep.data import load_task
-from tlsweep.errors import SweepFailed
-from tlsweep.spec import MAIN_ARM, SourceTask, SweepSpec, dump_spec
-from tlsweep.store import Journal, Results, Status, SweepFolder, SweepState, create_sweep_folder
-from tlsweep.store.files import write_json, write_text
+from tlsweep.data import Task, load_task
+from tlsweep.errors import ResultsError, SweepFailed
+from tlsweep.spec import SweepSpec, dump_spec, load_spec
+from tlsweep.store import FolderLock, Results, Status, SweepFolder, SweepState, create_sweep_folder
+from tlsweep.store.files import cannot_write, write_json, write_text
+from tlsweep.store.folder import find_sweep_folder
 from tlsweep.sweep.cluster import Cluster, RayStart
 from tlsweep.sweep.interrupts import Interrupts
+from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.observer import Observer, Silence, SweepView
-from tlsweep.sweep.prepare import Prepared, prepare, source_cache
+from tlsweep.sweep.prepare import Prepared, prepare, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
+from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec, unborn
+from tlsweep.sweep.retention import Retention
+
+
+@dataclass(frozen=True)
+class Where:
+    """The Ray that a sweep runs on."""
+
+    local: bool = False
+    """Start a private Ray on this machine even if a cluster is running."""
+    address: str | None = None
+    """Ray cluster to join."""
+    dashboard: bool = True
+    """Whether a private Ray shows its dashboard."""
 
 
 def launch(
@@ -39,126 +58,171 @@ def launch(
 
     Raises:
         UserError: spec, data, model, folder or resources do not fit together; no trial was started.
+        ResultsError: the disk is full; what was reported until then is kept, and `resume` goes on with it.
         SweepFailed: every trial failed.
     """
     watcher = observer or Silence()
     watcher.phase("reading images")
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
     folder = create_sweep_folder(Path(results), name or spec.name or "sweep", exact=name is not None)
-    ray = RayStart(spec.resources, local=local, address=address, dashboard=dashboard)
+    spec = spec.model_copy(update={"name": folder.name})
+    with FolderLock(folder), _leaving_nothing_unused(folder), _disk_errors_explained(folder):
+        write_text(folder.spec, dump_spec(spec))
+        return _conduct(spec, folder, task, History([], {}, {}), Where(local, address, dashboard), watcher)
+
+
+def resume(
+    name: str,
+    spec: SweepSpec | Callable[[dict[str, Any]], SweepSpec] = load_spec,
+    *,
+    results: str | Path = "results",
+    local: bool = False,
+    address: str | None = None,
+    dashboard: bool = True,
+    observer: Observer | None = None,
+) -> Results:
+    """Go on with a sweep that was stopped, killed or out of budget, as if nothing had happened.
+
+    Trials that ended stay as they are, unfinished ones go on from their last sound checkpoint, others begin. What was
+    used of the budget counts.
+
+    Args:
+        name: Of the sweep, or its path.
+        spec: The spec, which may extend the sweep's (more trials, epochs or budget), or a function that makes it from
+            the sweep's; default: the sweep's own.
+        results: The folder that holds sweeps.
+        local, address, dashboard, observer: As for `launch`.
+
+    Raises:
+        UserError: there is no such sweep, another process runs it, or spec, images or weights are not what they were.
+        SweepFailed: every trial failed.
+    """
+    watcher = observer or Silence()
+    folder = find_sweep_folder(Path(results), name, begun=False)
+    with FolderLock(folder), _disk_errors_explained(folder):
+        stored = stored_spec(folder)
+        loaded = spec if isinstance(spec, SweepSpec) else spec(stored)
+        loaded = loaded.model_copy(update={"name": folder.name})
+        history = read_history(folder, loaded)
+        watcher.phase("reading images")
+        task = load_task(loaded.data, loaded.seed, progress=watcher.progress)
+        history.check_data(task)
+        folder.checkpoints.mkdir(exist_ok=True)
+        return _conduct(loaded, folder, task, history, Where(local, address, dashboard), watcher)
+
+
+@contextmanager
+def _leaving_nothing_unused(folder: SweepFolder) -> Iterator[None]:
+    """A folder in which no trial began is removed after an error."""
     try:
-        with Interrupts() as interrupts, ray:
-            prepared = prepare(spec, task, watcher)
-            watcher.phase("starting Ray")
-            cluster = ray.cluster()
-            cluster.slots(spec.resources)
-            ray.log_to(folder.ray_log)
-            write_text(folder.spec, dump_spec(spec.model_copy(update={"name": folder.name})))
-            return _run(spec, folder, prepared, cluster, watcher, interrupts)
+        yield
     except BaseException:
         folder.discard_if_unused()
         raise
 
 
-def _run(
-    spec: SweepSpec,
-    folder: SweepFolder,
-    prepared: Prepared,
-    cluster: Cluster,
-    observer: Observer,
-    interrupts: Interrupts,
-) -> Results:
-    from tlsweep.report.recipe import write_recipe
-    from tlsweep.sweep.environment import environment
-    from tlsweep.sweep.stage import run_stage
-
-    slots = cluster.slots(spec.resources)
-    shared, weights = _share(spec, folder, prepared, cluster, observer)
-    write_json(folder.environment, environment(prepared.task, cluster, weights))
-    state = SweepState(spec.search.metric, spec.search.sign)
-    journal = Journal(folder.journal)
+@contextmanager
+def _disk_errors_explained(folder: SweepFolder) -> Iterator[None]:
+    """A full disk is no defect of ours, wherever it is met."""
     try:
-        referee = Referee(spec, spec.search.strategy, folder, journal, state, observer)
-        referee.write_tables()
-        observer.begin(SweepView(spec, folder, state, slots, cluster.dashboard, referee.began))
-        try:
-            with interrupts.handled_by(lambda: referee.halt(INTERRUPTED)):
-                run_stage(referee, shared, cluster)
-            referee.close(interrupted=referee.halted == INTERRUPTED)
-        finally:
-            observer.end()
-        if referee.halted != INTERRUPTED:
-            _raise_if_all_failed(state, folder)
-        _evaluate(referee, shared, cluster, observer)
-        write_recipe(folder.path)
-    finally:
-        journal.close()
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise cannot_write(folder.path, error) from error
+
+
+def _conduct(
+    spec: SweepSpec, folder: SweepFolder, task: Task, history: History, where: Where, observer: Observer
+) -> Results:
+    """Start Ray while the network is built, run the trials, evaluate the winner."""
+    ledger = Ledger(spec, spec.search.strategy, folder, observer)
+    ledger.replay(history.records)
+    if history.records and _complete(ledger, folder):
+        return Results(folder)
+    ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
+    with Interrupts(folder.name) as interrupts, ray:
+        prepared = prepare(spec, task, observer)
+        observer.phase("starting Ray")
+        cluster = ray.cluster()
+        cluster.slots(spec.resources)
+        ray.log_to(folder.ray_log)
+        _run(ledger, folder, prepared, history, cluster, observer, interrupts)
     return Results(folder)
 
 
-def _share(
-    spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
-) -> tuple[Any, Any]:
-    """Put what all trials need into the object store, pretraining first where a source task asks for it."""
-    import ray
-
-    from tlsweep.sweep.trainable import Shared
-
-    gpus = cluster.trial_gpus(spec.resources)
-    weights = prepared.weights
-    if prepared.source is not None:
-        observer.phase("pretraining on the source task")
-        weights = _where_trials_run(_pretrain, spec, cluster, spec, prepared.source, gpus)
-    observer.phase("sharing images and weights")
-    return Shared(spec, folder.path, ray.put(prepared.task), ray.put(weights), gpus), weights
-
-
-def _where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:
-    """Call `function` with what a trial gets.
-
-    On a cluster that is a worker. On this machine alone it is this process, which has imported torch already, where a
-    worker would take seconds for that; unless there are GPUs, whose memory this process should not hold.
-    """
-    import ray
-
-    gpus = cluster.trial_gpus(spec.resources)
-    if cluster.local and not gpus:
-        return function(*arguments)
-    remote = ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
-    return ray.get(remote.remote(*arguments))
-
-
-def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
-    """The cache is on the machine where it ran; the weights travel back as well."""
-    from tlsweep.sweep.trainable import device_for
-    from tlsweep.training import pretrained
-
-    assert isinstance(spec.model.weights, SourceTask)
-    threads = max(1, int(spec.resources.cpus))
-    return pretrained(
-        spec.model.weights,
-        spec.model,
-        source,
-        seed=spec.seed,
-        cache=source_cache(),
-        device=device_for(gpus),
-        threads=threads,
+def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
+    """Whether an earlier launch did everything already."""
+    state, spec = ledger.state, ledger.spec
+    exhausted = exhausted_arms(state, spec, ledger.epochs)
+    return (
+        all(one.status.final for one in state.trials.values())
+        and not reopened(state, spec, folder.path, exhausted)
+        and not unborn(state, spec, exhausted)
+        and folder.recipe.exists()
     )
 
 
-def _evaluate(referee: Referee, shared: Any, cluster: Cluster, observer: Observer) -> None:
-    """The winner of each arm meets the test split, the main arm's is exported."""
-    from tlsweep.sweep.winner import Winner, evaluate_winners
+def _run(
+    ledger: Ledger,
+    folder: SweepFolder,
+    prepared: Prepared,
+    history: History,
+    cluster: Cluster,
+    observer: Observer,
+    interrupts: Interrupts,
+) -> None:
+    from tlsweep.report.recipe import write_recipe
+    from tlsweep.sweep.environment import environment
+    from tlsweep.sweep.stage import run_stage
+    from tlsweep.sweep.winner import evaluate
 
-    found = [trial for arm in referee.spec.arms if (trial := referee.state.winner(arm)) is not None]
-    if MAIN_ARM not in {trial.arm for trial in found} or referee.halted == INTERRUPTED:
-        return
-    observer.phase("evaluating the winner on the test split")
-    winners = [Winner.of(trial) for trial in found]
-    tests = _where_trials_run(evaluate_winners, referee.spec, cluster, winners, shared)
-    for winner in winners:
-        referee.evaluated(winner.arm, winner.trial, tests[winner.arm])
-    referee.write_tables()
+    spec, state = ledger.spec, ledger.state
+    shared, weights = share(spec, folder, prepared, cluster, observer)
+    history.check_weights(weights)
+    write_json(folder.environment, environment(prepared.task, cluster, weights))
+    write_text(folder.spec, dump_spec(spec))
+    with ledger.open(folder.journal):
+        _begin(ledger, folder, history, prepared.task, weights)
+        retention = Retention(folder, ledger)
+        retention.tidy()
+        referee = Referee(ledger, retention)
+        ledger.write_tables()
+        slots = cluster.slots(spec.resources)
+        observer.begin(SweepView(spec, folder, state, ledger.epochs, slots, cluster.dashboard, referee.began))
+        try:
+            with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
+                run_stage(referee, shared, cluster)
+            referee.close()
+        finally:
+            observer.end()
+        if referee.resumable:
+            if referee.halted != INTERRUPTED:
+                raise ResultsError(
+                    f"{referee.halted}; make room there, and go on with 'tlsweep launch --resume {folder.name}': "
+                    "everything until now is kept"
+                )
+        else:
+            _raise_if_all_failed(state, folder)
+            evaluate(referee, shared, cluster, observer)
+        write_recipe(folder.path)
+
+
+def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, weights: Any) -> None:
+    """The first record of a launch: what it depends on."""
+    details = {
+        "spec": ledger.spec.model_dump(mode="json"),
+        "data": task.fingerprint,
+        "weights": weights.sha256 if weights else None,
+    }
+    if history.launched:
+        exhausted = exhausted_arms(ledger.state, ledger.spec, ledger.epochs)
+        details["reopened"] = reopened(ledger.state, ledger.spec, folder.path, exhausted)
+        details["extended"] = {field: {"from": old, "to": new} for field, (old, new) in history.extended.items()}
+        ledger.event("resumed", details=details)
+    else:
+        ledger.event("launched", details=details)
+    ledger.commit()
 
 
 def _raise_if_all_failed(state: SweepState, folder: SweepFolder) -> None:

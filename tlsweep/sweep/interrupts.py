@@ -20,7 +20,8 @@ class Interrupts:
     lets nobody handle signals; there this does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._seen = False
         self._halt: Callable[[], None] | None = None
         self._before: dict[int, object] = {}
@@ -51,7 +52,10 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._seen:
-            sys.stderr.write("\nstopped at once; what was reported until now is on disk\n")
+            sys.stderr.write(
+                "\nstopped at once; what was reported until now is on disk, and "
+                f"'tlsweep launch --resume {self._name}' goes on with it\n"
+            )
             sys.stderr.flush()
             kill_private_ray()
             os._exit(128 + number)

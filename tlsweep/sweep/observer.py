@@ -1,6 +1,6 @@
 """How a sweep tells people what it is doing. The terminal implements `Observer`; the API passes none."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,12 +15,14 @@ class SweepView:
     spec: SweepSpec
     folder: SweepFolder
     state: SweepState
+    epochs: Mapping[str, int]
+    """Reported so far in each arm, over all launches."""
     slots: int
     """Trials that run at once."""
     dashboard: str | None
     """Address of the Ray dashboard."""
     began: float
-    """time.monotonic() when the first trial was handed out."""
+    """time.monotonic() when the first trial was handed out, in this launch."""
 
     @property
     def epochs_at_most(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.spec import PbtSearch, Resources, SourceTask, SweepSpec
+from tlsweep.spec import AshaSearch, PopulationSearch, Resources, SourceTask, SweepSpec
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.cluster import Cluster, RayStart, this_machine
 from tlsweep.sweep.observer import Observer, Silence
@@ -72,9 +72,12 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     epoch_seconds += task.size("val") * rehearsal.seconds_per_validation_image
     seconds = epochs * epoch_seconds / slots
     weights = spec.model.weights
-    # Of a trial its last and its best; of a member of a population all that another one may copy.
-    decisions = spec.train.epochs // spec.search.interval if isinstance(spec.search, PbtSearch) else 0
-    live = trials if isinstance(spec.search, PbtSearch) else slots
+    # Of a trial its last two and its best; of a member of a population all that another one may copy.
+    kept = spec.train.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
+    waits = isinstance(spec.search, PopulationSearch) or (
+        isinstance(spec.search, AshaSearch) and spec.search.form == "promotion"
+    )
+    live = trials if waits else slots
     return Plan(
         arms=spec.arms,
         trials=trials,
@@ -91,7 +94,7 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
         slots=slots,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         checkpoint_bytes=rehearsal.checkpoint_bytes,
-        storage_bytes=rehearsal.checkpoint_bytes * ((2 + decisions) * live + KEPT_TRIALS * len(spec.arms)),
+        storage_bytes=rehearsal.checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
         skipped_files=len(task.skipped),
     )
 

@@ -1,5 +1,6 @@
 """What is done once, before trials run: data, weights, and every check that needs them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +9,14 @@ from tlsweep.data import Task, load_task
 from tlsweep.data.cache import default_cache
 from tlsweep.errors import DataError
 from tlsweep.spec import SourceTask, SweepSpec
+from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration
+from tlsweep.sweep.cluster import Cluster
 from tlsweep.sweep.observer import Observer
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
+    from tlsweep.sweep.trainable import Shared
 
 
 @dataclass(frozen=True)
@@ -76,3 +80,53 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
 def source_cache() -> Path:
     """Where weights of source tasks are kept."""
     return default_cache() / "source-tasks"
+
+
+def share(
+    spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
+) -> "tuple[Shared, Weights | None]":
+    """Put what all trials need into the object store, pretraining first where a source task asks for it."""
+    import ray
+
+    from tlsweep.sweep.trainable import Shared
+
+    gpus = cluster.trial_gpus(spec.resources)
+    weights = prepared.weights
+    if prepared.source is not None:
+        observer.phase("pretraining on the source task")
+        weights = where_trials_run(_pretrain, spec, cluster, spec, prepared.source, gpus)
+    observer.phase("sharing images and weights")
+    return Shared(spec, folder.path, ray.put(prepared.task), ray.put(weights), gpus), weights
+
+
+def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:
+    """Call `function` with what a trial gets.
+
+    On a cluster that is a worker. On this machine alone it is this process, which has imported torch already, where a
+    worker would take seconds for that; unless there are GPUs, whose memory this process should not hold.
+    """
+    import ray
+
+    gpus = cluster.trial_gpus(spec.resources)
+    if cluster.local and not gpus:
+        return function(*arguments)
+    remote = ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
+    return ray.get(remote.remote(*arguments))
+
+
+def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
+    """The cache is on the machine where it ran; the weights travel back as well."""
+    from tlsweep.sweep.trainable import device_for
+    from tlsweep.training import pretrained
+
+    assert isinstance(spec.model.weights, SourceTask)
+    threads = max(1, int(spec.resources.cpus))
+    return pretrained(
+        spec.model.weights,
+        spec.model,
+        source,
+        seed=spec.seed,
+        cache=source_cache(),
+        device=device_for(gpus),
+        threads=threads,
+    )

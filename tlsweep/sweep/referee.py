@@ -1,242 +1,284 @@
-"""The referee of a stage: every report and event passes here, is written down, and only then has an effect."""
+"""The referee of a stage: every report and incident passes here, is written down, and only then has an effect."""
 
 import textwrap
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tlsweep.schedulers import Continue, Decision, Exploit, Observation, Stop, make_rules
+from tlsweep.schedulers import Continue, Exploit, Hold, Stop, Yield
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Journal, Record, SweepFolder, SweepState, diverged
-from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
-from tlsweep.store.tables import TableWriter
-from tlsweep.sweep.assignment import Assignment, configuration, trial_id, trial_seed
-from tlsweep.sweep.observer import Observer, tell
+from tlsweep.store import Record, Status, SweepState, TrialState, diverged
+from tlsweep.sweep.assignment import Assignment, configuration, trial_seed
+from tlsweep.sweep.ledger import Ledger
+from tlsweep.sweep.placing import Placing
 from tlsweep.sweep.retention import Retention
 
-INTERRUPTED = "interrupted"
-"""The reason to halt that is no reason of the sweep's: the user ended it."""
+INTERRUPTED = "stopped by the user"
+"""The reason to halt that is no reason of the sweep's."""
 
 
 class Referee:
-    """Journals, applies the rules of the arm, keeps the budget. Knows nothing of Ray."""
+    """Applies the rules of each arm and keeps the budget. Knows nothing of Ray; Tune's trials come and go."""
 
-    def __init__(
-        self, spec: SweepSpec, stage: str, folder: SweepFolder, journal: Journal, state: SweepState, observer: Observer
-    ) -> None:
-        self.spec, self.stage, self.state = spec, stage, state
+    def __init__(self, ledger: Ledger, retention: Retention, clock: Callable[[], float] = time.monotonic) -> None:
+        self.spec: SweepSpec = ledger.spec
+        self.state: SweepState = ledger.state
         self.halted: str | None = None
         """Why no trial may run any more; None while they may."""
-        self._journal, self._observer = journal, observer
-        self._tables = TableWriter(folder.path, folder.name)
-        self._rules = {arm: make_rules(spec, arm) for arm in spec.arms}
-        self._retention = Retention(folder.path, state, self._rules)
-        self._epochs: Counter[str] = Counter()
-        self.began = time.monotonic()
-        self._first_start: float | None = None
+        self.resumable = False
+        """Whether what halted it is no end: the sweep can be resumed as it is."""
+        self._ledger, self._retention, self._now = ledger, retention, clock
+        self._placing = Placing(ledger)
+        self.began = clock()
+        """When it took over, by time.monotonic()."""
+        self._touched: dict[str, TrialState] = {}
+        """Trials that the transaction at hand is about."""
+        self._heard: dict[str, float] = {}
+        """When each running trial was last heard of."""
+        for arm in self.spec.arms:
+            self._check_budget(arm, (one.best for one in self.state.trials.values() if one.arm == arm))
+        self._settle()
+        self._commit()
 
     # What the queue asks
 
-    def create(self, arm: str, number: int) -> str:
-        """Draw a configuration; the new trial's id."""
-        trial = trial_id(arm, number)
-        values = configuration(self.spec, number).model_dump()
-        details = {"number": number, "hyperparameters": values}
-        self._write(self._event("created", trial, arm, details=details))
-        return trial
+    def more(self) -> bool:
+        """Whether a trial could use a place now."""
+        return self.halted is None and self._placing.next() is not None
 
-    def exhausted(self, arm: str) -> bool:
-        """Whether an arm has used up its epochs: it gets no new trials."""
-        budget = self.spec.budget.epochs
-        return budget is not None and self._epochs[arm] >= budget
+    def assign(self) -> Assignment | None:
+        """Give the next place to a trial; None if nobody can use it now."""
+        candidate = self._placing.next() if self.halted is None else None
+        if candidate is None:
+            return None
+        if candidate.promotion is not None:
+            self._ledger.event("promoted", candidate.trial, candidate.promotion.details)
+            self._ledger.commit()
+        self._placing.place(candidate)
+        self._heard.pop(candidate.trial, None)
+        return self.assignment(candidate.trial)
 
-    def assignment(self, trial: str) -> dict[str, Any]:
-        """What a worker must know to start or go on with a trial."""
-        one = self.state.trials[trial]
+    def assignment(self, trial: str) -> Assignment:
+        """What a worker must know to start or go on with a trial that has a place."""
+        candidate, one = self._placing.placed[trial], self.state.trials.get(trial)
         return Assignment(
             trial=trial,
-            arm=one.arm,
-            generation=one.generation,
-            parent_trial=one.parent_trial,
-            seed=trial_seed(self.spec, one.number),
-            hyperparameters=dict(one.hyperparameters),
-            checkpoint=one.restart_checkpoint,
-        ).to_config()
-
-    def epoch(self, trial: str) -> int:
-        """Epochs that the trial has completed."""
-        return self.state.trials[trial].epoch
+            arm=candidate.arm,
+            generation=one.generation if one else 0,
+            parent_trial=one.parent_trial if one else None,
+            seed=trial_seed(self.spec, candidate.number),
+            hyperparameters=dict(one.hyperparameters if one else configuration(self.spec, candidate.number)),
+            trail=one.trail if one else (),
+            micro_batches=dict(self.state.micro_batches),
+        )
 
     # What happens
 
     def started(self, trial: str) -> None:
         """A worker takes the trial. With the first one wall time begins: starting workers may take longer than it."""
-        self._first_start = self._first_start or time.monotonic()
-        self._write(self._event("started", trial))
+        self._ledger.start_clock()
+        self._heard[trial] = self._now()
+        self._create(trial)
+        self._ledger.event("started", trial)
+        self._commit()
 
-    def paused(self, trial: str) -> None:
-        self._write(self._event("paused", trial))
+    def observe(self, row: Mapping[str, Any]) -> bool:
+        """Take down a report and what is decided on it. False: the trial's place is free, its worker must stop.
 
-    def failed(self, trial: str, error: str) -> None:
-        """Its last line is the reason; the whole traceback is kept."""
-        lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
-        reason = textwrap.shorten(lines[-1], 200, placeholder=" …")
-        self._end(trial, self._event("failed", trial, details={"reason": reason, "error": error}))
+        What is reported after the end does not count.
+        """
+        trial = self.state.trials[row["trial"]]
+        self._heard[trial.trial] = self._now()
+        if row.get("unwritten"):
+            self.halt(row["unwritten"], resumable=True)
+        if self.halted is not None or self._placing.exhausted(trial.arm):
+            self._stop(trial, Stop(self.halted or "the arm's budget of epochs is used up"), spent=True)
+            goes_on = False
+        else:
+            if row.get("passed_over"):
+                self._restored(trial, row)
+            goes_on = self._repeated(trial, row) if row["epoch"] <= trial.epoch else self._reported(trial, row)
+        self._commit()
+        self._retention.update(trial, row["checkpoint"])
+        if not goes_on:
+            self._placing.give_back(trial.trial)
+        self._ledger.write_tables(if_due=True)
+        return goes_on
+
+    def failed(self, trial: str, error: str, *, counted: bool = True, keeps_place: bool = False) -> None:
+        """A trial's function raised, or its process died: it is retried, or has failed for good."""
+        self._create(trial)
+        one = self.state.trials[trial]
+        if not one.status.final:
+            lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
+            details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
+            if one.failures + counted > self.spec.faults.max_failures:
+                self._end(one, "failed", details)
+            else:
+                self._ledger.event("retried", trial, details | {"counted": int(counted)})
+            self._settle()
+            self._commit()
+        if not keeps_place:
+            self._placing.give_back(trial)
 
     def returned(self, trial: str) -> None:
-        """A trial ended; unless that had been decided, its function returned before the last epoch."""
-        self._end(trial, self._event("stopped", trial, details={"reason": "its function returned early"}))
+        """A trial's function ended; unless that had been decided, it returned before the last epoch."""
+        one = self.state.trials.get(trial)
+        if trial in self._placing.placed and one is not None and not one.status.final:
+            self._end(one, "stopped", {"reason": "its function returned early"})
+            self._settle()
+            self._commit()
+        self._placing.give_back(trial)
 
-    def observe(self, row: Mapping[str, Any]) -> Decision:
-        """Journal a report, decide, journal the decision. What is reported after the end does not count."""
-        trial = self.state.trials[row["trial"]]
-        if self.halted or self.exhausted(trial.arm):
-            self._retention.added(trial, row["checkpoint"])
-            return self._stop(trial.trial, Stop(self.halted or "the arm's budget of epochs is used up"))
-        report = self._report(row)
-        self._write(report)
-        self._epochs[trial.arm] += 1
-        decision = self._decide(report)
-        if isinstance(decision, Exploit):
-            self._exploit(trial.trial, decision)
-        self._retention.added(trial, report["checkpoint"])
-        if isinstance(decision, Stop):
-            self._stop(trial.trial, decision)
-        self._check_budget(report)
-        self._tables.write_if_due(self.state)
-        return decision
+    def overdue(self) -> list[str]:
+        """Running trials that were not heard of for longer than the spec allows."""
+        limit = self.spec.faults.report_timeout
+        if limit is None:
+            return []
+        running = [one for one in self._placing.placed if one in self._heard]
+        return [trial for trial in running if self._now() - self._heard[trial] > limit]
 
     def tick(self) -> bool:
         """Whether the stage must end now; asked several times a second."""
-        limit, begun = self.spec.budget.wall_time, self._first_start
-        if limit is not None and begun is not None and time.monotonic() - begun >= limit:
+        limit = self.spec.budget.wall_time
+        if limit is not None and self._ledger.elapsed >= limit:
             self.halt(f"the wall time of {limit:g} s is used up")
         return self.halted is not None
 
-    def halt(self, reason: str) -> None:
+    def halt(self, reason: str, *, resumable: bool = False) -> None:
         """No trial may run any more."""
-        self.halted = self.halted or reason
+        if self.halted is None:
+            self.halted, self.resumable = reason, resumable
 
-    def close(self, *, interrupted: bool) -> None:
+    def close(self) -> None:
         """The stage ended: give every trial a final state, tidy up, write the tables a last time."""
-        kind = "interrupted" if interrupted else "stopped"
-        details = {"reason": self.halted or "the stage ended"}
-        for trial in [one for one in self.state.trials.values() if not one.status.final]:
-            self._end(trial.trial, self._event(kind, trial.trial, details=details))
-        self._retention.close()
-        self.write_tables()
+        for one in [one for one in self.state.trials.values() if not one.status.final]:
+            rules, spent = self._ledger.rules[one.arm], self.halted is not None or self._placing.exhausted(one.arm)
+            held = not spent and rules.held(one.trial)
+            stop = rules.verdict(one.trial) if held else Stop(self.halted or "the arm's budget of epochs is used up")
+            self._stop(one, stop, spent=spent)
+        self._commit()
+        self._retention.tidy()
+        self._ledger.write_tables()
 
     def evaluated(self, arm: str, trial: str, metrics: Mapping[str, Any]) -> None:
         """The winner of an arm met the test split."""
-        self._write(self._event("evaluated", trial, arm, details={"trial": trial, **metrics}))
-
-    def write_tables(self) -> None:
-        """Bring the Parquet files up to date."""
-        self._tables.write(self.state)
+        self._ledger.event("evaluated", trial, {"trial": trial, **metrics}, arm=arm)
+        self._ledger.commit()
+        self._ledger.write_tables()
 
     # How
 
-    def _decide(self, report: Record) -> Decision:
-        search = self.spec.search
-        score = float("nan") if diverged(report, search.metric) else search.sign * report[search.metric]
-        observation = Observation(
-            trial=report["trial"],
-            generation=report["generation"],
-            epoch=report["epoch"],
-            score=score,
-            hyperparameters={name: report[name] for name in HYPERPARAMETERS},
-            checkpoint=report["checkpoint"],
-        )
-        decision = self._rules[report["arm"]].observe(observation)
+    def _create(self, trial: str) -> None:
+        """The first thing that is written down of a trial is its configuration."""
+        if trial not in self.state.trials:
+            candidate = self._placing.placed[trial]
+            values = configuration(self.spec, candidate.number).model_dump()
+            details = {"number": candidate.number, "hyperparameters": values}
+            self._ledger.event("created", trial, details, arm=candidate.arm)
+
+    def _commit(self) -> None:
+        """Disk first, then effects."""
+        self._ledger.commit()
+        touched, self._touched = self._touched, {}
+        for trial in touched.values():
+            self._retention.update(trial)
+            if trial.status.final:
+                self._placing.give_back(trial.trial)
+
+    def _reported(self, trial: TrialState, row: Mapping[str, Any]) -> bool:
+        """A new epoch: decide on its trial, and on those that waited for it."""
+        report = self._ledger.report(row)
+        rules = self._ledger.rules[trial.arm]
+        decision = rules.decide(self._ledger.observation(report))
         if isinstance(decision, Continue) and report["epoch"] >= self.spec.train.epochs:
-            return Stop("trained to the last epoch")
-        return decision
+            decision = Stop("trained to the last epoch")
+        if isinstance(decision, Yield) and not self._placing.somebody_is_behind(trial.epoch):
+            decision = Continue()
+        match decision:
+            case Stop():
+                self._stop(trial, decision)
+            case Exploit():
+                self._exploit(trial, decision)
+            case Yield():
+                self._ledger.event("paused", trial.trial, {"reason": "others are behind"})
+            case Hold():
+                self._ledger.event("paused", trial.trial, {"reason": "waits for others"})
+        self._settle()
+        self._check_budget(trial.arm, [report])
+        return isinstance(decision, Continue)
 
-    def _stop(self, trial: str, stop: Stop) -> Stop:
-        one = self.state.trials[trial]
-        sound = one.last is not None and not diverged(one.last, self.state.metric)
-        if one.epoch >= self.spec.train.epochs and sound:
-            kind = "finished"
+    def _settle(self) -> None:
+        """Carry out what is due for trials that wait; an end can make more of it due."""
+        while due := {trial: what for rules in self._ledger.rules.values() for trial, what in rules.due().items()}:
+            for trial, decision in due.items():
+                one = self.state.trials[trial]
+                if isinstance(decision, Stop):
+                    self._stop(one, decision)
+                else:
+                    self._exploit(one, decision)
+
+    def _repeated(self, trial: TrialState, row: Mapping[str, Any]) -> bool:
+        """An epoch that was reported before, trained again from an older checkpoint: the first report stays."""
+        details = {"checkpoint": row["checkpoint"], "digest": row["digest"]}
+        self._ledger.event("repeated", trial.trial, details, epoch=row["epoch"])
+        return True
+
+    def _restored(self, trial: TrialState, row: Mapping[str, Any]) -> None:
+        passed: Sequence[Mapping[str, Any]] = row["passed_over"]
+        details = {
+            "reason": "; ".join(f"{one['path']} {one['reason']}" for one in passed),
+            "passed_over": [one["path"] for one in passed],
+            "epoch": row["epoch"] - 1,
+        }
+        self._ledger.event("restored", trial.trial, details, epoch=row["epoch"] - 1)
+
+    def _stop(self, trial: TrialState, stop: Stop, *, spent: bool = False) -> None:
+        """End a trial, unless it has ended. `spent`: only because the budget, or the user's patience, is used up."""
+        details = {"reason": stop.reason, **stop.details}
+        sound = trial.last is not None and not diverged(trial.last, self.state.metric)
+        if trial.epoch >= self.spec.train.epochs and sound:
+            self._end(trial, "finished", details)
+        elif spent and self.resumable:
+            self._end(trial, "interrupted", details)
         else:
-            kind = "interrupted" if self.halted == INTERRUPTED else "stopped"
-        self._end(trial, self._event(kind, trial, details={"reason": stop.reason, **stop.details}))
-        return stop
+            self._end(trial, "stopped", details | ({"out_of_budget": True} if spent else {}))
 
-    def _end(self, trial: str, event: Record) -> None:
-        """The first end counts: Tune may tell of another one while it takes a worker from a trial."""
-        one = self.state.trials[trial]
-        if one.status.final:
-            return
-        self._write(event)
-        self._rules[one.arm].ended(trial)
-        self._retention.ended(one)
+    def _end(self, trial: TrialState, kind: str, details: Mapping[str, Any]) -> None:
+        """The first end counts."""
+        if not trial.status.final:
+            self._ledger.event(kind, trial.trial, details)
+            self._touched[trial.trial] = trial
 
-    def _exploit(self, trial: str, exploit: Exploit) -> None:
-        one = self.state.trials[trial]
-        generation = one.generation + 1
+    def _exploit(self, trial: TrialState, exploit: Exploit) -> None:
+        self._touched[trial.trial] = trial
+        generation = trial.generation + 1
         details = {
             "donor": exploit.donor,
             "donor_generation": exploit.donor_generation,
             "donor_epoch": exploit.epoch,
             "checkpoint": exploit.checkpoint,
+            "digest": exploit.digest,
             "hyperparameters": dict(exploit.hyperparameters),
             **exploit.details,
         }
         changes = {name: {"from": old, "to": new} for name, (old, new) in exploit.mutated.items()}
-        self._write(
-            self._event("exploited", trial, generation=generation, details=details),
-            self._event("perturbed", trial, generation=generation, details=changes),
-        )
+        epoch = trial.epoch
+        self._ledger.event("exploited", trial.trial, details, generation=generation, epoch=epoch)
+        self._ledger.event("perturbed", trial.trial, changes, generation=generation, epoch=epoch)
 
-    def _check_budget(self, report: Record) -> None:
-        search, budget = self.spec.search, self.spec.budget
-        if budget.target is not None and report["arm"] == MAIN_ARM and not diverged(report, search.metric):
-            value = report[search.metric]
-            if search.sign * value >= search.sign * budget.target:
-                self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
-        if all(self.exhausted(arm) for arm in self.spec.arms):
+    def _check_budget(self, arm: str, reports: Iterable[Record | None]) -> None:
+        search, target = self.spec.search, self.spec.budget.target
+        if target is not None and arm == MAIN_ARM:
+            for report in reports:
+                if report and not diverged(report, search.metric):
+                    value = report[search.metric]
+                    if search.sign * value >= search.sign * target:
+                        self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
+        if all(self._placing.exhausted(arm) for arm in self.spec.arms):
             self.halt("the budget of epochs is used up")
 
-    def _report(self, row: Mapping[str, Any]) -> Record:
-        trial = self.state.trials[row["trial"]]
-        known = {name: row[name] for name in REPORTS if name in row}
-        return known | {
-            "type": "report",
-            "stage": self.stage,
-            "arm": trial.arm,
-            "generation": trial.generation,
-            "parent_trial": trial.parent_trial,
-            **trial.hyperparameters,
-            "checkpoint": row["checkpoint"],
-            "time": time.time(),
-        }
 
-    def _event(
-        self,
-        kind: str,
-        trial: str,
-        arm: str | None = None,
-        *,
-        generation: int | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> Record:
-        known = self.state.trials.get(trial)
-        return {
-            "type": "event",
-            "stage": self.stage,
-            "arm": arm or (known.arm if known else None),
-            "trial": trial,
-            "generation": generation if generation is not None else (known.generation if known else 0),
-            "kind": kind,
-            "epoch": known.epoch if known else 0,
-            "details": dict(details or {}),
-            "time": time.time(),
-        }
-
-    def _write(self, *records: Record) -> None:
-        self._journal.append(*records)
-        for record in records:
-            self.state.apply(record)
-        self._tables.add(records)
-        tell(self._observer, records)
+def interrupted(state: SweepState) -> bool:
+    """Whether the sweep was stopped before it ended, and waits to be resumed."""
+    return any(trial.status is Status.INTERRUPTED for trial in state.trials.values())

@@ -1,84 +1,88 @@
 """Which checkpoints stay on disk: what a trial may go on from, what may be copied, and the best."""
 
-import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
-from tlsweep.schedulers import Pbt, Rules
-from tlsweep.store import Status, SweepState, TrialState
+from tlsweep.schedulers import Rules
+from tlsweep.spec import PopulationSearch
+from tlsweep.store import Status, SweepFolder, TrialState
+from tlsweep.sweep.ledger import Ledger
 
 KEPT_TRIALS = 3
-"""Best checkpoints that stay in each arm after their trials ended."""
+"""Trials whose best checkpoint stays in each arm after they ended."""
 
 
 class Retention:
     """Removes checkpoints that nothing needs any more, so that disk use does not grow with epochs or trials.
 
-    What it does for a report does not grow with the number of trials either.
+    Each trial claims some files, of its own or of a donor; a file that nobody claims any more is removed. What this
+    does for a report does not grow with the number of trials.
     """
 
-    def __init__(self, folder: Path, state: SweepState, rules: dict[str, Rules]) -> None:
-        self._folder, self._state, self._rules = folder, state, rules
-        self._files: dict[str, set[str]] = defaultdict(set)
-        self._borrowed: dict[str, str] = {}
-        """For each trial that is to go on from another one's checkpoint: that checkpoint."""
-        self._ended: dict[str, set[str]] = defaultdict(set)
-        """For each arm, the trials that ended and still have files."""
+    def __init__(self, folder: SweepFolder, ledger: Ledger) -> None:
+        self._folder, self._state = folder, ledger.state
+        self._rules: Mapping[str, Rules] = ledger.rules
+        self._population = isinstance(ledger.spec.search, PopulationSearch)
+        self._claims: dict[str, frozenset[str]] = {}
+        self._count: Counter[str] = Counter()
+        self._best: dict[str, set[str]] = defaultdict(set)
+        """For each arm, the ended trials that are among the best."""
 
-    def added(self, trial: TrialState, checkpoint: str | None) -> None:
-        """A trial reported with a checkpoint, and perhaps was told to go on from another one: older ones may go."""
-        if checkpoint is not None:
-            self._files[trial.trial].add(checkpoint)
-        restart = trial.restart_checkpoint
-        if restart is None or restart in self._files[trial.trial]:
-            self._borrowed.pop(trial.trial, None)
+    def update(self, trial: TrialState, reported: str | None = None) -> None:
+        """Something happened to a trial. `reported`: a file that it just wrote, wanted or not."""
+        if reported is not None:
+            self._claim(trial.trial, self._claims.get(trial.trial, frozenset()) | {reported})
+        if trial.status.final and not trial.resumable:
+            self._ended(trial)
         else:
-            self._borrowed[trial.trial] = restart
-        self._keep(trial.trial, self._needed(trial))
+            self._claim(trial.trial, self._goes_on(trial) | self._best_checkpoint(trial))
 
-    def ended(self, trial: TrialState) -> None:
-        """A trial ended: of ended trials the few best of the arm keep their best checkpoint."""
-        if trial.status is Status.INTERRUPTED:
-            return  # it could go on: everything of it stays
-        ended = self._ended[trial.arm]
-        ended.add(trial.trial)
-        self._borrowed.pop(trial.trial, None)
-        best = self._state.best_of((self._state.trials[name] for name in ended), KEPT_TRIALS)
-        checkpoints = {checkpoint for one in best if (checkpoint := _best_checkpoint(one))}
-        for name in list(ended):
-            self._keep(name, checkpoints)
-            if name not in self._files:
-                ended.discard(name)
-                _remove_if_empty(self._folder / "checkpoints" / name)
+    def tidy(self) -> None:
+        """Remove whatever no trial claims: nobody may be writing. A worker that was killed leaves such files."""
+        for trial in self._state.trials.values():
+            self.update(trial)
+        for folder in self._folder.checkpoints.glob("*"):
+            for path in folder.glob("*"):
+                if not self._count[str(path.relative_to(self._folder.path))]:
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                folder.rmdir()
 
-    def close(self) -> None:
-        """No trial runs any more: what no report named goes too, as a worker leaves it that ended while it wrote."""
-        known = {self._folder / checkpoint for checkpoints in self._files.values() for checkpoint in checkpoints}
-        for path in (self._folder / "checkpoints").glob("*/*"):
-            if path not in known:
-                path.unlink(missing_ok=True)
-        for path in (self._folder / "checkpoints").glob("*"):
-            _remove_if_empty(path)
+    def _goes_on(self, trial: TrialState) -> frozenset[str]:
+        """Its way back, and what others may copy from it."""
+        return frozenset(one.path for one in trial.trail) | self._rules[trial.arm].needed(trial.trial)
 
-    def _needed(self, trial: TrialState) -> set[str]:
-        rules = self._rules[trial.arm]
-        own = {checkpoint for checkpoint in (trial.restart_checkpoint, _best_checkpoint(trial)) if checkpoint}
-        return own | (rules.needed(trial.trial) if isinstance(rules, Pbt) else set())
+    def _ended(self, trial: TrialState) -> None:
+        """Of ended trials the few best of the arm keep their best checkpoint.
 
-    def _keep(self, name: str, needed: set[str]) -> None:
-        files = self._files[name]
-        for checkpoint in files - needed - set(self._borrowed.values()):
-            (self._folder / checkpoint).unlink(missing_ok=True)
-            files.discard(checkpoint)
-        if not files:
-            del self._files[name]
+        They, and every member of a population, keep the last one too: with more epochs they can go on.
+        """
+        best = self._best[trial.arm] = self._best[trial.arm] | {trial.trial}
+        kept = {one.trial for one in self._state.best_of((self._state.trials[name] for name in best), KEPT_TRIALS)}
+        for name in best:
+            one = self._state.trials[name]
+            finished = one.status is Status.FINISHED and (self._population or name in kept)
+            last = frozenset(checkpoint.path for checkpoint in one.trail[-1:] if finished)
+            self._claim(name, last | (self._best_checkpoint(one) if name in kept else frozenset()))
+        self._best[trial.arm] = kept
 
+    def _best_checkpoint(self, trial: TrialState) -> frozenset[str]:
+        return frozenset({trial.best["checkpoint"]}) if trial.best and trial.best["checkpoint"] else frozenset()
 
-def _best_checkpoint(trial: TrialState) -> str | None:
-    return trial.best["checkpoint"] if trial.best else None
+    def _claim(self, trial: str, files: frozenset[str]) -> None:
+        before = self._claims.get(trial, frozenset())
+        self._claims[trial] = files
+        self._count.update(files - before)
+        for path in before - files:
+            self._count[path] -= 1
+            if not self._count[path]:
+                del self._count[path]
+                self._remove(path)
 
-
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        os.rmdir(folder)
+    def _remove(self, path: str) -> None:
+        file = self._folder.path / path
+        file.unlink(missing_ok=True)
+        if self._state.trials[file.parent.name].status.final:  # else its worker may be about to write there
+            with suppress(OSError):  # not empty
+                file.parent.rmdir()

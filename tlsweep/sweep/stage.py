@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import SearchAlgorithm
 
 from tlsweep.errors import TlsweepError
-from tlsweep.schedulers.tune_adapter import TuneAdapter
-from tlsweep.spec import PbtSearch
+from tlsweep.schedulers.tune_adapter import TuneAdapter, ours
 from tlsweep.sweep.cluster import Cluster
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
@@ -22,27 +22,14 @@ PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
 class TrialQueue(SearchAlgorithm):
-    """Hands over trials, one for each arm in turn, and keeps actors alive while they may be needed.
+    """Hands Tune a trial for each place that is free, as the referee says."""
 
-    Tune kills the actor of a trial that is paused once the search is finished and nothing waits (ray 2.60,
-    tune_controller.py, _maybe_cache_trial_actor): a population that is complete would start a new process at every
-    exploit. So with PBT the queue is finished only when the last member is.
-    """
-
-    def __init__(self, referee: Referee, resources: Any, concurrent: int | None) -> None:
-        self._referee, self._resources, self._concurrent = referee, resources, concurrent
-        self._keep_alive = isinstance(referee.spec.search, PbtSearch)
-        self._todo = self._numbers()
-        self._next = next(self._todo, None)
+    def __init__(self, referee: Referee, resources: Any, slots: int) -> None:
+        self._referee, self._resources, self._slots = referee, resources, slots
+        self._stays: Counter[str] = Counter()
         self._live: set[str] = set()
         self._experiment: dict[str, Any] = {}
-
-    def _numbers(self) -> Iterator[tuple[str, int]]:
-        spec = self._referee.spec
-        for number in range(spec.trials_per_arm):
-            for arm in spec.arms:
-                if not self._referee.exhausted(arm):
-                    yield arm, number
+        self._finished = False
 
     @property
     def total_samples(self) -> int:
@@ -54,38 +41,34 @@ class TrialQueue(SearchAlgorithm):
         self._experiment = experiments[0].spec
 
     def next_trial(self) -> Trial | None:
-        if self._next is None:
+        if self._finished or len(self._live) >= self._slots:
             return None
-        limit = self._concurrent
-        if limit is not None and not self._keep_alive and len(self._live) >= limit:
+        assignment = self._referee.assign()
+        if assignment is None:
             return None
-        trial_id = self._referee.create(*self._next)
-        self._next = next(self._todo, None)
-        self._live.add(trial_id)
-        trial = Trial(
+        self._stays[assignment.trial] += 1
+        stay = self._stays[assignment.trial]
+        name = assignment.trial if stay == 1 else f"{assignment.trial}_{stay}"
+        self._live.add(name)
+        return Trial(
             self._experiment["run"],
-            config=self._referee.assignment(trial_id),
-            trial_id=trial_id,
+            config=assignment.to_config(),
+            trial_id=name,
             storage=self._experiment["storage"],
             placement_group_factory=self._resources,
-            experiment_tag=trial_id,
+            experiment_tag=name,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         )
-        if limit is not None and self._keep_alive:
-            # Tune starts what is pending by itself; members of a population wait until the adapter chooses them.
-            trial.set_status(Trial.PAUSED)
-        return trial
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
 
     def is_finished(self) -> bool:
-        return self._next is None and not (self._keep_alive and self._live)
+        return self._finished or not (self._live or self._referee.more())
 
     def set_finished(self) -> None:
         """Everything is being stopped."""
-        self._next = None
-        self._live.clear()
+        self._finished = True
 
 
 class _Stopper(tune.Stopper):
@@ -112,7 +95,7 @@ class _Starts(tune.Callback):
         self._referee = referee
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._referee.started(trial.trial_id)
+        self._referee.started(ours(trial))
 
 
 def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
@@ -120,13 +103,13 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
     slots = cluster.slots(resources)
-    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), resources.concurrent)
+    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), slots)
     with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch, _pending_trials(max(4, slots)), _own_errors():
         tune.run(
             make_trainable(shared),
-            name=referee.stage,
+            name=referee.spec.search.strategy,
             search_alg=queue,
-            scheduler=TuneAdapter(referee, resources.concurrent),
+            scheduler=TuneAdapter(referee, slots),
             stop=_Stopper(referee),
             callbacks=[_Starts(referee)],
             storage_path=scratch,

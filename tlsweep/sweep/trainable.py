@@ -1,16 +1,18 @@
 """The one adapter between Ray and the fine-tuning function; runs in the workers."""
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
-from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec
-from tlsweep.store import SweepFolder
+from tlsweep.spec import SCRATCH_ARM, Hyperparameters, SweepSpec
+from tlsweep.store import Checkpoint, SweepFolder
 from tlsweep.store.files import replace_file
 from tlsweep.sweep.assignment import Assignment
 
@@ -30,7 +32,7 @@ class Shared:
 
     def arm_weights(self, arm: str) -> Any:
         """Control arm `scratch` starts from nothing."""
-        return fetch(self.weights) if arm == MAIN_ARM else None
+        return None if arm == SCRATCH_ARM else fetch(self.weights)
 
     @property
     def device(self) -> str:
@@ -71,19 +73,21 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
 
 
 def run_assignment(assignment: Assignment, shared: Shared) -> None:
-    """Train one trial, from its beginning or from its checkpoint, and report each epoch to Tune."""
-    from tlsweep.training import EpochReport, Snapshot, finetune
+    """Train one trial, from its beginning or from its last sound checkpoint, and report each epoch to Tune."""
+    from tlsweep.training import EpochReport, Snapshot, choose_device, device_name, finetune
 
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
+    start, passed_over = last_sound(folder, assignment.trail)
 
     def report(epoch: EpochReport, snapshot: Snapshot) -> None:
-        checkpoint = folder.checkpoint(assignment.trial, assignment.generation, epoch.epoch)
-        write_checkpoint(folder.path / checkpoint, snapshot())
-        row = asdict(epoch)
+        row = {"trial": assignment.trial, "node": node, **asdict(epoch)}
         row["scheduled_lr"] = row.pop("lr")
-        tune.report({"trial": assignment.trial, "checkpoint": checkpoint, "node": node, **row})
+        if passed_over:
+            row["passed_over"] = passed_over.copy()
+            passed_over.clear()
+        tune.report(row | write_checkpoint(folder, assignment, epoch.epoch, snapshot()))
 
-    resume = (folder.path / assignment.checkpoint).read_bytes() if assignment.checkpoint else None
+    device = choose_device(shared.device)
     finetune(
         Hyperparameters.model_validate(assignment.hyperparameters),
         shared.spec.train.settings(),
@@ -92,14 +96,46 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
         weights=shared.arm_weights(assignment.arm),
         seed=assignment.seed,
         report=report,
-        resume=resume,
-        device=shared.device,
+        resume=start,
+        device=device,
         threads=shared.threads,
+        micro_batch=assignment.micro_batches.get(device_name(device)),
     )
 
 
-def write_checkpoint(path: Path, data: bytes) -> None:
-    """Write a checkpoint, whole or not at all."""
-    os.makedirs(path.parent, exist_ok=True)
-    with replace_file(path) as temporary:
-        temporary.write_bytes(data)
+def last_sound(
+    folder: SweepFolder, trail: Sequence[Checkpoint | Sequence[Any]]
+) -> tuple[bytes | None, list[dict[str, str]]]:
+    """The newest checkpoint that is what was written; and which ones were passed over for it, and why."""
+    passed_over: list[dict[str, str]] = []
+    for path, digest, _ in reversed(trail):
+        try:
+            content = (folder.path / path).read_bytes()
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})"
+        else:
+            if sha256(content).hexdigest() == digest:
+                return content, passed_over
+            reason = f"is damaged ({len(content)} bytes do not give the digest that was written)"
+        passed_over.append({"path": path, "reason": reason})
+    return None, passed_over
+
+
+def write_checkpoint(folder: SweepFolder, assignment: Assignment, epoch: int, content: bytes) -> dict[str, Any]:
+    """Write a checkpoint, whole or not at all; what the report says of it.
+
+    Not synced: one that a crash of the machine leaves damaged is known by its digest, and the one before it is used.
+    A disk that is full is no fault of the trial's: the sweep has to stop for it.
+    """
+    digest = sha256(content).hexdigest()
+    checkpoint = folder.checkpoint(assignment.trial, assignment.generation, epoch, digest)
+    path = folder.path / checkpoint
+    try:
+        os.makedirs(path.parent, exist_ok=True)
+        with replace_file(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return {"checkpoint": None, "digest": None, "unwritten": f"a checkpoint could not be written: {error.strerror}"}
+    return {"checkpoint": checkpoint, "digest": digest}

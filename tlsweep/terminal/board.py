@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlsweep.report import describe_search
-from tlsweep.spec import PbtSearch, SweepSpec
+from tlsweep.spec import PopulationSearch, SweepSpec
 from tlsweep.store import Status, TrialState
 from tlsweep.store.journal import is_finite
 from tlsweep.terminal.columns import Column, fit_table
@@ -81,7 +81,7 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
         Column("lr", lambda one: value(one.hyperparameters["lr"])),
         Column("batch", lambda one: value(one.hyperparameters["batch_size"])),
         *(at(name) for name in spec.space if name not in ("lr", "batch_size")),
-        *(generation if isinstance(spec.search, PbtSearch) else []),
+        *(generation if isinstance(spec.search, PopulationSearch) else []),
         Column("epoch", lambda one: f"{one.epoch}/{spec.train.epochs}"),
         Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING),
         Column("best", lambda one: score(one.best[metric]) if one.best and is_finite(one.best[metric]) else MISSING),

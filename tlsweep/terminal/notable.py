@@ -19,6 +19,13 @@ def notable(record: Record, state: SweepState) -> str | None:
             f"{record['trial']} took over the weights of {details['donor']} (epoch {details['donor_epoch']}) "
             f"and goes on with lr {value(new['lr'])}, batch size {value(new['batch_size'])}"
         )
+    if kind in ("retried", "restored"):
+        what = (
+            "failed, and goes on from its last checkpoint" if kind == "retried" else "goes on from an older checkpoint"
+        )
+        return f"{record['trial']} {what} (epoch {record['epoch']}): {details['reason']}"
+    if kind == "promoted":
+        return f"{record['trial']} goes on from the rung of epoch {record['epoch']}"
     if kind == "evaluated":
         return f"best of {record['arm']}: {record['trial']}, test accuracy {score(details['accuracy'])}"
     return None

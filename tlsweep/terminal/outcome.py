@@ -10,7 +10,7 @@ from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, le
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Results, Status, SweepFolder
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, value, words
+from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
 
 _SHOWN = 10
 
@@ -20,7 +20,10 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     tables = load_tables(results)
     console.print(Text(headline(tables)))
     if Status.INTERRUPTED in totals(tables).statuses:
-        console.print(Text("The sweep was interrupted; everything up to then is kept.", style="yellow"))
+        console.print(
+            Text("The sweep was interrupted; everything up to then is kept. To go on with it:", style="yellow")
+        )
+        console.print(Text(f"  {command('launch --resume', tables.path)}"), soft_wrap=True)
     arms = arm_results(tables)
     if short:
         console.print(Text("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
@@ -105,17 +108,27 @@ def _arm_line(arm: ArmResult) -> str:
 def _where(tables: SweepTables) -> list[tuple[str, str]]:
     folder = SweepFolder(tables.path)
     found = [(name, path) for name, path in (("best model", folder.best), ("recipe", folder.recipe)) if path.exists()]
-    return [(name, place(path)) for name, path in found] + [("tables", place(tables.path / "*.parquet"))]
+    checkpoints = [path.stat().st_size for path in folder.checkpoints.glob("*/*")]
+    return [
+        *((name, place(path)) for name, path in found),
+        ("tables", place(tables.path / "*.parquet")),
+        ("checkpoints", f"{place(folder.checkpoints)}, {counted(len(checkpoints), 'file')}, {size(sum(checkpoints))}"),
+    ]
+
+
+def command(verb: str, path: Path) -> str:
+    """What to type to do something with the sweep in `path`."""
+    folder = path.resolve().parent
+    elsewhere = "" if folder == Path.cwd() / "results" else f" --results {shlex.quote(place(folder))}"
+    return f"tlsweep {verb} {path.name}{elsewhere}"
 
 
 def next_steps(path: Path, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
     """What to type to see more of the sweep in `path`."""
-    folder = path.resolve().parent
-    elsewhere = "" if folder == Path.cwd() / "results" else f" --results {shlex.quote(place(folder))}"
     purpose = {"best": "the winner, and how it was trained", "report": "what works here, and what does not"}
-    commands = [f"tlsweep {verb} {path.name}{elsewhere}" for verb in verbs]
+    commands = [command(verb, path) for verb in verbs]
     width = max(map(len, commands))
     return [
-        ("" if at else "next", f"{command:{width}}  {purpose[verb]}")
-        for at, (verb, command) in enumerate(zip(verbs, commands, strict=True))
+        ("" if at else "next", f"{line:{width}}  {purpose[verb]}")
+        for at, (verb, line) in enumerate(zip(verbs, commands, strict=True))
     ]

@@ -1,7 +1,6 @@
 """How far a sweep is, and how long it can still take."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tlsweep.spec import SweepSpec
@@ -20,35 +19,37 @@ class Progress:
     at_most: int
     """Epochs in the end, if no further trial is stopped early."""
     elapsed: float
-    """Seconds since the first trial was handed out."""
+    """Seconds since the first trial of this launch was handed out."""
     left: float | None
     """Seconds, at the rate so far, at most; None before the second epoch."""
 
 
 @dataclass
 class Tally:
-    """Counts epochs as their reports arrive."""
+    """Counts the reports of this launch as they arrive."""
 
-    used: Counter[str] = field(default_factory=Counter)
-    """Epochs of each arm."""
+    reports: int = 0
     first: float | None = None
     """time.monotonic() at the first report: before it workers start, which says nothing about the rate."""
 
     def add(self, record: Record, now: float) -> None:
         """Count `record` if it is a report."""
         if record["type"] == "report":
-            self.used[record["arm"]] += 1
+            self.reports += 1
             self.first = now if self.first is None else self.first
 
 
 def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
     """Where a sweep is at `now` (time.monotonic())."""
-    done, elapsed = sum(tally.used.values()), now - view.began
-    remaining = sum(_remaining(view.spec, view.state, arm, tally.used[arm]) for arm in view.spec.arms)
-    left = (now - tally.first) * remaining / (done - 1) if tally.first is not None and done > 1 else None
+    done, elapsed = sum(view.epochs.values()), now - view.began
+    remaining = sum(_remaining(view.spec, view.state, arm, view.epochs.get(arm, 0)) for arm in view.spec.arms)
+    left = (
+        (now - tally.first) * remaining / (tally.reports - 1) if tally.first is not None and tally.reports > 1 else None
+    )
     limit = view.spec.budget.wall_time
     if limit is not None:
-        left = min(max(limit - elapsed, 0.0), left if left is not None else limit)
+        rest = max(limit - view.state.elapsed, 0.0)
+        left = min(rest, left if left is not None else rest)
     return Progress(done, done + remaining, elapsed, left)
 
 

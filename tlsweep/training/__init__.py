@@ -1,6 +1,6 @@
 """One trial, without Ray: the fine-tuning function, and what is done with its checkpoints."""
 
-from tlsweep.training.devices import choose_device
+from tlsweep.training.devices import choose_device, device_name
 from tlsweep.training.evaluation import evaluate_checkpoint
 from tlsweep.training.export import ExportInfo, export_model, load_exported
 from tlsweep.training.finetuning import finetune
@@ -12,6 +12,6 @@ from tlsweep.training.schedules import lr_factor
 
 __all__ = [
     "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Rehearsal", "Report", "Snapshot", "cached_weights",
-    "choose_device", "evaluate_checkpoint", "export_model", "finetune", "load_exported", "lr_factor", "pretrain",
-    "pretrained", "rehearse", "source_key",
+    "choose_device", "device_name", "evaluate_checkpoint", "export_model", "finetune", "load_exported", "lr_factor",
+    "pretrain", "pretrained", "rehearse", "source_key",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
 """Where a trial computes, and what it may leave behind there: nothing."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from tlsweep.errors import ResourceError
 from tlsweep.spec import TrainSettings
@@ -62,6 +64,32 @@ def reset_peak_memory(device: str) -> None:
 def peak_memory(device: str) -> int:
     """Peak of the allocated bytes since the last reset; 0 where nobody counts them (CPU, MPS)."""
     return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+
+
+def free_memory(device: str) -> None:
+    """Give back to the device what is no longer used, also what only a reference cycle still holds."""
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+def generator_states(device: str) -> tuple[Tensor, ...]:
+    """The states of torch's global generators, the CPU's first; for `restore_generators`."""
+    states = (torch.default_generator.get_state(),)
+    if device.startswith("cuda"):
+        return (*states, torch.cuda.get_rng_state(device))
+    return (*states, torch.mps.get_rng_state()) if device == "mps" else states
+
+
+def restore_generators(device: str, states: tuple[Tensor, ...]) -> None:
+    """Put back what `generator_states` gave for this device."""
+    torch.default_generator.set_state(states[0])
+    if device.startswith("cuda"):
+        torch.cuda.set_rng_state(states[1], device)
+    elif device == "mps":
+        torch.mps.set_rng_state(states[1])
 
 
 def seed_generators(seed: int, device: str) -> None:

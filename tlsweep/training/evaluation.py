@@ -12,6 +12,7 @@ from tlsweep.models import Weights
 from tlsweep.spec import ModelSpec, TrainSettings
 from tlsweep.training.devices import autocast, choose_device, isolated, uses_channels_last
 from tlsweep.training.metrics import Evaluation, score
+from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import trained_network
 
 VALUES_PER_BATCH = 2**23
@@ -33,17 +34,25 @@ def make_batches(task: Task, device: str, *, channels_last: bool) -> Batches:
 
 
 @torch.inference_mode()
-def evaluate(forward: Callable[[Tensor], Tensor], batches: Batches, task: Task, split: str) -> Evaluation:
+def evaluate(
+    forward: Callable[[Tensor], Tensor], batches: Batches, task: Task, split: str, micro_batch: MicroBatch
+) -> Evaluation:
     """Loss and figures of merit of `forward` — images (N, C, S, S) to logits (N, classes) — on a split.
 
     The results stay on the device until the end, so that it is waited for once.
+
+    Raises:
+        ResourceError: the memory is too small for one image.
     """
-    losses: list[Tensor] = []
-    predictions: list[Tensor] = []
-    for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
+
+    def infer(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = forward(images).float()
-        losses.append(F.cross_entropy(logits, labels, reduction="sum"))
-        predictions.append(logits.argmax(1))
+        return F.cross_entropy(logits, labels, reduction="sum"), logits.argmax(1)
+
+    results: list[tuple[Tensor, Tensor]] = []
+    for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
+        results += micro_batch.run(infer, images, labels)
+    losses, predictions = zip(*results, strict=True)
     loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
     predicted = torch.cat(predictions).cpu().numpy()
     return score(task.labels[task.splits[split]], predicted, task.num_classes, loss)
@@ -71,6 +80,7 @@ def evaluate_checkpoint(
     Raises:
         ResultsError: the checkpoint cannot be read.
         ModelError: it is of another network.
+        ResourceError: the device does not exist, or its memory is too small for one image.
     """
     device, settings = choose_device(device), settings or TrainSettings()
     channels_last = uses_channels_last(settings, device)
@@ -78,4 +88,5 @@ def evaluate_checkpoint(
         module = trained_network(checkpoint, task, model, weights=weights, seed=seed).module.to(device).eval()
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
-        return evaluate(module, make_batches(task, device, channels_last=channels_last), task, split)
+        batches = make_batches(task, device, channels_last=channels_last)
+        return evaluate(module, batches, task, split, MicroBatch("evaluation", device))

@@ -23,6 +23,7 @@ def finetune(
     resume: bytes | None = None,
     device: str = "auto",
     threads: int | None = None,
+    micro_batch: int | None = None,
 ) -> None:
     """Fine-tune a network on a task for `settings.epochs` epochs, with a report at the end of each.
 
@@ -41,16 +42,20 @@ def finetune(
         resume: a checkpoint of this trial or of another one with the same model and task.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         threads: CPU threads; None: as torch is set.
+        micro_batch: images that the device's memory is known to take in one forward pass of training; larger batches
+            are divided from the start. None: whole batches. Either is halved when the memory turns out to be too small.
 
     Raises:
         ModelError: the weights or the checkpoint do not fit the network.
         ResultsError: the checkpoint cannot be read.
-        ResourceError: the device does not exist.
+        ResourceError: the device does not exist, or its memory is too small for one image; `micro_batch` below 1.
     """
     device = choose_device(device)
     with isolated(device, threads):
         reset_peak_memory(device)
-        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        trainer = Trainer(
+            hyperparameters, settings, task, model, weights=weights, seed=seed, device=device, micro_batch=micro_batch
+        )
         if resume is not None:
             trainer.restore(resume)
         reporting_seconds = 0.0
@@ -75,7 +80,7 @@ def run_epoch(trainer: Trainer, device: str, reporting_seconds: float) -> EpochR
         samples=trainer.samples,
         step=trainer.step,
         lr=training.lr,
-        micro_batch=trainer.hyperparameters.batch_size,
+        micro_batch=trainer.micro_batch.limit or trainer.hyperparameters.batch_size,
         train_loss=training.loss,
         train_accuracy=training.accuracy,
         val_loss=validation.loss if validation else math.nan,

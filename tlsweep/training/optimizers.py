@@ -6,8 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tlsweep.errors import ResourceError
 from tlsweep.models import Network, parameter_groups
+from tlsweep.models.weights import first_line
 from tlsweep.spec import Hyperparameters
+from tlsweep.training.devices import device_name
 
 OptimizerState = dict[str, dict[str, Any]]
 """For each parameter, by name, the tensors that the optimizer keeps for it."""
@@ -36,6 +39,39 @@ def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch
             return torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=True)
         case "adamw":
             return torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=True)
+
+
+def allocate_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make what the optimizer will remember of the parameters that are not frozen: zeros, with which torch begins too.
+
+    So that `step` needs no memory of the device. torch makes it within the first `step`, group by group (torch 2.15,
+    optim/sgd.py `_fused_sgd`, optim/adam.py `_init_group`): where it ran out, the groups before would be a step ahead.
+
+    Raises:
+        ResourceError: the memory is too small.
+    """
+    missing = [
+        (group, parameter)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.requires_grad and not optimizer.state.get(parameter)
+    ]
+    try:
+        for group, parameter in missing:
+            optimizer.state[parameter] = _empty_memory(group, parameter)
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"training: the memory of {device_name(str(missing[0][1].device))} is too small for the network and what "
+            f"{type(optimizer).__name__} keeps of each parameter ({first_line(error)}); choose a smaller model.name, "
+            "train.optimizer sgd, or train.freeze backbone"
+        ) from error
+
+
+def _empty_memory(group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor]:
+    if "betas" in group:
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        return {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **moments}
+    return {"momentum_buffer": torch.zeros_like(parameter)} if group["momentum"] else {}
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

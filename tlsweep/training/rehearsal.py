@@ -77,7 +77,7 @@ def _run(trainer: Trainer, device: str) -> tuple[float, int, float]:
 
     def infer(images: Tensor, labels: Tensor) -> None:
         with torch.inference_mode(), trainer.autocast:
-            trainer.forward(images)
+            trainer.inference_batch.run(lambda images, _: trainer.forward(images), images, labels)
 
     batch_size, seed = trainer.hyperparameters.batch_size, trainer.seed
     training = _seconds_per_image(lambda: batches.train(trainer.epoch, batch_size, seed), train, device)

@@ -17,7 +17,8 @@ class EpochReport:
     lr: float
     """The backbone's learning rate at the last step, schedule applied."""
     micro_batch: int
-    """Images in each forward pass of training."""
+    """`batch_size` where batches go through the network whole; less where the memory is too small for that: then, at
+    the end of the epoch, they are divided into nearly equal parts of at most so many images."""
     train_loss: float
     """With label smoothing, and with the weights of each step; NaN or infinite where training diverged."""
     train_accuracy: float

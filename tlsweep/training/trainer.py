@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -15,9 +15,11 @@ from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
 from tlsweep.training.devices import autocast, seed_generators, uses_channels_last
 from tlsweep.training.evaluation import evaluate, make_batches
+from tlsweep.training.figures import PartFigures, TrainingFigures, means
 from tlsweep.training.metrics import Evaluation
+from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
-from tlsweep.training.optimizers import build_optimizer, optimizer_state, restore_optimizer, set_lr
+from tlsweep.training.optimizers import allocate_state, build_optimizer, optimizer_state, restore_optimizer, set_lr
 from tlsweep.training.schedules import lr_factor
 
 T = TypeVar("T")
@@ -41,18 +43,6 @@ class Timed(Generic[T]):
             self.seconds += time.perf_counter() - started
 
 
-@dataclass(frozen=True)
-class TrainingFigures:
-    """What one epoch of training measured."""
-
-    loss: float
-    accuracy: float
-    lr: float
-    """At the last step."""
-    data_seconds: float
-    """Waiting for batches."""
-
-
 class Trainer:
     """A network, its optimizer, and how far they have come."""
 
@@ -66,6 +56,7 @@ class Trainer:
         weights: Weights | None,
         seed: int,
         device: str,
+        micro_batch: int | None = None,
     ) -> None:
         self.hyperparameters = hyperparameters
         self.settings = settings
@@ -80,6 +71,12 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
+        # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
+        # below the batch size, and the report shows it.
+        whole = micro_batch is not None and micro_batch >= min(hyperparameters.batch_size, task.size("train"))
+        self.micro_batch = MicroBatch("training", device, None if whole else micro_batch)
+        self.inference_batch = MicroBatch("evaluation", device)
+        self.forward_state = ForwardState(self.module, device)
         self.batches = make_batches(task, device, channels_last=channels_last)
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
@@ -90,29 +87,19 @@ class Trainer:
         """One pass over the training split; `epoch`, `samples` and `step` move on."""
         # Seeded for each epoch, dropout does not depend on what ran before.
         seed_generators(derive_seed(self.seed, "dropout", self.epoch), self.device)
-        losses: list[Tensor] = []
-        hits: list[Tensor] = []
-        sizes: list[int] = []
-        lr, seen = 0.0, 0
+        parts: list[PartFigures] = []
+        lr, seen, steps = 0.0, 0, 0
         batches = Timed(self.batches.train(self.epoch, self.hyperparameters.batch_size, self.seed))
         for images, labels in batches:
-            lr, loss, predictions = self.train_step(images, labels, seen)
-            # Kept on the device: a number asked for here would make every step wait for it.
-            losses.append(loss)
-            hits.append(predictions == labels)
-            sizes.append(len(labels))
-            seen += len(labels)
-        self.epoch, self.samples, self.step = self.epoch + 1, self.samples + seen, self.step + len(sizes)
-        loss_sum = torch.stack(losses).cpu().double() @ torch.tensor(sizes, dtype=torch.float64)
-        return TrainingFigures(
-            loss=float(loss_sum) / seen,
-            accuracy=float(torch.cat(hits).sum()) / seen,
-            lr=lr,
-            data_seconds=batches.seconds,
-        )
+            lr, figures = self.train_step(images, labels, seen)
+            parts += figures
+            seen, steps = seen + len(labels), steps + 1
+        self.epoch, self.samples, self.step = self.epoch + 1, self.samples + seen, self.step + steps
+        loss, accuracy = means(parts)
+        return TrainingFigures(loss=loss, accuracy=accuracy, lr=lr, data_seconds=batches.seconds)
 
-    def train_step(self, images: Tensor, labels: Tensor, seen: int) -> tuple[float, Tensor, Tensor]:
-        """Forward, backward and a step of the optimizer.
+    def train_step(self, images: Tensor, labels: Tensor, seen: int) -> tuple[float, list[PartFigures]]:
+        """Forward, backward and a step of the optimizer. Memory too small for the batch divides it, now and later.
 
         Args:
             images: shape (N, C, S, S).
@@ -120,7 +107,10 @@ class Trainer:
             seen: samples of this epoch that came before.
 
         Returns:
-            The base learning rate in force, the mean loss, and the predictions, shape (N,); the two on the device.
+            The base learning rate in force, and the figures of each part of the batch.
+
+        Raises:
+            ResourceError: the memory is too small for one image.
         """
         hyperparameters, samples = self.hyperparameters, self.task.size("train")
         # One division of whole numbers, so that epoch k begins at exactly k.
@@ -129,18 +119,30 @@ class Trainer:
         factor = lr_factor(hyperparameters, progress, self.settings.epochs, step=len(labels) / samples)
         lr = hyperparameters.lr * factor
         set_lr(self.optimizer, lr)
-        with self.autocast:
-            logits = self.forward(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=hyperparameters.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.forward_state.keep()
+        parts = self.micro_batch.run(partial(self._accumulate, len(labels)), images, labels, undo=self._forget)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return lr, loss.detach(), logits.detach().argmax(1)
+        return lr, parts
+
+    def _accumulate(self, batch: int, images: Tensor, labels: Tensor) -> PartFigures:
+        """Add the gradient of these images' share in the mean loss over a batch of so many."""
+        with self.autocast:
+            logits = self.forward(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.hyperparameters.label_smoothing)
+        loss.backward(torch.full_like(loss, len(labels) / batch))  # type: ignore[no-untyped-call]
+        return PartFigures(loss.detach(), logits.detach().argmax(1) == labels)
+
+    def _forget(self) -> None:
+        """Be as before the step: parameters and the optimizer have not changed yet."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.forward_state.restore()
 
     def _thaw(self, progress: float) -> None:
         frozen = frozen_groups(self.hyperparameters.freeze, len(self.network.groups), progress)
         if frozen != self.frozen:
-            set_frozen(self.network, frozen)
+            set_frozen(self.network, frozen, batch_norm=self.settings.batch_norm)
+            allocate_state(self.optimizer)
             self.frozen = frozen
         self.untouched = min(self.untouched, frozen)
 
@@ -149,7 +151,7 @@ class Trainer:
         self.module.eval()
         self.frozen = None
         with self.autocast:
-            return evaluate(self.forward, self.batches, self.task, split)
+            return evaluate(self.forward, self.batches, self.task, split, self.inference_batch)
 
     def snapshot(self) -> bytes:
         """The checkpoint of this moment, which must be the end of an epoch."""

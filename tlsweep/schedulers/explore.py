@@ -1,0 +1,83 @@
+"""Explore: what changes in the configuration that a member of a population copies."""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from tlsweep.schedulers.decisions import Observation
+from tlsweep.spec.space import Distribution, Value
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A member's training between two decisions."""
+
+    number: int
+    """Of the member."""
+    epoch: int
+    """At its end."""
+    hyperparameters: Mapping[str, Value]
+    """In force in it, all of them."""
+    gain: float = math.nan
+    """Change of score in it; not finite where training diverged, or has not come so far."""
+
+
+class Proposal(NamedTuple):
+    """New values for a copy."""
+
+    values: Mapping[str, Value]
+    """Of the hyperparameters that may change; the others stay the donor's."""
+    fresh: frozenset[str]
+    """Those that were chosen anew, not derived from the donor's."""
+
+
+class Explorer(Protocol):
+    """Proposes values for a copy. It draws from `rng` alone, and changes nothing."""
+
+    def __call__(
+        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+    ) -> Proposal:
+        """Values to go on with from the donor's state.
+
+        Args:
+            donor: the state that is copied.
+            seen: all intervals of the population that were trained so far.
+            pending: those that the other members train now.
+            rng: of this decision.
+        """
+
+
+def keep(donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random) -> Proposal:
+    """Explore off: selection alone."""
+    return Proposal({}, frozenset())
+
+
+@dataclass(frozen=True)
+class Perturb:
+    """PBT's explore (Jaderberg et al. 2017): perturb each value, or with the given probability draw it anew."""
+
+    space: Mapping[str, Distribution]
+    factors: Sequence[float]
+    resample_probability: float
+
+    def __call__(
+        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+    ) -> Proposal:
+        values, fresh = dict[str, Value](), set[str]()
+        for name, distribution in self.space.items():
+            if rng.random() < self.resample_probability:
+                values[name] = distribution.sample(rng)
+                fresh.add(name)
+            else:
+                values[name] = distribution.perturb(donor.hyperparameters[name], rng, self.factors)
+        return Proposal(values, frozenset(fresh))
+
+
+def coupled_lr(
+    lr: Value, old_batch_size: Value, new_batch_size: Value, how: Literal["sqrt", "linear"], bounds: Distribution
+) -> Value:
+    """lr after a change of batch size: times their ratio (Goyal et al. 2017, arXiv:1706.02677), or its root."""
+    ratio = float(new_batch_size) / float(old_batch_size)
+    return bounds.clip(float(lr) * (ratio if how == "linear" else math.sqrt(ratio)))

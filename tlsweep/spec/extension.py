@@ -1,0 +1,46 @@
+"""What may change in a spec between the launch of a sweep and its resume: there may be more of it, not another one."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tlsweep.errors import SpecError
+from tlsweep.spec.sweep import SweepSpec
+
+EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.wall_time")
+"""Fields that may grow; a budget may also be lifted (`none`)."""
+
+
+def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
+    """For each field that was extended: (its value before, its value now).
+
+    Raises:
+        SpecError: another field was changed, or one of these became less.
+    """
+    found = {}
+    for field, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
+        if field == "name":
+            continue
+        if field not in EXTENDABLE:
+            raise SpecError(
+                f"{field} = {new!r}: the sweep began with {old!r}, and a resume can only extend "
+                f"{', '.join(EXTENDABLE)}; put it back, or start a new sweep"
+            )
+        if _limit(new) < _limit(old):
+            raise SpecError(
+                f"{field} = {new!r}: the sweep began with {old!r}, and a resume can only extend it; put it back"
+            )
+        found[field] = (old, new)
+    return found
+
+
+def _limit(value: Any) -> float:
+    return math.inf if value is None else float(value)
+
+
+def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in {**before, **now}:
+            yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
+    elif before != now:
+        yield path, before, now

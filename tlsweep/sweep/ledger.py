@@ -1,0 +1,173 @@
+"""The ledger of a sweep: the journal, and everything that follows from it, record by record.
+
+While the sweep runs and when it is resumed, the same code folds the same records: what a sweep knows after a kill is
+what it knew before it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tlsweep.schedulers import Observation, Rules, make_rules
+from tlsweep.spec import SweepSpec
+from tlsweep.store import Journal, Record, SweepFolder, SweepState, diverged
+from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
+from tlsweep.store.tables import TableWriter
+from tlsweep.sweep.observer import Observer, tell
+
+_ENDS = ("stopped", "finished", "failed")
+
+
+class Ledger:
+    """Writes records down and folds them into the state of the sweep and of the rules of each arm."""
+
+    def __init__(self, spec: SweepSpec, stage: str, folder: SweepFolder, observer: Observer) -> None:
+        self.spec, self.stage = spec, stage
+        self.state = SweepState(spec.search.metric, spec.search.sign)
+        self.rules: dict[str, Rules] = {arm: make_rules(spec, arm) for arm in spec.arms}
+        self.epochs: Counter[str] = Counter()
+        """Reported so far in each arm."""
+        self._observer = observer
+        self._journal: Journal | None = None
+        self._tables = TableWriter(folder.path, folder.name)
+        self._transaction: list[Record] = []
+        self._time = self._elapsed = 0.0
+        self._clock: float | None = None
+
+    def replay(self, records: Iterable[Record]) -> None:
+        """Fold what an earlier launch wrote."""
+        for record in records:
+            self._fold(record)
+            self._tables.add([record])
+            self._time = record["time"]
+        self._elapsed = self.state.elapsed
+
+    @contextmanager
+    def open(self, path: Path) -> Iterator[None]:
+        """Write to a journal while the block runs."""
+        self._journal = Journal(path)
+        try:
+            yield
+        finally:
+            self._journal.close()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since a worker took the first trial, over all launches; time between launches does not count."""
+        return self._elapsed + (time.monotonic() - self._clock if self._clock is not None else 0.0)
+
+    def start_clock(self) -> None:
+        """Time counts from now on."""
+        self._clock = self._clock if self._clock is not None else time.monotonic()
+
+    def report(self, row: Mapping[str, Any]) -> Record:
+        """Take down a worker's row as the report of its trial."""
+        trial = self.state.trials[row["trial"]]
+        known = {name: row[name] for name in REPORTS if name in row}
+        return self._note(
+            known
+            | {
+                "type": "report",
+                "stage": self.stage,
+                "arm": trial.arm,
+                "generation": trial.generation,
+                "parent_trial": trial.parent_trial,
+                **trial.hyperparameters,
+                "checkpoint": row["checkpoint"],
+                "digest": row["digest"],
+            }
+        )
+
+    def event(
+        self,
+        kind: str,
+        trial: str | None = None,
+        details: Mapping[str, Any] | None = None,
+        *,
+        arm: str | None = None,
+        generation: int | None = None,
+        epoch: int | None = None,
+    ) -> Record:
+        """Take down an event; arm, generation and epoch are those of the trial unless given."""
+        known = self.state.trials.get(trial or "")
+        return self._note(
+            {
+                "type": "event",
+                "stage": self.stage,
+                "arm": arm or (known.arm if known else None),
+                "trial": trial,
+                "generation": generation if generation is not None else (known.generation if known else 0),
+                "kind": kind,
+                "epoch": epoch if epoch is not None else (known.epoch if known else 0),
+                "details": dict(details or {}),
+            }
+        )
+
+    def commit(self) -> None:
+        """Write to disk what was taken down since the last time, whole or not at all. Nothing has an effect before.
+
+        Raises:
+            ResultsError: the disk does not take it; the sweep cannot go on.
+        """
+        if self._transaction:
+            assert self._journal is not None
+            records, self._transaction = self._transaction, []
+            self._journal.append(*records)
+            self._tables.add(records)
+            tell(self._observer, records)
+
+    def write_tables(self, *, if_due: bool = False) -> None:
+        """Bring the Parquet files up to date."""
+        if if_due:
+            self._tables.write_if_due(self.state)
+        else:
+            self._tables.write(self.state)
+
+    def observation(self, report: Record) -> Observation:
+        """What the rules see of a report."""
+        search = self.spec.search
+        return Observation(
+            trial=report["trial"],
+            number=self.state.trials[report["trial"]].number,
+            generation=report["generation"],
+            epoch=report["epoch"],
+            score=float("nan") if diverged(report, search.metric) else search.sign * report[search.metric],
+            hyperparameters={name: report[name] for name in HYPERPARAMETERS},
+            checkpoint=report["checkpoint"],
+            digest=report.get("digest"),
+        )
+
+    def _note(self, record: Record) -> Record:
+        # A clock that is set back must not make an effect look older than its cause.
+        self._time = max(self._time, time.time())
+        record |= {"time": self._time, "elapsed": self.elapsed}
+        self._fold(record)
+        self._transaction.append(record)
+        return record
+
+    def _fold(self, record: Record) -> None:
+        reopened = self._reopened(record) if record["type"] == "event" and record["kind"] == "resumed" else []
+        self.state.apply(record)
+        if record["type"] == "report":
+            self.epochs[record["arm"]] += 1
+            self.rules[record["arm"]].observe(self.observation(record))
+        for trial in reopened:
+            self.rules[self.state.trials[trial].arm].reopened(trial)
+        if record["type"] == "event" and record["trial"]:
+            self._fold_event(record)
+
+    def _reopened(self, record: Record) -> list[str]:
+        """Trials for which the rules count as ended."""
+        return [one for one in record["details"]["reopened"] if not self.state.trials[one].resumable]
+
+    def _fold_event(self, record: Record) -> None:
+        kind, trial, rules = record["kind"], record["trial"], self.rules[record["arm"]]
+        if kind == "exploited":
+            rules.exploited(trial, record["generation"], record["details"]["donor_epoch"])
+        elif kind == "promoted":
+            rules.promoted(trial)
+        elif kind in _ENDS and not self.state.trials[trial].resumable:
+            rules.ended(trial)

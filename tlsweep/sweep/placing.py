@@ -1,0 +1,112 @@
+"""Who gets the next place. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tlsweep.schedulers import Promotion
+from tlsweep.spec import PopulationSearch
+from tlsweep.store import TrialState
+from tlsweep.sweep.assignment import trial_id
+from tlsweep.sweep.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that is to get a place."""
+
+    trial: str
+    arm: str
+    number: int
+    promotion: Promotion | None = None
+    """Why it goes on, where it was held at a rung."""
+
+
+class Placing:
+    """Keeps who waits, and who has a place.
+
+    First comes a trial that lost its place without a decision (its worker or the driver died), so that with one place a
+    resumed sweep trains in the same order as one that was never stopped. Then: in a population, who has the fewest
+    epochs; else who was told to go on, then who is promoted, then a new one.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger, self._state = ledger, ledger.state
+        self._population = isinstance(ledger.spec.search, PopulationSearch)
+        self._arms = {arm: rank for rank, arm in enumerate(ledger.spec.arms)}
+        self._waiting = {one.trial for one in self._state.trials.values() if not one.status.final}
+        self.placed: dict[str, Candidate] = {}
+        """Handed out, and not given back."""
+        self._new = self._unborn()
+        self._next_new = next(self._new, None)
+
+    def exhausted(self, arm: str) -> bool:
+        """Whether an arm has used up its epochs."""
+        budget = self._ledger.spec.budget.epochs
+        return budget is not None and self._ledger.epochs[arm] >= budget
+
+    def next(self) -> Candidate | None:
+        """Who is to get a place; None if nobody can use one now. Changes nothing."""
+        waiting = min(self._runnable(), key=self._order, default=None)
+        new = self._peek_new()
+        if waiting is not None and (new is None or not self._behind(new, waiting)):
+            return Candidate(waiting.trial, waiting.arm, waiting.number)
+        if not self._population:
+            for arm in sorted(self._arms, key=lambda arm: self._ledger.epochs[arm]):
+                if promotion := self._promotion(arm, idle=new is None and not self._runs(arm)):
+                    one = self._state.trials[promotion.trial]
+                    return Candidate(one.trial, arm, one.number, promotion)
+        return new
+
+    def place(self, candidate: Candidate) -> None:
+        """It has a place from now on."""
+        if candidate == self._next_new:
+            self._next_new = next(self._new, None)
+        self._waiting.discard(candidate.trial)
+        self.placed[candidate.trial] = candidate
+
+    def give_back(self, trial: str) -> None:
+        """Its place is free; unless it has ended, it waits."""
+        self.placed.pop(trial, None)
+        one = self._state.trials.get(trial)
+        if one is not None and not one.status.final:
+            self._waiting.add(trial)
+        else:
+            self._waiting.discard(trial)
+
+    def somebody_is_behind(self, epoch: int) -> bool:
+        """Whether a trial that could run now waits with less progress than `epoch`."""
+        return self._peek_new() is not None or any(one.epoch < epoch for one in self._runnable())
+
+    def _order(self, one: TrialState) -> tuple[bool, int, int, int]:
+        return not one.placed, one.epoch if self._population else 0, one.number, self._arms[one.arm]
+
+    def _behind(self, new: Candidate, waiting: TrialState) -> bool:
+        """Whether in a population a member that has not begun comes before one that has."""
+        if not self._population or waiting.placed:
+            return False
+        return (0, new.number, self._arms[new.arm]) < (waiting.epoch, waiting.number, self._arms[waiting.arm])
+
+    def _runnable(self) -> Iterator[TrialState]:
+        for trial in self._waiting:
+            one = self._state.trials[trial]
+            if not self._ledger.rules[one.arm].held(trial) and not self.exhausted(one.arm):
+                yield one
+
+    def _promotion(self, arm: str, *, idle: bool) -> Promotion | None:
+        return None if self.exhausted(arm) else self._ledger.rules[arm].promotion(idle=idle)
+
+    def _runs(self, arm: str) -> bool:
+        return any(candidate.arm == arm for candidate in self.placed.values())
+
+    def _peek_new(self) -> Candidate | None:
+        while self._next_new is not None and self.exhausted(self._next_new.arm):
+            self._next_new = next(self._new, None)
+        return self._next_new
+
+    def _unborn(self) -> Iterator[Candidate]:
+        """Trials that have not begun: the same number in each arm in turn."""
+        for number in range(self._ledger.spec.trials_per_arm):
+            for arm in self._arms:
+                trial = trial_id(arm, number)
+                if trial not in self._state.trials:
+                    yield Candidate(trial, arm, number)

@@ -1,0 +1,107 @@
+"""What a resume finds, and whether it may go on with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tlsweep.data import Task
+from tlsweep.errors import DataError, ModelError, ResultsError
+from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.spec.extension import extensions
+from tlsweep.store import Record, Status, SweepFolder, SweepState, read_journal
+from tlsweep.sweep.assignment import trial_id
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier launches of a sweep left."""
+
+    records: list[Record]
+    launched: dict[str, Any]
+    """What the last of them was launched with; empty where none came so far."""
+    extended: dict[str, tuple[Any, Any]]
+    """Fields of the spec that were extended since: (before, now)."""
+
+    def check_data(self, task: Task) -> None:
+        """Raises:
+        DataError: the images are not those that the sweep began with.
+        """
+        before = self.launched.get("data")
+        if before not in (None, task.fingerprint):
+            raise DataError(
+                f"the images have changed since the sweep began (fingerprint {task.fingerprint}, it was {before}); "
+                "put them back as they were, or start a new sweep"
+            )
+
+    def check_weights(self, weights: Any) -> None:
+        """Raises:
+        ModelError: the weights are not those that the sweep began with; its checkpoints hold only what differs.
+        """
+        now = weights.sha256 if weights else None
+        if self.launched and self.launched.get("weights") != now:
+            raise ModelError(
+                f"the weights that trials start from have changed since the sweep began (SHA-256 {now}, it was "
+                f"{self.launched.get('weights')}); put the file back, or start a new sweep"
+            )
+
+
+def stored_spec(folder: SweepFolder) -> dict[str, Any]:
+    """The spec as the folder has it; to be loaded, perhaps with overrides."""
+    tree = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
+    if not isinstance(tree, dict):
+        raise ResultsError(f"'{folder.spec}' is no spec; put it back as it was")
+    return tree
+
+
+def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
+    """The journal of a sweep that is to go on as `spec` says.
+
+    Raises:
+        SpecError: the spec is another one; the message names the field.
+        ResultsError: the journal is damaged before its end.
+    """
+    records = list(read_journal(folder.journal))
+    launched = [one for one in records if one["type"] == "event" and one["kind"] in ("launched", "resumed")]
+    if not launched:
+        return History(records, {}, {})
+    details = launched[-1]["details"]
+    return History(records, details, extensions(load_spec(details["spec"]), spec))
+
+
+def reopened(state: SweepState, spec: SweepSpec, folder: Path, exhausted: set[str]) -> list[str]:
+    """Trials that had ended and go on: the sweep was interrupted, or there is more to spend now.
+
+    A trial that was trained to what was the last epoch goes on if its last checkpoint is still there.
+    """
+
+    def goes_on(status: Status, out_of_budget: bool, last: Path | None, epoch: int) -> bool:
+        if status is Status.INTERRUPTED or out_of_budget:
+            return True
+        return status is Status.FINISHED and epoch < spec.train.epochs and last is not None and last.exists()
+
+    return [
+        one.trial
+        for one in state.trials.values()
+        if one.arm not in exhausted
+        and goes_on(one.status, one.out_of_budget, folder / one.trail[-1].path if one.trail else None, one.epoch)
+    ]
+
+
+def exhausted_arms(state: SweepState, spec: SweepSpec, epochs: dict[str, int]) -> set[str]:
+    """Arms that may train no more: of epochs or wall time there is none left, or the target is reached."""
+    budget = spec.budget
+    if budget.wall_time is not None and state.elapsed >= budget.wall_time:
+        return set(spec.arms)
+    return {arm for arm in spec.arms if budget.epochs is not None and epochs.get(arm, 0) >= budget.epochs}
+
+
+def unborn(state: SweepState, spec: SweepSpec, exhausted: set[str]) -> bool:
+    """Whether there are trials that have not begun, and may."""
+    return any(
+        trial_id(arm, number) not in state.trials
+        for arm in spec.arms
+        if arm not in exhausted
+        for number in range(spec.trials_per_arm)
+    )

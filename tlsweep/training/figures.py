@@ -1,0 +1,37 @@
+"""What an epoch of training measures: on the device while it runs, as numbers at its end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PartFigures:
+    """Of one forward pass of n samples. Kept on the device: a number asked for here would make every step wait."""
+
+    loss: Tensor
+    """The mean, a scalar."""
+    hits: Tensor
+    """Shape (n,): whether each prediction is right."""
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """Of one epoch."""
+
+    loss: float
+    accuracy: float
+    lr: float
+    """At the last step."""
+    data_seconds: float
+    """Waiting for batches."""
+
+
+def means(parts: Sequence[PartFigures]) -> tuple[float, float]:
+    """Loss and accuracy over all samples, from at least one part."""
+    sizes = torch.tensor([len(part.hits) for part in parts], dtype=torch.float64)
+    loss_sum = torch.stack([part.loss for part in parts]).cpu().double() @ sizes
+    hits = torch.cat([part.hits for part in parts])
+    return float(loss_sum) / len(hits), float(hits.sum()) / len(hits)
