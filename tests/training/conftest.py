@@ -17,6 +17,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 @pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """One of each class to train on."""
+    return load_task(DigitsData(source="digits", labels_per_class=1), 0, cache=tmp_path_factory.mktemp("few"))
+
+
+@pytest.fixture(scope="session")
 def clean_digits(tmp_path_factory: pytest.TempPathFactory) -> Task:
     """The source domain."""
     return load_task(DigitsData(source="digits", domain="source"), 0, cache=tmp_path_factory.mktemp("clean"))
@@ -35,11 +41,12 @@ def train(digits: Task) -> Train:
         model: ModelSpec = SMALL_CNN,
         checkpoints: bool = True,
         precision: str = "fp32",
+        batch_norm: str = "train",
         **options: Any,
     ) -> Recorder:
         recorder = Recorder(checkpoints=checkpoints)
         options = {"weights": None, "device": "cpu", "threads": 1, "report": recorder} | options
-        settings = TrainSettings(epochs=epochs, precision=precision)
+        settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm)
         finetune(hyperparameters or Hyperparameters(lr=0.05), settings, task, model, seed=seed, **options)
         return recorder
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
@@ -20,6 +20,7 @@ def pairs() -> st.SearchStrategy[list[tuple[int, int]]]:
     return st.lists(st.tuples(known, known), min_size=1, max_size=60)
 
 
+@settings(deadline=None)  # scikit-learn is imported by the first
 @given(pairs())
 def test_all_figures_equal_scikit_learns_over_all_classes(samples: list[tuple[int, int]]) -> None:
     labels, predictions = np.array(samples).T

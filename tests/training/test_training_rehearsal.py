@@ -40,9 +40,26 @@ def test_it_leaves_no_trace(digits: Task) -> None:
 
 
 def test_memory_too_small_is_one_message(digits: Task) -> None:
+    for phase, what in (("forward", "training"), ("evaluation", "evaluation")):
+        model = ModelSpec(name="training_networks:limited", args={phase: 0})
+        with pytest.raises(ResourceError, match=rf"^{what}: the memory of cpu .+ a single image of 8x8 pixels"):
+            run(digits, Hyperparameters(batch_size=2), model)
+
+
+def test_it_divides_what_does_not_fit_as_a_trial_would(digits: Task) -> None:
+    model = ModelSpec(name="training_networks:limited", args={"forward": 8, "backward": 4, "evaluation": 16})
+    rehearsal = run(digits, Hyperparameters(batch_size=32), model)
+    assert rehearsal.seconds_per_training_image > 0
+    assert rehearsal.checkpoint_bytes > 4 * rehearsal.parameters
+
+
+def test_batches_too_large_to_be_made_are_one_message(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("tlsweep.data.batches.Batches._normalised", exhausted)
     with pytest.raises(ResourceError, match=r"batch_size 32 with images of 8 pixels .+; lower train.batch_size"):
-        run(digits, Hyperparameters(batch_size=32), ModelSpec(name="training_networks:exhausting"))
-    assert run(digits, Hyperparameters(batch_size=8), ModelSpec(name="training_networks:exhausting")).parameters == 650
+        run(digits, Hyperparameters(batch_size=32))
 
 
 def test_auto_is_a_device_that_is_there() -> None:

@@ -1,5 +1,8 @@
 """Networks for the tests, named in model specs as `training_networks:...`."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 
@@ -17,21 +20,55 @@ def with_batch_norm(num_classes: int, in_channels: int, image_size: int) -> nn.M
     )
 
 
-class Exhausting(nn.Module):
-    """Fails in training as a GPU does when its memory is full."""
+class LimitedBackward(torch.autograd.Function):
+    """The identity; the gradient of too many samples is out of memory."""
 
-    def __init__(self, num_classes: int, in_channels: int, image_size: int) -> None:
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, capacity: int) -> Tensor:
+        ctx.too_many = len(values) > capacity
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        if ctx.too_many:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
+        return gradients[0], None
+
+
+class Limited(nn.Module):
+    """Fails as a GPU does when its memory is full: after batch norm and dropout have left their traces."""
+
+    def __init__(self, features: nn.Module, head: nn.Module, capacities: dict[str, int], dtype: torch.dtype) -> None:
         super().__init__()
-        self.flatten = nn.Flatten()
-        self.head = nn.Linear(in_channels * image_size**2, num_classes)
+        self.features, self.head = features, head
+        self.capacities, self.dtype = capacities, dtype
+        self.to(dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.device.type == "cpu" and self.training and len(images) > 8:
-            import torch
+        features = self.features(images.to(self.dtype))
+        if len(images) > self.capacities["forward" if self.training else "evaluation"]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore lines")
+        return self.head(LimitedBackward.apply(features, self.capacities["backward"]))
 
-            raise torch.OutOfMemoryError("out of memory")
-        return self.head(self.flatten(images))
 
-
-def exhausting(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    return Exhausting(num_classes, in_channels, image_size)
+def limited(
+    num_classes: int,
+    in_channels: int,
+    image_size: int,
+    *,
+    batch_norm: bool = True,
+    dropout: float = 0.2,
+    double: bool = False,
+    **capacities: int,
+) -> nn.Module:
+    """Takes at most so many samples: `forward`, `backward`, `evaluation`; 1000 of what is not given."""
+    layers = (
+        nn.Conv2d(in_channels, 4, 3, padding=1),
+        nn.BatchNorm2d(4) if batch_norm else nn.Identity(),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Flatten(),
+    )
+    capacities = dict.fromkeys(("forward", "backward", "evaluation"), 1000) | capacities
+    head = nn.Linear(4 * image_size**2, num_classes)
+    return Limited(nn.Sequential(*layers), head, capacities, torch.float64 if double else torch.float32)

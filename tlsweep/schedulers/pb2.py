@@ -6,6 +6,8 @@ al.'s (AISTATS 2016), what other members try at the same moment is counted as in
 
 scikit-learn's regressor would need a kernel class, made where scikit-learn is imported, and searches kernel parameters
 by gradient with warnings at their bounds; a few dozen points are fitted as well on a grid, and alike everywhere.
+One thread of linear algebra: for matrices of this size several are slower, on a busy machine a hundred times, and the
+last digits would depend on how many there are.
 """
 
 import math
@@ -16,6 +18,7 @@ from itertools import product
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tlsweep.schedulers.decisions import Observation
 from tlsweep.schedulers.explore import Explorer, Interval, Proposal
@@ -25,15 +28,15 @@ Array = npt.NDArray[np.float64]
 
 FEWEST = 5
 """Intervals without which there is nothing to learn from."""
-LATEST = 200
+LATEST = 100
 """Intervals that are learnt from at most; older ones say little about now, and a fit takes time ~ N³."""
 DRAWN, NEAR = 256, 64
 """Candidates drawn from the space, and from around the donor's values."""
-LENGTHSCALES = (0.1, 0.2, 0.4, 0.8)
+LENGTHSCALES = (0.1, 0.25, 0.6)
 """Of the unit cube."""
 FORGETTING = (0.01, 0.1, 0.3)
 """Part of the correlation that is lost from one interval to the next but one."""
-NOISE = (0.01, 0.1, 0.5)
+NOISE = (0.03, 0.3)
 """Variance of a gain beside what the values explain; the gains' own is 1."""
 
 
@@ -54,11 +57,11 @@ class Bandit:
         if sum(math.isfinite(one.gain) for one in seen) < FEWEST:
             return self.fallback(donor, seen, pending, rng)
         recent = sorted(seen, key=lambda one: (one.epoch, one.number))[-LATEST:]
-        process = fit(self._points(recent), standardised([one.gain for one in recent]))
         candidates = self._candidates(donor, rng)
-        ahead = donor.epoch + self.interval
-        tried = self._points([Interval(0, ahead, values) for values in candidates])
-        bounds = process.upper_bounds(tried, self._points(pending))
+        tried = self._points([Interval(0, donor.epoch + self.interval, values) for values in candidates])
+        with threadpool_limits(1, user_api="blas"):
+            process = fit(self._points(recent), standardised([one.gain for one in recent]))
+            bounds = process.upper_bounds(tried, self._points(pending))
         return Proposal(candidates[int(np.argmax(bounds))], frozenset(self.space))
 
     def _candidates(self, donor: Observation, rng: random.Random) -> list[dict[str, Value]]:
@@ -115,8 +118,8 @@ class Process:
         """Shape (len(a), len(b)): a squared exponential of the values, times what time has left of it."""
         apart = np.abs(a[:, None, 0] - b[None, :, 0])
         square = np.square(a[:, None, 1:] - b[None, :, 1:]).sum(axis=2)
-        near = np.exp(-square / (2 * self.lengthscale**2))
-        return np.asarray((1 - self.forgetting) ** (apart / 2) * near, dtype=np.float64)
+        exponent = apart * (math.log1p(-self.forgetting) / 2) - square / (2 * self.lengthscale**2)
+        return np.asarray(np.exp(exponent), dtype=np.float64)
 
     def root(self, points: Array) -> Array:
         """The Cholesky factor of the covariance of observations at `points`."""
@@ -125,8 +128,12 @@ class Process:
 
     def log_likelihood(self) -> float:
         """Of the gains, up to a constant."""
-        root = self.root(self.points)
-        return float(-0.5 * np.square(np.linalg.solve(root, self.gains)).sum() - np.log(np.diag(root)).sum())
+        covariance = self.kernel(self.points, self.points) + self.noise * np.eye(len(self.points))
+        # The last row of the factor of the bordered matrix solves for the gains: no second factorisation.
+        corner = np.square(self.gains).sum() / self.noise + 1
+        bordered = np.block([[covariance, self.gains[:, None]], [self.gains[None, :], np.array([[corner]])]])
+        root = np.linalg.cholesky(bordered)
+        return float(-0.5 * np.square(root[-1, :-1]).sum() - np.log(np.diag(root)[:-1]).sum())
 
     def upper_bounds(self, tried: Array, pending: Array) -> Array:
         """Mean + sqrt(beta) × deviation at each point of `tried`.

@@ -86,7 +86,8 @@ class TuneAdapter(TrialScheduler):
         return "tlsweep"
 
 
-_NODE_LOST = re.compile(r"node .*(died|dead|was terminated|is lost|preempted)|(died|dead) .*\bnode\b", re.IGNORECASE)
+_NODE_LOST = re.compile(r"because its node has died")
+"""What Ray says of an actor whose node is gone, rather than its process alone."""
 
 
 def ours(trial: Trial) -> str:

@@ -1,5 +1,6 @@
 """The referee of a stage: every report and incident passes here, is written down, and only then has an effect."""
 
+import re
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +16,9 @@ from tlsweep.sweep.retention import Retention
 
 INTERRUPTED = "stopped by the user"
 """The reason to halt that is no reason of the sweep's."""
+
+_MISTAKE = re.compile(r"tlsweep\.errors\.(Spec|Data|Model|Resource)Error: ")
+"""The last line of a traceback that another try would only bring back."""
 
 
 class Referee:
@@ -109,10 +113,12 @@ class Referee:
         """A trial's function raised, or its process died: it is retried, or has failed for good."""
         self._create(trial)
         one = self.state.trials[trial]
+        if trial in self.overdue():
+            error = f"no report for {self.spec.faults.report_timeout:g} s, so its worker was ended\n\n{error}"
         if not one.status.final:
             lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
             details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
-            if one.failures + counted > self.spec.faults.max_failures:
+            if one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
                 self._end(one, "failed", details)
             else:
                 self._ledger.event("retried", trial, details | {"counted": int(counted)})

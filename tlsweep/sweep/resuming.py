@@ -8,9 +8,9 @@ import yaml
 
 from tlsweep.data import Task
 from tlsweep.errors import DataError, ModelError, ResultsError
-from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
-from tlsweep.store import Record, Status, SweepFolder, SweepState, read_journal
+from tlsweep.store import Record, Status, SweepFolder, SweepState, TrialState, read_journal
 from tlsweep.sweep.assignment import trial_id
 
 
@@ -76,16 +76,16 @@ def reopened(state: SweepState, spec: SweepSpec, folder: Path, exhausted: set[st
     A trial that was trained to what was the last epoch goes on if its last checkpoint is still there.
     """
 
-    def goes_on(status: Status, out_of_budget: bool, last: Path | None, epoch: int) -> bool:
-        if status is Status.INTERRUPTED or out_of_budget:
-            return True
-        return status is Status.FINISHED and epoch < spec.train.epochs and last is not None and last.exists()
+    def has_more_to_do(one: TrialState) -> bool:
+        last = folder / one.trail[-1].path if one.trail else None
+        further = one.status is Status.FINISHED and one.epoch < spec.train.epochs
+        return one.out_of_budget or (further and last is not None and last.exists())
 
     return [
         one.trial
         for one in state.trials.values()
-        if one.arm not in exhausted
-        and goes_on(one.status, one.out_of_budget, folder / one.trail[-1].path if one.trail else None, one.epoch)
+        # An interrupted one is settled in any case: where there is nothing left to spend, that is its end.
+        if one.status is Status.INTERRUPTED or (one.arm not in exhausted and has_more_to_do(one))
     ]
 
 
@@ -93,6 +93,10 @@ def exhausted_arms(state: SweepState, spec: SweepSpec, epochs: dict[str, int]) -
     """Arms that may train no more: of epochs or wall time there is none left, or the target is reached."""
     budget = spec.budget
     if budget.wall_time is not None and state.elapsed >= budget.wall_time:
+        return set(spec.arms)
+    winner = state.winner(MAIN_ARM)
+    reached = winner.score(state.metric, state.sign) if winner else None
+    if budget.target is not None and reached is not None and reached >= state.sign * budget.target:
         return set(spec.arms)
     return {arm for arm in spec.arms if budget.epochs is not None and epochs.get(arm, 0) >= budget.epochs}
 

@@ -6,6 +6,7 @@ checkpoint keeps its own randomness.
 
 import io
 import pickle
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,21 @@ class Checkpoint:
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
-    """The checkpoint as bytes, readable with `torch.load(weights_only=True)`."""
+    """The checkpoint as bytes, readable with `torch.load(weights_only=True)`; equal states give equal bytes."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **vars(checkpoint)}, buffer)
+    torch.save(_interned({"format": FORMAT, **vars(checkpoint)}), buffer)
     return buffer.getvalue()
+
+
+def _interned(value: Any) -> Any:
+    """The same value with equal strings being one object.
+
+    Pickle writes an object that it has met before as a reference, so the bytes would tell whether two equal names are
+    the same object, as they are after a restore and are not before it.
+    """
+    if isinstance(value, dict):
+        return {_interned(key): _interned(one) for key, one in value.items()}
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def load_checkpoint(content: bytes) -> Checkpoint:

@@ -46,7 +46,8 @@ def rehearse(
 
     Raises:
         ModelError: the network, the weights and the images do not fit together.
-        ResourceError: the device does not exist, or its memory is too small for the batch.
+        ResourceError: the device does not exist, or its memory is too small for the batch itself or for one image in
+            the network.
     """
     device = choose_device(device)
     with isolated(device, threads):
