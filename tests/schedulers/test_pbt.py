@@ -1,5 +1,6 @@
-"""Population Based Training: quantiles as Ray's, mutations inside the bounds, what diverged is first out."""
+"""Population Based Training: quantiles as Ray's, what diverged is first out, nothing is copied that is not there."""
 
+import copy
 import math
 import random
 from types import SimpleNamespace
@@ -8,14 +9,11 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from populations import answers, equal, population, replayed, report, simulation, tell
 
-from tlsweep.schedulers import Continue, Exploit, Observation, Pbt, Stop, Yield
-from tlsweep.schedulers.pbt import explore, quantiles
-from tlsweep.spec import PbtSearch
-from tlsweep.spec.space import Distribution, LogUniform, PowersOfTwo
-
-SPACE: dict[str, Distribution] = {"lr": LogUniform(1e-4, 1e-1), "batch_size": PowersOfTwo(16, 128)}
-VALUES = {"lr": 1e-2, "batch_size": 32, "momentum": 0.9}
+from tlsweep.schedulers import Continue, Exploit, Pbt, Stop, Yield
+from tlsweep.schedulers.population import quantiles
+from tlsweep.spec import generator
 
 
 class FakeTrial(NamedTuple):
@@ -25,14 +23,11 @@ class FakeTrial(NamedTuple):
         return False
 
 
-def population(members: int = 4, interval: int = 2, epochs: int = 20, **options: object) -> Pbt:
-    search = PbtSearch.model_validate({"strategy": "pbt", "population": members, "interval": interval, **options})
-    return Pbt(search, epochs, SPACE, random.Random(0))
-
-
-def report(trial: str, epoch: int, score: float, *, generation: int = 0, checkpoint: bool = True) -> Observation:
-    path = f"{trial}/g{generation}-e{epoch}" if checkpoint else None
-    return Observation(trial, generation, epoch, score, VALUES, path)
+def ranked(pbt: Pbt, *, checkpoints: str = "abc", epoch: int = 2) -> Pbt:
+    """a, b and c have reported, a the best."""
+    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
+        pbt.observe(report(trial, epoch, score, checkpoint=trial in checkpoints))
+    return pbt
 
 
 @given(
@@ -52,50 +47,45 @@ def test_quantiles_equal_rays(scores: dict[str, float], fraction: float) -> None
     assert quantiles(scores, fraction) == ([one.trial_id for one in low], [one.trial_id for one in high])
 
 
-@settings(max_examples=20)
-@given(st.integers(), st.floats(0, 1), st.lists(st.floats(0.1, 10), min_size=1, max_size=3))
-def test_no_chain_of_explorations_leaves_the_space(seed: int, resample: float, factors: list[float]) -> None:
-    rng, values = random.Random(seed), dict(VALUES)
-    for _ in range(500):
-        values = explore(values, SPACE, rng, factors=factors, resample_probability=resample)
-        assert 1e-4 <= values["lr"] <= 1e-1
-        assert values["batch_size"] in (16, 32, 64, 128)
-        assert values["momentum"] == 0.9
-
-
 def test_nothing_is_decided_between_intervals_and_at_the_end() -> None:
     pbt = population(epochs=4)
-    assert pbt.observe(report("a", 1, 0.1)) == Continue()
-    assert pbt.observe(report("a", 2, 0.1)) == Yield()
-    assert pbt.observe(report("a", 4, 0.1)) == Continue()
+    assert tell(pbt, report("a", 1, 0.1)) == Continue()
+    assert tell(pbt, report("a", 2, 0.1)) == Yield()
+    assert tell(pbt, report("a", 4, 0.1)) == Continue()
 
 
-def test_the_worst_copies_the_best_at_the_same_progress_and_mutates_inside_the_space() -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, 2, score))
+def test_the_worst_copies_the_best_at_the_same_progress_and_mutates() -> None:
+    pbt = ranked(population())
     pbt.observe(report("a", 4, 0.95))
-    decision = pbt.observe(report("d", 2, 0.1))
+    decision = tell(pbt, report("d", 2, 0.1))
     assert isinstance(decision, Exploit)
     assert (decision.donor, decision.epoch, decision.checkpoint) == ("a", 2, "a/g0-e2")
+    assert decision.digest == "sha of a/g0-e2"
     assert decision.mutated["batch_size"][0] == 32
     assert decision.hyperparameters["momentum"] == 0.9
-    assert decision.details["lowest"] == ["d"]
-    assert decision.details["highest"] == ["a"]
+    assert decision.details == {
+        "score": 0.1, "donor_score": 0.9, "lowest": ["d"], "highest": ["a"],
+        "scores": {"a": 0.95, "b": 0.5, "c": 0.4, "d": 0.1},
+    }  # fmt: skip
+
+
+def test_a_decision_draws_from_its_own_generator() -> None:
+    """Named by seed, number, generation and epoch: not by what was drawn before."""
+    decision = tell(
+        ranked(population(seed=7, resample_probability=0, factors=[0.5, 0.8, 1.25, 2])), report("d", 2, 0.1)
+    )
+    assert isinstance(decision, Exploit)
+    rng = generator(7, "mutation", 3, 0, 2)
+    rng.random()  # whether to draw anew
+    assert decision.hyperparameters["lr"] == 1e-2 * rng.choice([0.5, 0.8, 1.25, 2])
 
 
 def test_a_donor_without_a_checkpoint_is_never_copied() -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, 2, score, checkpoint=False))
-    assert pbt.observe(report("d", 2, 0.1)) == Yield()
+    assert tell(ranked(population(), checkpoints=""), report("d", 2, 0.1)) == Yield()
 
 
 def test_a_diverged_member_takes_any_sound_one_where_the_best_have_no_checkpoint() -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, 2, score, checkpoint=trial == "c"))
-    decision = pbt.observe(report("d", 2, math.nan))
+    decision = tell(ranked(population(), checkpoints="c"), report("d", 2, math.nan))
     assert isinstance(decision, Exploit)
     assert decision.donor == "c"
 
@@ -103,10 +93,9 @@ def test_a_diverged_member_takes_any_sound_one_where_the_best_have_no_checkpoint
 def test_what_a_member_that_has_not_reported_yet_may_copy_is_kept() -> None:
     pbt = population(interval=1)
     for epoch in (1, 2, 3):
-        for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-            pbt.observe(report(trial, epoch, score))
+        ranked(pbt, epoch=epoch)
     assert pbt.needed("a") == {"a/g0-e1", "a/g0-e2", "a/g0-e3"}
-    decision = pbt.observe(report("d", 1, 0.1))
+    decision = tell(pbt, report("d", 1, 0.1))
     assert isinstance(decision, Exploit)
     assert decision.checkpoint == "a/g0-e1"
 
@@ -127,69 +116,129 @@ def test_what_all_have_passed_is_forgotten() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_what_is_no_longer_needed_is_never_copied(data: st.DataObject) -> None:
-    """In whatever order members report, end, and go back to a donor's earlier epoch."""
+    """In whatever order members report, end, are reopened, and go back to a donor's earlier epoch."""
     pbt, members, epochs = population(members=4, interval=1, quantile=0.5), "abcd", dict.fromkeys("abcd", 0)
     generations, gone, there = dict.fromkeys(members, 0), set[str](), set[str]()
-    for _ in range(60):
+    ended = set[str]()
+    for _ in range(40):
         trial = data.draw(st.sampled_from(members))
-        epochs[trial] += 1
-        score = data.draw(st.floats(0, 1) | st.just(math.nan))
-        decision = pbt.observe(report(trial, epochs[trial], score, generation=generations[trial]))
-        if isinstance(decision, Exploit):
-            assert decision.checkpoint not in gone
-            generations[trial] += 1
-            epochs[trial] = decision.epoch
-        there |= pbt.needed(trial)
-        gone |= {path for path in there if path.startswith(trial)} - pbt.needed(trial)
+        if trial in ended:
+            ended.discard(trial)
+            pbt.reopened(trial)
+        elif data.draw(st.integers(0, 5)) == 0:
+            ended.add(trial)
+            pbt.ended(trial)
+        else:
+            epochs[trial] += 1
+            score = data.draw(st.floats(0, 1) | st.just(math.nan))
+            decision = tell(pbt, report(trial, epochs[trial], score, generation=generations[trial]))
+            if isinstance(decision, Exploit):
+                assert decision.checkpoint not in gone
+                assert decision.donor not in ended
+                generations[trial], epochs[trial] = generations[trial] + 1, decision.epoch
+                pbt.exploited(trial, generations[trial], decision.epoch)
+        needed = set().union(*(pbt.needed(one) for one in members))
+        gone |= there - needed
+        there |= needed
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_diverged_member_is_replaced_at_once_even_between_intervals(bad: float) -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, 2, score))
-    decision = pbt.observe(report("d", 3, bad))
+    decision = tell(ranked(population()), report("d", 3, bad))
     assert isinstance(decision, Exploit)
     assert decision.donor == "a"
 
 
 def test_a_diverged_member_without_any_donor_is_stopped() -> None:
-    assert isinstance(population().observe(report("a", 1, math.nan)), Stop)
+    assert isinstance(tell(population(), report("a", 1, math.nan)), Stop)
 
 
 def test_a_diverged_member_is_never_a_donor() -> None:
     pbt = population(members=2, quantile=0.5)
     pbt.observe(report("a", 2, math.nan))
-    assert pbt.observe(report("b", 2, 0.1)) == Yield()
+    assert tell(pbt, report("b", 2, 0.1)) == Yield()
 
 
-def test_members_that_ended_are_neither_donors_nor_counted() -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, 2, score))
+def test_members_that_ended_are_neither_donors_nor_counted_until_they_are_reopened() -> None:
+    pbt = ranked(population())
     pbt.ended("a")
-    decision = pbt.observe(report("d", 2, 0.1))
+    decision = tell(pbt, report("d", 2, 0.1))
     assert isinstance(decision, Exploit)
     assert decision.donor == "b"
+    pbt.reopened("a")
+    again = pbt.decide(report("d", 2, 0.1))
+    assert isinstance(again, Exploit)
+    assert again.donor == "a"
+
+
+def test_of_a_member_that_ended_only_the_state_that_it_would_go_on_from_is_kept() -> None:
+    pbt = population(interval=1)
+    for epoch in (1, 2, 3):
+        pbt.observe(report("a", epoch, 0.5))
+    pbt.ended("a")
+    assert pbt.needed("a") == {"a/g0-e3"}
 
 
 def test_after_an_exploit_the_history_begins_anew() -> None:
-    pbt = population()
-    for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4), ("d", 0.1)):
-        pbt.observe(report(trial, 2, score))
+    pbt = ranked(population())
+    pbt.observe(report("d", 2, 0.1))
+    pbt.exploited("d", 1, 2)
     pbt.observe(report("d", 4, 0.99, generation=1))
     assert pbt.needed("d") == {"d/g1-e4"}
 
 
-def test_the_same_seed_gives_the_same_decisions() -> None:
-    def run() -> list[object]:
-        pbt, noise = population(members=6, interval=1), random.Random(1)
-        return [
-            pbt.observe(report(f"t{trial}", epoch, noise.random(), generation=0))
-            for epoch in range(1, 10)
-            for trial in range(6)
-        ]
+def test_progress_falls_back_to_the_donors() -> None:
+    """What the copy may need later is kept although it had passed it itself."""
+    pbt = population(interval=1)
+    for epoch in (1, 2, 3):
+        ranked(pbt, epoch=epoch)
+        pbt.observe(report("d", epoch, 0.1))
+    pbt.exploited("d", 1, 1)
+    for epoch in (4, 5):
+        pbt.observe(report("a", epoch, 0.9))
+    assert "a/g0-e3" in pbt.needed("a")
+
+
+@settings(max_examples=16, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([False, True]), st.sampled_from(["pbt", "pb2"]))
+def test_a_replayed_fold_answers_alike_from_any_point_on_and_questions_change_nothing(
+    seed: int, synchronous: bool, strategy: str
+) -> None:
+    rng = random.Random(seed)
+    options = {"interval": rng.choice([1, 2]), "synchronous": synchronous, "strategy": strategy, "seed": seed}
+
+    def gain(_: object) -> float:
+        return math.nan if rng.random() < 0.1 else rng.random()
+
+    run = simulation(population(epochs=6, quantile=0.5, **options), 6, gain)  # type: ignore[arg-type]
+    run.run(rng)
+    names, quiet, asked = list(run.members), *(population(epochs=6, quantile=0.5, **options) for _ in range(2))  # type: ignore[arg-type]
+    for at, (name, arguments) in enumerate(run.calls):
+        for rules in (quiet, asked):
+            getattr(rules, name)(*arguments)
+        first, before = answers(asked, names), copy.deepcopy(vars(asked))
+        if name == "observe":
+            decision = asked.decide(arguments[0])
+            assert equal(asked.decide(arguments[0]), decision)
+        assert equal(answers(asked, names), first)
+        assert repr({key: one for key, one in vars(asked).items() if key != "_explorer"}) == repr(
+            {key: one for key, one in before.items() if key != "_explorer"}
+        )
+        if at % 5 == 0 or at == len(run.calls) - 1:
+            assert equal(answers(quiet, names), first)
+    fresh = replayed(population(epochs=6, quantile=0.5, **options), run.calls)  # type: ignore[arg-type]
+    assert equal(answers(fresh, names), answers(run.rules, names))
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_the_same_seed_gives_the_same_decisions(synchronous: bool) -> None:
+    def run() -> list[tuple[str, object]]:
+        rng = random.Random(1)
+        pbt = population(members=6, interval=1, epochs=8, synchronous=synchronous)
+        one = simulation(pbt, 8, lambda _: rng.random(), members=6)
+        one.run(random.Random(2))
+        return one.decisions
 
     first = run()
     assert first == run()
-    assert any(isinstance(decision, Exploit) for decision in first)
+    assert any(isinstance(decision, Exploit) for _, decision in first)

@@ -2,32 +2,57 @@
 
 import inspect
 
-from ray.tune.execution.tune_controller import TuneController, _get_max_pending_trials
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm
+from ray.tune.utils.object_cache import _ObjectCache
 
 
 def parameters(function: object) -> list[str]:
     return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
 
 
-def test_the_controller_pauses_without_a_save() -> None:
-    assert "should_checkpoint" in parameters(TuneController.pause_trial)
-    source = inspect.getsource(TuneController._schedule_trial_pause)
-    assert "_set_trial_status(trial, Trial.PAUSED)" in source
+def test_idle_actors_are_kept_as_many_as_we_say() -> None:
+    cache = _ObjectCache(may_keep_one=True)
+    cache.increase_max("resources", 2)
+    assert [cache.cache_object("resources", actor) for actor in "abc"] == [True, True, False]
+    assert list(cache.flush_cached_objects()) == []
+    assert "self._actor_cache = _ObjectCache(" in inspect.getsource(TuneController.__init__)
 
 
 def test_the_wrapped_controller_offers_what_the_adapter_calls() -> None:
-    source = inspect.getsource(TuneController._wrapped)
-    for name in ("get_live_trials", "pause_trial"):
-        assert f'"{name}"' in source
+    assert '"get_live_trials"' in inspect.getsource(TuneController._wrapped)
+    assert "self._tune_controller = tune_controller" in inspect.getsource(TrialRunnerWrapper.__init__)
 
 
-def test_an_actor_is_kept_only_while_the_search_goes_on() -> None:
-    """Why TrialQueue.is_finished waits for the last member of a population."""
+def test_a_running_trial_names_its_actor() -> None:
+    trial = Trial("stub", stub=True)
+    assert trial.temporary_state.ray_actor is None
+    assert "set_ray_actor" in inspect.getsource(TuneController._actor_started)
+
+
+def test_the_queue_is_asked_in_each_step_and_nothing_blocks_while_something_runs() -> None:
+    """Why a trial can be handed over the moment that a place is free."""
+    assert "self._maybe_update_trial_queue()" in inspect.getsource(TuneController.step)
+    assert "self._actor_manager.next(timeout=0.1)" in inspect.getsource(TuneController.step)
+    source = inspect.getsource(TuneController._maybe_update_trial_queue)
+    assert "dont_wait_for_trial = (" in source
+    assert "blocking=not dont_wait_for_trial" in source
+    assert "self._search_alg.next_trial()" in inspect.getsource(TuneController._update_trial_queue)
+
+
+def test_the_actor_of_a_stopped_trial_is_kept_while_the_search_goes_on() -> None:
+    """Why TrialQueue.is_finished asks whether somebody could use a place."""
     source = inspect.getsource(TuneController._maybe_cache_trial_actor)
     assert "self._search_alg.is_finished() and not self._staged_trials" in source
+    assert "self._maybe_cache_trial_actor(trial)" in inspect.getsource(TuneController._schedule_trial_stop)
+
+
+def test_a_halt_of_the_whole_run_says_nothing_to_the_scheduler() -> None:
+    """Else trials that were halted would seem to have returned early."""
+    for function in (TuneController._stop_experiment_if_needed, TuneController._schedule_trial_stop):
+        assert "_scheduler_alg" not in inspect.getsource(function)
 
 
 def test_results_meet_the_stopper_then_the_scheduler_then_the_callbacks() -> None:

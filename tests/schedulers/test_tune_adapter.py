@@ -1,44 +1,40 @@
 """The adapter carries out decisions on Tune, and tells the referee what Tune does by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from tlsweep.schedulers import Continue, Decision, Exploit, Stop, Yield
-from tlsweep.schedulers.tune_adapter import TuneAdapter, error_text
-
-EXPLOIT = Exploit("t1", 0, 2, "checkpoint", {}, {})
+from tlsweep.schedulers.tune_adapter import TuneAdapter, error_text, ours
 
 
 class FakeReferee:
     """Decides as it is told, and remembers what it was told."""
 
-    def __init__(self, decision: Decision | None = None, epochs: Mapping[str, int] | None = None) -> None:
-        self.decision, self.epochs = decision or Continue(), epochs or {}
-        self.told: list[str] = []
+    def __init__(self, *, goes_on: bool = True, overdue: Sequence[str] = ()) -> None:
+        self.goes_on, self.late = goes_on, list(overdue)
+        self.told: list[Any] = []
 
-    def observe(self, row: Mapping[str, Any]) -> Decision:
-        return self.decision
+    def observe(self, row: Mapping[str, Any]) -> bool:
+        self.told.append(row)
+        return self.goes_on
 
-    def paused(self, trial: str) -> None:
-        self.told.append("paused")
-
-    def failed(self, trial: str, error: str) -> None:
-        self.told.append(f"failed: {error}")
+    def failed(self, trial: str, error: str, *, counted: bool = True, keeps_place: bool = False) -> None:
+        self.told.append((trial, error, counted, keeps_place))
 
     def returned(self, trial: str) -> None:
-        self.told.append("returned")
+        self.told.append(f"{trial} returned")
 
-    def assignment(self, trial: str) -> dict[str, Any]:
-        return {"assigned": trial}
+    def assignment(self, trial: str) -> Any:
+        return SimpleNamespace(to_config=lambda: {"trial": trial, "trail": "now"})
 
-    def epoch(self, trial: str) -> int:
-        return self.epochs.get(trial, 0)
+    def overdue(self) -> list[str]:
+        return self.late
 
 
 class FakeTrial(SimpleNamespace):
@@ -46,70 +42,84 @@ class FakeTrial(SimpleNamespace):
         self.config = config
 
 
-def trial(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = False) -> Any:
+def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = False, error: Path | None = None) -> Any:
+    """One of Tune's trials, which is the second stay of one of ours."""
     return FakeTrial(
-        trial_id=name, status=status, config={}, error_file="/nowhere/error.txt", should_recover=lambda: recovers
+        trial_id=f"{name}_2", status=status, config={"trial": name, "trail": "as of its start"},
+        error_file=str(error or "/nowhere/error.txt"), should_recover=lambda: recovers,
+        placement_group_factory="resources", temporary_state=SimpleNamespace(ray_actor=f"actor of {name}"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])
+def test_a_worker_goes_on_or_gives_up_its_place(goes_on: bool, answer: str) -> None:
+    referee = FakeReferee(goes_on=goes_on)
+    assert TuneAdapter(referee, 2).on_trial_result(None, stay(), {"epoch": 1}) == answer
+    assert referee.told == [{"epoch": 1}]
+
+
+def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:
+    referee = FakeReferee()
+    adapter = TuneAdapter(referee, 2)
+    adapter.on_trial_complete(None, stay("t7"), {})
+    adapter.on_trial_remove(None, stay("t8"))
+    assert referee.told == ["t7 returned", "t8 returned"]
+    assert ours(stay("t7")) == "t7"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_idle_actor_is_kept_for_each_slot_from_the_first_trial_on(wrapped: bool) -> None:
+    kept: list[tuple[Any, int]] = []
+    controller = SimpleNamespace(
+        _actor_cache=SimpleNamespace(increase_max=lambda resources, by: kept.append((resources, by)))
     )
+    adapter = TuneAdapter(FakeReferee(), 3)
+    for _ in range(4):
+        adapter.on_trial_add(SimpleNamespace(_tune_controller=controller) if wrapped else controller, stay())
+    assert kept == [("resources", 3)]
 
 
-class FakeController:
-    """What the adapter asks of Tune's controller."""
+def test_an_error_is_a_failure_that_counts() -> None:
+    referee, broken = FakeReferee(), stay()
+    TuneAdapter(referee, 2).on_trial_error(None, broken)
+    assert referee.told == [("t0", "the worker died without a traceback", True, False)]
+    assert broken.config["trail"] == "as of its start"
 
-    def __init__(self, *trials: Any) -> None:
-        self.trials, self.paused = trials, list[str]()
 
-    def get_live_trials(self) -> tuple[Any, ...]:
-        return self.trials
-
-    def pause_trial(self, trial: Any, should_checkpoint: bool) -> None:
-        assert not should_checkpoint
-        self.paused.append(trial.trial_id)
+def test_a_trial_that_tune_runs_again_goes_on_from_its_last_checkpoint() -> None:
+    referee, preempted = FakeReferee(), stay(status=Trial.ERROR, recovers=True)
+    TuneAdapter(referee, 2).on_trial_error(None, preempted)
+    assert referee.told == [("t0", "the worker died without a traceback", False, True)]
+    assert preempted.config == {"trial": "t0", "trail": "now"}  # not from where this stay began
 
 
 @pytest.mark.parametrize(
-    ("decision", "answer"),
-    [(Continue(), TrialScheduler.CONTINUE), (Stop("why"), TrialScheduler.STOP), (EXPLOIT, TrialScheduler.NOOP)],
+    ("last_line", "counted"),
+    [
+        ("ValueError: no # 1", True),
+        ("The actor is dead because its node has died. Node Id: 0a1b", False),
+        ("ValueError: a node of the graph has died, dead is the node", True),
+        ("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR", True),
+    ],
 )
-def test_each_decision_has_its_answer(decision: Decision, answer: str) -> None:
-    one = trial()
-    controller = FakeController(one)
-    assert TuneAdapter(FakeReferee(decision)).on_trial_result(controller, one, {}) == answer
-    restarts = isinstance(decision, Exploit)
-    assert controller.paused == (["t0"] if restarts else [])
-    assert one.config == ({"assigned": "t0"} if restarts else {})
+def test_the_loss_of_a_node_is_no_fault_of_the_trials(tmp_path: Path, last_line: str, counted: bool) -> None:
+    file, referee = tmp_path / "error.txt", FakeReferee()
+    file.write_text(last_line)
+    TuneAdapter(referee, 2).on_trial_error(None, stay(error=file))
+    assert referee.told == [("t0", last_line, counted, False)]
 
 
-@pytest.mark.parametrize(("behind", "yields"), [(1, True), (2, False), (3, False)])
-def test_a_member_gives_up_its_place_only_for_one_that_is_behind(behind: int, yields: bool) -> None:
-    referee, one = FakeReferee(Yield(), {"t0": 2, "t1": behind}), trial()
-    answer = TuneAdapter(referee).on_trial_result(FakeController(one, trial("t1", Trial.PAUSED)), one, {})
-    assert answer == (TrialScheduler.NOOP if yields else TrialScheduler.CONTINUE)
-    assert referee.told == (["paused"] if yields else [])
-
-
-def test_the_waiting_trial_with_the_least_progress_runs_next() -> None:
-    waiting = [trial("t2", Trial.PAUSED), trial("t1", Trial.PENDING), trial("t0", Trial.PAUSED)]
-    controller = FakeController(*waiting, trial("t3"), trial("t4", Trial.TERMINATED))
-    adapter = TuneAdapter(FakeReferee(epochs={"t0": 5, "t1": 3, "t2": 3}))
-    assert adapter.choose_trial_to_run(controller) is waiting[1]
-    assert adapter.choose_trial_to_run(FakeController(trial("t3"))) is None
-
-
-@pytest.mark.parametrize("status", [Trial.RUNNING, Trial.PENDING])
-def test_no_more_trials_have_places_than_may(status: str) -> None:
-    waiting = trial("t1", Trial.PAUSED)
-    controller = FakeController(trial("t0", status), waiting)
-    assert TuneAdapter(FakeReferee(), concurrent=1).choose_trial_to_run(controller) is None
-    assert TuneAdapter(FakeReferee(epochs={"t0": 1}), concurrent=2).choose_trial_to_run(controller) is waiting
-
-
-def test_an_error_is_a_failure_unless_tune_runs_the_trial_again() -> None:
-    referee, broken, preempted = FakeReferee(), trial(), trial(status=Trial.ERROR, recovers=True)
-    TuneAdapter(referee).on_trial_error(None, broken)
-    assert referee.told == ["failed: the worker died without a traceback"]
-    TuneAdapter(referee).on_trial_error(None, preempted)
-    assert referee.told[1:] == ["paused"]
-    assert preempted.config == {"assigned": "t0"}  # it goes on from its last checkpoint, not from where it began
+def test_the_worker_of_a_trial_that_hangs_is_killed_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    no_actor_yet = stay("t3")
+    no_actor_yet.temporary_state.ray_actor = None
+    trials = [stay("t0"), stay("t1"), stay("t2", Trial.PENDING), no_actor_yet]
+    controller = SimpleNamespace(get_live_trials=lambda: trials)
+    assert TuneAdapter(FakeReferee(overdue=["t1", "t2", "t3"]), 2).choose_trial_to_run(controller) is None
+    assert killed == ["actor of t1"]
+    assert TuneAdapter(FakeReferee(), 2).choose_trial_to_run(controller) is None
+    assert killed == ["actor of t1"]
 
 
 def test_the_error_is_what_python_would_have_printed(tmp_path: Path) -> None:
@@ -117,7 +127,6 @@ def test_the_error_is_what_python_would_have_printed(tmp_path: Path) -> None:
     head = "\x1b[36mray::ImplicitFunc.train()\x1b[39m (pid=7, ip=192.0.2.2, actor_id=ab, repr=tlsweep_trial)"
     frames = '  File "own.py", line 3, in net\n    raise ValueError("no # 1")\nValueError: no # 1\n'
     file.write_text(f"Failure # 1 (occurred at 2026-01-01_00-00-00)\n{head}\n{frames}")
-    failed: Any = SimpleNamespace(error_file=str(file))
-    assert error_text(failed) == f"Traceback (most recent call last):\n{frames}"
+    assert error_text(stay(error=file)) == f"Traceback (most recent call last):\n{frames}"
     nothing: Any = SimpleNamespace(error_file=None)
     assert error_text(nothing) == "the worker died without a traceback"

@@ -1,6 +1,9 @@
 """A user's own network, which leaves a trace of the processes it is built in, and fails when it is told to."""
 
 import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 from torch import nn
@@ -25,6 +28,61 @@ def traced(num_classes: int, in_channels: int, image_size: int, trace: str, fail
         if len(path.read_text().split()) in fail_at or -1 in fail_at:
             raise RuntimeError("told to fail")
     return Traced(num_classes, in_channels, image_size)
+
+
+class Paced(Traced):
+    """Takes its time for each batch that it trains on."""
+
+    seconds: float
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        if self.training:
+            time.sleep(self.seconds)
+        return super().forward(images)
+
+
+def paced(num_classes: int, in_channels: int, image_size: int, seconds: float) -> nn.Module:
+    network = Paced(num_classes, in_channels, image_size)
+    network.seconds = seconds
+    return network
+
+
+class Hostile(Traced):
+    """Does something bad to its process in the training step number `at`, once: `marker` says that it has."""
+
+    what: str
+    at: int
+    marker: Path
+    steps = 0
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        if self.training:
+            self.steps += 1
+            time.sleep(0.005)
+            if self.steps == self.at and not self.marker.exists():
+                self.marker.touch()
+                misbehave(self.what)
+        return super().forward(images)
+
+
+def misbehave(what: str) -> None:
+    if what in ("SIGKILL", "SIGSTOP", "SIGSEGV"):
+        os.kill(os.getpid(), getattr(signal, what))
+        time.sleep(0.1)
+    elif what == "_exit":
+        os._exit(3)
+    elif what == "exit":
+        sys.exit(3)
+    elif what == "hang":
+        time.sleep(10**6)
+    elif what == "raise":
+        raise RuntimeError("told to fail")
+
+
+def hostile(num_classes: int, in_channels: int, image_size: int, what: str, at: int, marker: str) -> nn.Module:
+    network = Hostile(num_classes, in_channels, image_size)
+    network.what, network.at, network.marker = what, at, Path(marker)
+    return network
 
 
 def _in_worker() -> bool:

@@ -19,7 +19,7 @@ from tlsweep.schedulers.explore import Explorer, Perturb, keep
 from tlsweep.schedulers.pb2 import Bandit
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
-from tlsweep.spec import AshaSearch, PbtSearch, PopulationSearch, SweepSpec
+from tlsweep.spec import NO_EXPLORE_ARM, AshaSearch, PbtSearch, PopulationSearch, SweepSpec
 from tlsweep.spec.space import Distribution
 
 
@@ -29,7 +29,7 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
     if isinstance(search, AshaSearch):
         return (PromotionAsha if search.form == "promotion" else StoppingAsha)(search, epochs)
     if isinstance(search, PopulationSearch):
-        explorer = make_explorer(search, spec.space) if search.explore and arm != "no-explore" else keep
+        explorer = make_explorer(search, spec.space) if search.explore and arm != NO_EXPLORE_ARM else keep
         return (SynchronousPbt if search.synchronous else Pbt)(search, epochs, spec.space, spec.seed, explorer)
     return Independent()
 

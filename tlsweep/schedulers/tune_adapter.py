@@ -86,8 +86,8 @@ class TuneAdapter(TrialScheduler):
         return "tlsweep"
 
 
-_NODE_LOST = re.compile(r"because its node has died")
-"""What Ray says of an actor whose node is gone, rather than its process alone."""
+_NODE_LOST = re.compile(r"because its node has died|^The actor \w+ is unavailable")
+"""What Ray says of an actor whose node is gone or cannot be reached; where its process died alone, its node says so."""
 
 
 def ours(trial: Trial) -> str:

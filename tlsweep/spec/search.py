@@ -50,7 +50,7 @@ class AshaSearch(SearchCommon):
     """The first rung: no trial is stopped before it."""
     reduction_factor: float = Field(3.0, gt=1)
     """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
-    form: Literal["stopping", "promotion"] = "stopping"
+    form: Literal["stopping", "promotion"] = "promotion"
     """`promotion` (the paper's algorithm 2): every trial waits at each rung, and goes on only when it is among the best
     1/eta there. `stopping` (Ray Tune's): it goes on at once unless it is below the best 1/eta of those before it."""
     min_reports: int = Field(3, ge=1)

@@ -115,7 +115,7 @@ TRIALS: Final[Mapping[str, Type]] = MappingProxyType(
         "checkpoint": "string",  # of the best epoch, below the sweep's folder; null where it was not kept
         "checkpoint_digest": "string",  # SHA-256 of that file
         "device_seconds": "float",  # training and evaluation, over all generations
-        "failures": "int",  # so often it was retried
+        "failures": "int",  # retries that count; the loss of a node does not
         "error": "string",
     }
 )

@@ -84,7 +84,9 @@ class TrialState:
     out_of_budget: bool = False
     """Whether it was stopped only because the budget was used up: with more of it, it goes on."""
     failures: int = 0
-    """So often it was retried."""
+    """Retries that count."""
+    retried_at: tuple[int, int] | None = None
+    """Generation and epoch of the last retry."""
     device_seconds: float = 0.0
     error: str | None = None
 
@@ -194,6 +196,7 @@ class SweepState:
                 trial.placed = False
             case "retried":
                 trial.failures += details["counted"]
+                trial.retried_at = (trial.generation, trial.epoch)
             case "stopped" | "failed" | "interrupted" | "finished":
                 trial.reason = None if kind == "finished" else details.get("reason")
                 trial.error = details.get("error")

@@ -117,6 +117,8 @@ class Referee:
             error = f"no report for {self.spec.faults.report_timeout:g} s, so its worker was ended\n\n{error}"
         if not one.status.final:
             lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
+            # What the trial cannot help is not counted, as long as it gets on at all.
+            counted = counted or one.retried_at == (one.generation, one.epoch)
             details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
             if one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
                 self._end(one, "failed", details)

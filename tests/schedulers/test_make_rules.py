@@ -1,0 +1,61 @@
+"""A spec says which rules an arm gets."""
+
+import pytest
+from populations import report, tell
+
+from tlsweep.schedulers import (
+    Exploit,
+    Independent,
+    Pbt,
+    PromotionAsha,
+    Rules,
+    StoppingAsha,
+    SynchronousPbt,
+    make_rules,
+)
+from tlsweep.spec import SweepSpec
+
+
+def spec(**search: object) -> SweepSpec:
+    return SweepSpec.model_validate(
+        {
+            "data": {"source": "digits"},
+            "train": {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [16, 128]}, "epochs": 20},
+            "search": search,
+            "controls": ["no-explore"] if search["strategy"] in ("pbt", "pb2") else [],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("search", "wanted"),
+    [
+        ({"strategy": "random"}, Independent), ({"strategy": "grid"}, Independent),
+        ({"strategy": "asha", "form": "stopping"}, StoppingAsha),
+        ({"strategy": "asha", "form": "promotion"}, PromotionAsha),
+        ({"strategy": "pbt"}, Pbt), ({"strategy": "pb2"}, Pbt),
+        ({"strategy": "pbt", "synchronous": True}, SynchronousPbt),
+        ({"strategy": "pb2", "synchronous": True}, SynchronousPbt),
+    ],
+)  # fmt: skip
+def test_each_search_has_its_rules(search: dict[str, object], wanted: type[Rules]) -> None:
+    assert type(make_rules(spec(**search), "main")) is wanted
+
+
+def changed(one: SweepSpec, arm: str) -> set[str]:
+    """What an exploit changes, over several generations."""
+    rules, names = make_rules(one, arm), set[str]()
+    for generation in range(5):
+        rules.observe(report("a", 1, 0.9, generation=generation))
+        decision = tell(rules, report("b", 1, 0.1, generation=generation))
+        assert isinstance(decision, Exploit)
+        names |= set(decision.mutated)
+    return names
+
+
+@pytest.mark.parametrize("strategy", ["pbt", "pb2"])
+def test_the_control_arm_and_explore_off_copy_without_a_change(strategy: str) -> None:
+    assert changed(spec(strategy=strategy, population=2, quantile=0.5), "main") == {"lr", "batch_size"}
+    assert changed(spec(strategy=strategy, population=2, quantile=0.5), "no-explore") == set()
+    assert changed(spec(strategy=strategy, population=2, quantile=0.5, explore=False), "main") == set()
+    assert changed(spec(strategy=strategy, population=2, quantile=0.5, mutate=["lr"]), "main") == {"lr"}

@@ -1,0 +1,270 @@
+"""Whatever dies, the sweep ends complete, with the numbers of one in which nothing died."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from command_line import command_line, wait_until
+from ray_nodes import ray_head, ray_node
+from test_kills import assert_complete, decisions, numbers
+
+from tlsweep.errors import ResultsError, SpecError
+from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.store import Results, read_journal
+from tlsweep.sweep import launch, resume
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_code() -> Iterator[None]:
+    """Start from the folder where own_code.py lies, as its user would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).parent)
+        patch.syspath_prepend(Path(__file__).parent)
+        yield
+
+
+def digits(*overrides: str) -> SweepSpec:
+    base: dict[str, Any] = {
+        "data": {"source": "digits", "labels_per_class": 5},
+        "model": {"name": "mlp", "args": {"hidden": [16]}},
+        "train": {
+            "epochs": 5, "optimizer": "adam", "lr": {"loguniform": [1e-4, 1e-1]},
+            "batch_size": {"powers_of_two": [4, 16]},
+        },
+        "search": {"strategy": "random", "trials": 3},
+        "resources": {"concurrent": 1},
+    }  # fmt: skip
+    return load_spec(base, overrides)
+
+
+def hostile(tmp_path: Path, what: str, at: int = 30) -> tuple[str, str]:
+    return "model.name=own_code:hostile", f"model.args={{what: {what}, at: {at}, marker: {tmp_path}/done}}"
+
+
+def kinds(results: Results, kind: str) -> list[dict[str, Any]]:
+    rows = results.to_pandas("events").query(f"kind == '{kind}'")
+    return [json.loads(row) for row in rows.details]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """What the hostile network gives when it is not hostile."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return launch(digits(*hostile(folder, "nothing")), results=folder, address=ray_address)
+
+
+@pytest.mark.parametrize("what", ["SIGKILL", "SIGSEGV", "_exit", "exit", "raise"])
+def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
+    ray_address: str, tmp_path: Path, undisturbed: Results, what: str
+) -> None:
+    results = launch(digits(*hostile(tmp_path, what)), results=tmp_path, address=ray_address)
+    assert (tmp_path / "done").exists()
+    (retried,) = kinds(results, "retried")
+    assert retried["counted"] == 1
+    assert retried["error"]
+    assert_complete(results)
+    assert set(results.to_pandas("trials").status) == {"finished"}
+    assert decisions(results) == decisions(undisturbed)
+    pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
+    starts = results.to_pandas("events").query("kind == 'started'")
+    assert starts.groupby("trial").epoch.max().max() > 0  # not from the beginning
+
+
+@pytest.mark.parametrize("what", ["hang", "SIGSTOP"])
+def test_a_worker_that_hangs_is_ended_after_the_timeout(
+    ray_address: str, tmp_path: Path, undisturbed: Results, what: str
+) -> None:
+    spec = digits(*hostile(tmp_path, what), "faults.report_timeout=8s")
+    results = launch(spec, results=tmp_path, address=ray_address)
+    (retried,) = kinds(results, "retried")
+    assert "no report for 8 s" in retried["reason"]
+    assert_complete(results)
+    assert decisions(results) == decisions(undisturbed)
+
+
+def test_a_trial_fails_for_good_after_so_many_failures_and_the_sweep_goes_on(ray_address: str, tmp_path: Path) -> None:
+    network = ("model.name=own_code:hostile", "model.args={what: raise, at: 1, marker: /nowhere/at/all}")
+    spec = digits(*network, "search.trials=1", "faults.max_failures=1")
+    with pytest.raises(Exception, match="all 1 trials failed") as caught:
+        launch(spec, results=tmp_path, name="one", address=ray_address)
+    assert "Traceback" in str(caught.value)
+    events = [one["kind"] for one in read_journal(tmp_path / "one" / "journal.jsonl") if one["type"] == "event"]
+    assert events == ["launched", "created", "started", "retried", "started", "failed"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Take what is free on a disk but for `leave` bytes."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(shutil.disk_usage(disk).free - leave, 0)))
+    return ballast
+
+
+def test_a_full_disk_under_the_checkpoints_stops_the_sweep_and_loses_nothing(
+    ray_address: str, tmp_path: Path, small_disk: Path
+) -> None:
+    spec = digits("train.epochs=4", "search.trials=2", "model.args={hidden: [128]}")
+    whole = launch(spec, results=tmp_path, name="whole", address=ray_address)
+    ballast = fill(small_disk, 200_000)
+    with pytest.raises(ResultsError, match=r"No space left on device.*launch --resume full") as caught:
+        launch(spec, results=small_disk, name="full", address=ray_address)
+    assert "Traceback" not in str(caught.value)
+    ballast.unlink()
+    results = resume("full", results=small_disk, address=ray_address)
+    assert_complete(results)
+    pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(whole, "reports"))
+
+
+def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
+    ray_address: str, tmp_path: Path, small_disk: Path, undisturbed: Results
+) -> None:
+    spec = digits(*hostile(tmp_path, "nothing"))
+    launch(
+        digits(*hostile(tmp_path, "nothing"), "budget.epochs=3"), results=small_disk, name="full", address=ray_address
+    )
+    # Only the journal stays on the small disk.
+    shutil.move(small_disk / "full" / "checkpoints", tmp_path / "elsewhere")
+    (small_disk / "full" / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    more = spec.model_copy(update={"budget": spec.budget.model_copy(update={"epochs": None})})
+    (small_disk / "full" / "journal.jsonl").open("ab").close()
+    ballast = small_disk / "ballast"
+    begun = threading.Event()
+
+    class Filler:
+        """Fills the disk as soon as trials run."""
+
+        def phase(self, text: str) -> None: ...
+        def progress(self, done: int, total: int) -> None: ...
+        def end(self) -> None: ...
+        def begin(self, view: Any) -> None: ...
+
+        def record(self, record: Any) -> None:
+            if record["type"] == "report" and not begun.is_set():
+                begun.set()
+                with ballast.open("wb") as file:
+                    try:
+                        while True:
+                            file.write(bytes(512))
+                            file.flush()
+                    except OSError:
+                        pass
+
+    with pytest.raises(ResultsError, match="No space left on device"):
+        resume("full", more, results=small_disk, address=ray_address, observer=Filler())
+    assert begun.is_set()
+    ballast.unlink(missing_ok=True)
+    results = resume("full", more, results=small_disk, address=ray_address)
+    assert_complete(results)
+    pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    ray_address: str, tmp_path: Path, undisturbed: Results, damage: str
+) -> None:
+    spec = digits(*hostile(tmp_path, "nothing"))
+    launch(digits(*hostile(tmp_path, "nothing"), "budget.epochs=8"), results=tmp_path, name="it", address=ray_address)
+    newest = max((tmp_path / "it" / "checkpoints" / "t0001").glob("*.pt"))
+    assert "e0003" in newest.name
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "missing":
+        newest.unlink()
+    else:
+        newest.write_bytes(content if damage == "flipped" else content[:-100])
+    results = resume("it", spec, results=tmp_path, address=ray_address)
+    (restored,) = kinds(results, "restored")
+    assert restored["epoch"] == 2
+    assert newest.name in restored["reason"]
+    assert len(kinds(results, "repeated")) == 1
+    assert_complete(results)
+    pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
+
+
+def test_a_torn_journal_and_a_half_written_checkpoint_cost_one_epoch(
+    ray_address: str, tmp_path: Path, undisturbed: Results
+) -> None:
+    spec = digits(*hostile(tmp_path, "nothing"))
+    launch(digits(*hostile(tmp_path, "nothing"), "budget.epochs=8"), results=tmp_path, name="it", address=ray_address)
+    journal = tmp_path / "it" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = max(at for at, line in enumerate(lines) if b'"report"' in line)
+    journal.write_bytes(b"".join(lines[:last]) + lines[last][:-20])
+    (tmp_path / "it" / "checkpoints" / "t0001" / ".g0-e0004.pt.1.tmp").write_bytes(b"half")
+    results = resume("it", spec, results=tmp_path, address=ray_address)
+    assert_complete(results)
+    pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
+    assert not list((tmp_path / "it" / "checkpoints").rglob(".*"))
+
+
+def test_a_resume_can_only_extend(ray_address: str, tmp_path: Path) -> None:
+    launch(digits("budget.epochs=4"), results=tmp_path, name="it", address=ray_address)
+    with pytest.raises(SpecError, match=r"train\.optimizer = 'sgd': the sweep began with 'adam'"):
+        resume("it", digits("train.optimizer=sgd", "budget.epochs=4"), results=tmp_path, address=ray_address)
+    with pytest.raises(SpecError, match=r"budget\.epochs = 3: .* can only extend it"):
+        resume("it", digits("budget.epochs=3"), results=tmp_path, address=ray_address)
+    more = digits("budget.epochs=9", "search.trials=4", "train.epochs=6")
+    results = resume("it", more, results=tmp_path, address=ray_address)
+    assert_complete(results)
+    reports = results.to_pandas("reports")
+    assert len(reports) == 9
+    assert reports[reports.trial == "t0000"].epoch.max() == 6  # one that was stopped only for want of budget goes on
+    assert resume("it", results=tmp_path, address="nowhere:1").to_pandas("reports").equals(reports)  # nothing to do
+
+
+def test_two_processes_cannot_run_one_sweep(ray_address: str, tmp_path: Path) -> None:
+    shutil.copy("own_code.py", tmp_path)
+    with command_line(tmp_path) as tlsweep:
+        network = ("-o", "model.name=own_code:paced", "-o", "model.args={seconds: 0.05}", "-o", "model.weights=none")
+        arguments = ("digits", "-o", "controls=[]", *network, "--name", "it", "--address", ray_address)
+        with tlsweep.start("launch", *arguments) as running:
+            running.until(lambda: (tlsweep.results / "it" / "journal.jsonl").exists())
+            second = tlsweep.run("launch", "--resume", "it")
+            assert (second.code, second.out) == (2, "")
+            assert f"is being run by process {running.process.pid} on" in second.err
+            assert running.interrupt().code == 130
+        third = tlsweep.run("launch", "--resume", "it", "-o", "budget.epochs=1", "--address", ray_address)
+        assert third.code == 2
+        assert "budget.epochs = 1: the sweep began with None" in third.err
+
+
+def test_the_loss_of_a_node_costs_only_the_epochs_that_ran_there(tmp_path: Path) -> None:
+    spec = digits("model.name=own_code:paced", "model.args={seconds: 0.03}", "search.trials=4", "train.epochs=30")
+    spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"concurrent": None})})
+    journal = tmp_path / "it" / "journal.jsonl"
+    with ray_head(cpus=0) as address, ExitStack() as stack:
+        nodes = [stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1")) for _ in range(2)]
+
+        def lose_a_node() -> None:
+            wait_until(lambda: journal.exists() and journal.read_bytes().count(b'"report"') >= 8)
+            subprocess.run(["pkill", "-KILL", "-P", str(nodes[0].pid)], check=True)
+
+        killer = threading.Thread(target=lose_a_node)
+        killer.start()
+        results = launch(spec, results=tmp_path, name="it", address=address)
+        killer.join()
+    assert_complete(results)
+    assert set(results.to_pandas("trials").status) == {"finished"}
+    assert results.to_pandas("reports").node.nunique() == 2
+    lost = kinds(results, "retried")
+    assert lost
+    assert {one["counted"] for one in lost} == {0}, lost  # it was no fault of the trial
