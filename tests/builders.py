@@ -1,7 +1,9 @@
 """Synthetic sweeps for tests: the records that a real one would write, without training anything."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ class SweepBuilder:
         write_text(self.folder.spec, dump_spec(self.spec))
         self.state = SweepState(self.spec.search.metric, self.spec.search.sign)
         self.records: list[Record] = []
-        self._clock: Iterator[float] = itertools.count(1_700_000_000.0, 0.5)
+        self.epochs: Counter[str] = Counter()
+        self._clock: Iterator[float] = itertools.count(0.0, 0.5)
 
     def create(self, trial: str, number: int, **values: Any) -> Record:
         """A configuration: the spec's constants, lr 0.01 and batch size 32 unless given."""
@@ -73,7 +76,7 @@ class SweepBuilder:
                 **one.hyperparameters, "scheduled_lr": one.hyperparameters["lr"], "micro_batch": 32, **metrics,
                 "train_loss": loss, "val_loss": loss, "val_accuracy": accuracy, **times, "device_memory": 0,
                 "device": "cpu", "node": "here",
-                "checkpoint": self.folder.checkpoint(trial, one.generation, epoch), "time": next(self._clock),
+                **self._checkpoint(trial, one.generation, epoch),
             }
         )  # fmt: skip
 
@@ -87,7 +90,7 @@ class SweepBuilder:
             donor=donor,
             donor_generation=source.generation,
             donor_epoch=epoch,
-            checkpoint=self.folder.checkpoint(donor, source.generation, epoch),
+            **self._checkpoint(donor, source.generation, epoch),
             hyperparameters=dict(source.hyperparameters) | mutated,
         )
 
@@ -107,7 +110,7 @@ class SweepBuilder:
             {
                 "type": "event", "stage": "pbt", "arm": arm or (one.arm if one else "main"), "trial": trial,
                 "generation": generation if generation is not None else (one.generation if one else 0),
-                "kind": kind, "epoch": one.epoch if one else 0, "details": details, "time": next(self._clock),
+                "kind": kind, "epoch": one.epoch if one else 0, "details": details,
             }
         )  # fmt: skip
 
@@ -127,8 +130,17 @@ class SweepBuilder:
         writer.write(self.state)
         return results
 
+    def _checkpoint(self, trial: str, generation: int, epoch: int) -> dict[str, str]:
+        """Where a checkpoint would lie, and its digest; there is no file."""
+        digest = sha256(f"{trial} {generation} {epoch}".encode()).hexdigest()
+        return {"checkpoint": self.folder.checkpoint(trial, generation, epoch, digest), "digest": digest}
+
     def _write(self, record: Record) -> Record:
+        elapsed = next(self._clock)
+        record |= {"time": 1_700_000_000.0 + elapsed, "elapsed": elapsed}
         self.state.apply(record)
+        if record["type"] == "report":
+            self.epochs[record["arm"]] += 1
         self.records.append(record)
         return record
 

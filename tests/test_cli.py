@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from builders import SweepBuilder, make_sweep
+from builders import SPEC, SweepBuilder, make_sweep
 
 from tlsweep.cli import main
 from tlsweep.errors import ResourceError, SweepFailed
@@ -52,7 +52,10 @@ def sweep_room(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             metrics = {"train_loss": 0.5, "val_loss": 0.25, "val_accuracy": 0.75 + epoch / 10}
             report({"epoch": epoch, "lr": 0.0123456, "train_seconds": 0.126, **metrics})
 
-    room.launch, room.debug_trial = launch, debug_trial
+    def resume(name: str, spec: Callable[[dict[str, Any]], SweepSpec], **options: Any) -> Any:
+        return launch(spec(dict(SPEC)), name=name, **options)
+
+    room.launch, room.resume, room.debug_trial = launch, resume, debug_trial
     monkeypatch.setitem(sys.modules, "tlsweep.sweep", room)  # type: ignore[arg-type]
     return room
 
@@ -159,6 +162,24 @@ def test_an_interrupted_sweep_shows_its_outcome_and_ends_with_130(run: Run, tmp_
     code, out, _ = run("launch")
     assert code == 130
     assert "The sweep was interrupted; everything up to then is kept." in out
+
+
+def test_resume_takes_the_stored_spec_and_extends_it(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
+    sweep_room.outcome = lambda options: make_sweep(tmp_path / "r", "mine")
+    code, out, err = run("launch", "--resume", "mine", "-o", "train.epochs=9", "--results", "r", "--local", "--quiet")
+    assert (code, err) == (0, "")
+    ((spec, passed),) = sweep_room.calls
+    assert (spec.train.epochs, spec.search.strategy) == (9, SPEC["search"]["strategy"])
+    assert passed.pop("observer").begun is False
+    assert passed == {"results": Path("r"), "name": "mine", "local": True, "address": None, "dashboard": True}
+    assert out.splitlines()[-1] == "results in r/mine"
+
+
+@pytest.mark.parametrize("option", [["--name", "other"], ["--debug"]])
+def test_resume_does_not_go_with_what_begins_something_new(run: Run, sweep_room: Any, option: list[str]) -> None:
+    code, out, err = run("launch", "--resume", "mine", *option)
+    assert (code, out, sweep_room.calls) == (2, "", [])
+    assert err.startswith("error: --resume goes on with a sweep that has a name; leave --name and --debug out")
 
 
 def test_ctrl_c_before_the_sweep_is_one_line(run: Run, sweep_room: Any) -> None:

@@ -21,10 +21,12 @@ from tlsweep.spec import (
     Augment,
     Budget,
     DigitsData,
+    Faults,
     FolderData,
     GridSearch,
     Hyperparameters,
     ModelSpec,
+    Pb2Search,
     PbtSearch,
     PythonData,
     RandomSearch,
@@ -47,9 +49,10 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "model": (ModelSpec,),
     "model.weights": (SourceTask,),
     "train": (TrainSettings, Hyperparameters),
-    "search": (RandomSearch, GridSearch, AshaSearch, PbtSearch),
+    "search": (RandomSearch, GridSearch, AshaSearch, PbtSearch, Pb2Search),
     "budget": (Budget,),
     "resources": (Resources,),
+    "faults": (Faults,),
 }
 
 

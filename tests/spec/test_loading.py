@@ -124,6 +124,12 @@ MISTAKES = [
     ("resources.gpus=.inf", "resources.gpus = inf: must be 'auto'"),
     ("resources.gpus=two", "resources.gpus = 'two': must be 'auto'"),
     ("controls=[scratch]", "model.weights is none already"),
+    ("controls=[no-explore]", "no-explore is for search.strategy pbt and pb2; asha mutates nothing"),
+    ("search.form=promoting", "search.form = 'promoting': must be one of"),
+    ("search.min_reports=0", "search.min_reports = 0: must be greater than or equal to 1"),
+    ("faults.max_failures=-1", "faults.max_failures = -1: must be greater than or equal to 0"),
+    ("faults.report_timeout=soon", "not a duration"),
+    ("train.batch_norm=thawed", "train.batch_norm = 'thawed': must be one of train, frozen"),
     ("model.weights={data: {source: dig}}", "model.weights.data.source: unknown value 'dig'; did you mean 'digits'?"),
     ("model.weights=3", "model.weights = 3"),
     ("name=../x", "name = '../x'"),
@@ -157,6 +163,38 @@ def test_pbt_without_anything_to_mutate_is_refused() -> None:
         load_spec(MINIMAL, ["search.strategy=pbt", "search.mutate=[lrr]"])
     with pytest.raises(SpecError, match=r"search.mutate names \['epochs'\], which are no hyperparameters"):
         load_spec(MINIMAL, ["search.strategy=pbt", "search.mutate=[lr, epochs]"])
+
+
+POPULATION = ["search.strategy=pbt", "train.batch_size={powers_of_two: [8, 64]}"]
+
+
+@pytest.mark.parametrize("how", ["sqrt", "linear"])
+def test_coupling_lr_to_the_batch_size_needs_both_to_be_searched(how: str) -> None:
+    coupled = f"search.couple_lr={how}"
+    assert load_spec(MINIMAL, [*POPULATION, coupled]).search.couple_lr == how  # type: ignore[union-attr]
+    for constant in ("train.lr=0.1", "train.batch_size=16"):
+        with pytest.raises(SpecError, match=f"search.couple_lr {how} .* train.lr and train.batch_size must both be"):
+            load_spec(MINIMAL, [*POPULATION, coupled, constant])
+
+
+def test_pb2_mutates_numbers_and_pbt_anything() -> None:
+    named = ["train.optimizer={choice: [sgd, adam]}", "search.mutate=[lr, optimizer]"]
+    with pytest.raises(SpecError, match=r"pb2 mutates numbers only, not \['optimizer'\]; take them out"):
+        load_spec(MINIMAL, ["search.strategy=pb2", *named])
+    assert load_spec(MINIMAL, ["search.strategy=pbt", *named]).trials_per_arm == 8
+    assert load_spec(MINIMAL, ["search.strategy=pb2"]).trials_per_arm == 8
+
+
+@pytest.mark.parametrize("strategy", ["pbt", "pb2"])
+def test_the_control_of_a_population_is_selection_alone(strategy: str) -> None:
+    spec = load_spec(MINIMAL, [f"search.strategy={strategy}", "controls=no-explore"])
+    assert spec.arms == ("main", "no-explore")
+
+
+def test_pbt_needs_factors_above_0() -> None:
+    for factors in ("[]", "[0.8, 0]"):
+        with pytest.raises(SpecError, match="factors needs numbers above 0"):
+            load_spec(MINIMAL, ["search.strategy=pbt", f"search.factors={factors}"])
 
 
 def test_grid_without_a_distribution_is_refused() -> None:

@@ -69,17 +69,47 @@ def test_a_full_disk_is_one_message_and_leaves_no_torn_line(tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fill_up)
-        with pytest.raises(ResultsError, match=r"cannot write to '.*/j': No space left on device; make room"):
+        with pytest.raises(ResultsError, match=r"cannot write '.*/j': No space left on device; .*launch --resume"):
             journal.append(*RECORDS[2:4])
     journal.append(RECORDS[4])
     journal.close()
     assert repr(list(read_journal(path))) == repr([*RECORDS[:2], RECORDS[4]])
 
 
-def test_a_flipped_bit_ends_the_journal_there(tmp_path: Path) -> None:
+def test_after_a_kill_a_transaction_is_there_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "j"
-    write(path, *RECORDS)
+    write(path, RECORDS[0])
+    write(path, *RECORDS[1:4])
+    write(path, RECORDS[4])
+    data = path.read_bytes()
+    for length in range(len(data) + 1):
+        path.write_bytes(data[:length])
+        assert len(list(read_journal(path))) in (0, 1, 4, 5)
+
+
+def test_a_flipped_bit_in_the_last_line_costs_that_line(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    write(path, *RECORDS[:2])
+    write(path, RECORDS[2])
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[-5] ^= 1
     path.write_bytes(data)
-    assert len(list(read_journal(path))) < len(RECORDS)
+    assert repr(list(read_journal(path))) == repr(RECORDS[:2])
+
+
+def test_a_line_that_is_damaged_before_the_end_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    """Cutting there would lose what was written after it."""
+    path = tmp_path / "j"
+    for record in RECORDS:
+        write(path, record)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"report", b"rep0rt")
+    path.write_bytes(b"".join(lines))
+    message = r"is damaged in line 3, and whole lines follow; .*head -n 2 j > sound.jsonl"
+    with pytest.raises(ResultsError, match=message):
+        list(read_journal(path))
+    with pytest.raises(ResultsError, match=message):
+        Journal(path)
+    assert path.read_bytes() == b"".join(lines)
+    path.write_bytes(b"".join(lines[:2]))  # as the message says
+    assert repr(list(read_journal(path))) == repr(RECORDS[:2])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tlsweep.spec import Hyperparameters
-from tlsweep.store import Status, SweepState
+from tlsweep.store import Checkpoint, Status, SweepState
 from tlsweep.store.tables import TableWriter, arrow_schema, read_table
 
 VALUES = Hyperparameters().model_dump()
@@ -19,7 +19,7 @@ def event(kind: str, trial: str, *, epoch: int = 0, generation: int = 0, **detai
         details = {"number": int(trial[1:]), "hyperparameters": VALUES} | details
     return {
         "type": "event", "stage": "pbt", "arm": "main", "trial": trial, "generation": generation, "kind": kind,
-        "epoch": epoch, "details": details, "time": 1.5,
+        "epoch": epoch, "details": details, "time": 1.5, "elapsed": 0.25,
     }  # fmt: skip
 
 
@@ -30,7 +30,8 @@ def report(trial: str, epoch: int, accuracy: float, *, loss: float = 1.0, genera
         "micro_batch": 1, "train_loss": loss, "train_accuracy": 0.5, "val_loss": loss, "val_accuracy": accuracy,
         "val_precision": 0.5, "val_recall": 0.5, "val_f1": 0.5, "train_seconds": 2.0, "eval_seconds": 1.0,
         "wait_seconds": 0.0, "samples_per_second": 5.0, "device_memory": 0, "device": "cpu", "node": "n",
-        "checkpoint": f"{trial}/{generation}-{epoch}", "time": 2.25,
+        "checkpoint": f"{trial}/{generation}-{epoch}", "digest": f"{trial}{generation}{epoch}", "time": 2.25,
+        "elapsed": 0.75,
     }  # fmt: skip
 
 
@@ -43,7 +44,8 @@ def test_a_trial_goes_through_its_life() -> None:
     trial = state.trials["t0"]
     assert (trial.status, trial.epoch, trial.device_seconds) == (Status.RUNNING, 2, 6.0)
     assert trial.best is not None
-    assert (trial.best["epoch"], trial.restart_checkpoint) == (1, "t0/0-2")
+    assert trial.best["epoch"] == 1
+    assert trial.trail == (Checkpoint("t0/0-1", "t001", 1), Checkpoint("t0/0-2", "t002", 2))
     state.apply(event("stopped", "t0", reason="why"))
     assert trial.status.final
     assert trial.reason == "why"
@@ -53,15 +55,82 @@ def test_an_exploit_changes_generation_progress_and_configuration_but_not_the_pa
     new = VALUES | {"lr": 0.5}
     exploit = event(
         "exploited", "t1", generation=1, donor="t0", donor_generation=0, donor_epoch=1, checkpoint="t0/0-1",
-        hyperparameters=new,
+        digest="t001", hyperparameters=new,
     )  # fmt: skip
     state = fold(event("created", "t1"), report("t1", 2, 0.9), exploit)
     trial = state.trials["t1"]
     assert (trial.generation, trial.parent_trial, trial.epoch) == (1, "t0", 1)
     assert (trial.hyperparameters["lr"], trial.start["lr"]) == (0.5, VALUES["lr"])
-    assert trial.restart_checkpoint == "t0/0-1"
+    assert trial.trail == (Checkpoint("t1/0-2", "t102", 2), Checkpoint("t0/0-1", "t001", 1))  # its own, if need be
     assert trial.best is not None
     assert trial.best["generation"] == 0
+
+
+def test_of_its_checkpoints_a_trial_remembers_two() -> None:
+    state = fold(event("created", "t0"), *(report("t0", epoch, 0.5) for epoch in (1, 2, 3)))
+    assert [one.path for one in state.trials["t0"].trail] == ["t0/0-2", "t0/0-3"]
+    state.apply(report("t0", 4, 0.5) | {"checkpoint": None, "digest": None})
+    assert [one.epoch for one in state.trials["t0"].trail] == [2, 3]
+
+
+def test_an_epoch_that_is_trained_again_has_one_report_and_a_new_checkpoint() -> None:
+    state = fold(event("created", "t0"), report("t0", 1, 0.5), report("t0", 2, 0.9))
+    trial = state.trials["t0"]
+    state.apply(
+        event("restored", "t0", epoch=1, passed_over=["t0/0-2"]) | {"details": {"passed_over": ["t0/0-2"], "epoch": 1}}
+    )
+    assert (trial.epoch, [one.path for one in trial.trail]) == (2, ["t0/0-1"])
+    state.apply(event("repeated", "t0", epoch=2, checkpoint="t0/again", digest="new"))
+    assert [one.path for one in trial.trail] == ["t0/0-1", "t0/again"]
+    assert trial.best is not None
+    assert (trial.best["val_accuracy"], trial.best["checkpoint"], trial.best["digest"]) == (0.9, "t0/again", "new")
+    assert state.reports == 2
+
+
+def test_a_generation_without_reports_begins_where_its_weights_do() -> None:
+    """The donor's checkpoint was damaged: its own, one epoch older, is all there is."""
+    exploit = event(
+        "exploited", "t1", generation=1, donor="t0", donor_generation=0, donor_epoch=3, checkpoint="t0/0-3",
+        digest="t003", hyperparameters=VALUES,
+    )  # fmt: skip
+    state = fold(event("created", "t1"), report("t1", 2, 0.1), exploit)
+    assert state.trials["t1"].epoch == 3
+    restored = event("restored", "t1", generation=1) | {"details": {"passed_over": ["t0/0-3"], "epoch": 2}}
+    assert state.replay([restored]).trials["t1"].epoch == 2
+
+
+def test_only_what_a_resume_can_mend_is_resumable() -> None:
+    ends: dict[str, tuple[str, dict[str, Any]]] = {
+        "t0": ("interrupted", {}), "t1": ("stopped", {"out_of_budget": True}), "t2": ("stopped", {}),
+        "t3": ("finished", {}), "t4": ("failed", {"error": "e"}),
+    }  # fmt: skip
+    state = fold(*(event("created", trial) for trial in ends))
+    for trial, (kind, details) in ends.items():
+        state.apply(event(kind, trial, **details))
+    assert [trial for trial, one in state.trials.items() if one.resumable] == ["t0", "t1"]
+    resumed = event("resumed", "t0") | {"trial": None, "details": {"spec": {"seed": 1}, "reopened": ["t0", "t1"]}}
+    state.apply(resumed)
+    assert state.launched == resumed["details"]
+    assert [one.status for one in state.trials.values()] == [
+        Status.PAUSED, Status.PAUSED, Status.STOPPED, Status.FINISHED, Status.FAILED,
+    ]  # fmt: skip
+    assert not any(one.resumable for one in state.trials.values())
+
+
+def test_who_lost_its_place_without_a_decision_is_known_and_failures_are_counted() -> None:
+    state = fold(event("created", "t0"), event("started", "t0"))
+    trial = state.trials["t0"]
+    for counted in (1, 0, 1):
+        state.apply(event("retried", "t0", counted=counted))
+    assert (trial.status, trial.placed, trial.failures) == (Status.PAUSED, True, 2)
+    state.apply(event("paused", "t0"))
+    assert not trial.placed
+
+
+def test_the_smallest_micro_batch_of_each_device_is_remembered() -> None:
+    rows = [report("t0", at, 0.5) | {"batch_size": 32, "micro_batch": size, "device": device}
+            for at, (size, device) in enumerate([(32, "a"), (16, "a"), (8, "b"), (16, "b"), (32, "a")], 1)]  # fmt: skip
+    assert fold(event("created", "t0"), *rows).micro_batches == {"a": 16, "b": 8}
 
 
 def test_the_winner_has_the_best_report_then_the_lower_loss_then_the_lower_number() -> None:
@@ -156,10 +225,10 @@ def test_the_schema_only_grows(table: str) -> None:
         "nesterov weight_decay label_smoothing lr_schedule lr_gamma lr_step_epochs warmup_epochs freeze "
         "head_lr_multiplier layer_decay scheduled_lr micro_batch train_loss train_accuracy val_loss val_accuracy "
         "val_precision val_recall val_f1 train_seconds eval_seconds wait_seconds samples_per_second device_memory "
-        "device node time",
-        "events": "sweep stage arm trial generation kind epoch details time",
+        "device node time elapsed",
+        "events": "sweep stage arm trial generation kind epoch details time elapsed",
         "trials": "sweep stage arm trial number status reason generation parent_trial epoch lr start_lr batch_size "
         "start_batch_size best_epoch best_generation best_val_accuracy best_val_loss last_val_accuracy checkpoint "
-        "device_seconds error",
+        "checkpoint_digest device_seconds failures error",
     }
     assert set(published[table].split()) <= set(arrow_schema(table).names)

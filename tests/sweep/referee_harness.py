@@ -1,75 +1,84 @@
-"""A referee without Ray: sweeps in which reports come in any order, with checkpoint files that are real."""
+"""A referee without Ray: a test says who reports what, and when; checkpoint files and digests are real."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tlsweep.schedulers import Decision, Yield
+from simulated_sweep import BASE, TASK, report_row
+
 from tlsweep.spec import load_spec
-from tlsweep.store import Journal, Status, SweepFolder, SweepState, TrialState
-from tlsweep.store.schema import METRICS
+from tlsweep.store import Status, SweepFolder, TrialState, read_journal
+from tlsweep.sweep.assignment import Assignment
+from tlsweep.sweep.driver import _begin
+from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.observer import Silence
 from tlsweep.sweep.referee import Referee
+from tlsweep.sweep.resuming import read_history
+from tlsweep.sweep.retention import Retention
+from tlsweep.sweep.trainable import last_sound, write_checkpoint
 
 
 class Stage:
-    """A referee and its folder; plays the part of Tune and of the workers."""
+    """A referee and its folder; plays the part of Tune and of the workers. There are places for all trials.
+
+    Made again for the same folder, it is the sweep resumed.
+    """
 
     def __init__(self, path: Path, *overrides: str) -> None:
-        spec = load_spec(
-            {
-                "data": {"source": "digits"},
-                "train": {"epochs": 4, "lr": {"loguniform": [1e-4, 0.1]}, "batch_size": {"powers_of_two": [8, 64]}},
-                "search": {"strategy": "random", "trials": 4},
-            },
-            overrides,
-        )
-        path.mkdir(exist_ok=True)
-        (path / "checkpoints").mkdir()
+        (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.folder = SweepFolder(path)
-        self.state = SweepState(spec.search.metric, spec.search.sign)
-        self.journal = Journal(self.folder.journal)
-        self.referee = Referee(spec, "stage", self.folder, self.journal, self.state, Silence())
+        spec = load_spec(BASE, overrides)
+        history = read_history(self.folder, spec)
+        self.ledger = Ledger(spec, "stage", self.folder, Silence())
+        self.ledger.replay(history.records)
+        self._open = ExitStack()  # closed with the stage
+        self._open.enter_context(self.ledger.open(self.folder.journal))
+        _begin(self.ledger, self.folder, history, TASK, None)
+        retention = Retention(self.folder, self.ledger)
+        retention.tidy()
+        self.state = self.ledger.state
+        self.referee = Referee(self.ledger, retention)
+        self.placed: dict[str, Assignment] = {}
 
-    def create(self, arm: str = "main") -> list[str]:
-        """All trials of an arm."""
-        return [self.referee.create(arm, number) for number in range(self.referee.spec.trials_per_arm)]
+    def start(self, arm: str = "main") -> list[str]:
+        """Give a place to everybody who can use one; the names of those of `arm`, as they come."""
+        given = []
+        while assignment := self.referee.assign():
+            self.placed[assignment.trial] = assignment
+            self.referee.started(assignment.trial)
+            given.append(assignment)
+        return [one.trial for one in given if one.arm == arm]
 
     def live(self) -> list[TrialState]:
         return [one for one in self.state.trials.values() if not one.status.final]
 
-    def train(
-        self, trial: str, accuracy: float, *, yields: bool = False, row: Mapping[str, Any] | None = None
-    ) -> Decision:
-        """An epoch: the trial starts from where it is told to, writes its checkpoint, reports.
+    def train(self, trial: str, accuracy: float, *, row: Mapping[str, Any] | None = None) -> bool:
+        """An epoch: the trial starts from where it is told to, writes its checkpoint, reports; whether it goes on.
 
         Args:
             trial: its id.
             accuracy: all its metrics, which may be NaN.
-            yields: whether somebody waits for its place.
             row: columns that differ.
         """
-        one = self.state.trials[trial]
-        if one.status is not Status.RUNNING:
-            if one.restart_checkpoint:
-                assert (self.folder.path / one.restart_checkpoint).exists()
-            self.referee.started(trial)
-        checkpoint = self.folder.checkpoint(trial, one.generation, one.epoch + 1)
-        path = self.folder.path / checkpoint
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-        decision = self.referee.observe(
-            {"trial": trial, "checkpoint": checkpoint, "epoch": one.epoch + 1, "samples": 10, "step": 1, "node": "here",
-             "scheduled_lr": 0.1, "micro_batch": 8, "device": "cpu", "device_memory": 0, "samples_per_second": 1.0,
-             "wait_seconds": 0.0, "train_seconds": 1.0, "eval_seconds": 1.0}
-            | dict.fromkeys(METRICS, accuracy)
-            | dict(row or {})
-        )  # fmt: skip
-        if isinstance(decision, Yield) and yields:
-            self.referee.paused(trial)
-        return decision
+        if trial not in self.placed:
+            self.start()
+        one, assignment = self.state.trials[trial], self.placed[trial]
+        if one.status is Status.RUNNING:
+            assert not last_sound(self.folder, assignment.trail)[1]
+        epoch = one.epoch + 1
+        content = f"{trial} {one.generation} {epoch} {accuracy}".encode()
+        sent = report_row(assignment, epoch, accuracy) | write_checkpoint(self.folder, assignment, epoch, content)
+        goes_on = self.referee.observe(sent | dict(row or {}))
+        if not goes_on:
+            del self.placed[trial]
+        return goes_on
+
+    def events(self, *kinds: str) -> list[Mapping[str, Any]]:
+        """Events of these kinds that the journal holds."""
+        return [one for one in read_journal(self.folder.journal) if one.get("kind") in kinds]
 
     def files(self) -> set[str]:
         """Checkpoints on disk, and anything else that lies there."""
-        found = (self.folder.path / "checkpoints").rglob("*")
+        found = self.folder.checkpoints.rglob("*")
         return {str(path.relative_to(self.folder.path)) for path in found if path.is_file()}

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -100,16 +101,17 @@ def test_a_trial_fails_for_good_after_so_many_failures_and_the_sweep_goes_on(ray
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A file system of one megabyte. Not below pytest's folder: it would be cleared away while it is busy."""
+    disk = Path(tempfile.mkdtemp(prefix="disk-", dir="/tmp"))
     command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     mounted = subprocess.run(command, capture_output=True, text=True)
     if mounted.returncode:
+        disk.rmdir()
         pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # a worker may still have a file there open
+    disk.rmdir()
 
 
 def fill(disk: Path, leave: int) -> Path:

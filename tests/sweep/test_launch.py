@@ -75,7 +75,7 @@ def test_asha_with_a_control_arm(ray_address: str, tmp_path: Path) -> None:
     assert yaml.safe_load(results.folder.recipe.read_text())["trial"] == winner.trial
     assert results.spec == spec.model_copy(update={"name": results.name})
     kept = list((results.path / "checkpoints").rglob("*.pt"))
-    assert len(kept) <= 6  # the three best of each arm
+    assert len(kept) <= 12  # of the three best of each arm the best and the last
     assert (results.path / winner.best["checkpoint"]) in kept
 
 
@@ -150,7 +150,7 @@ def test_a_limit_below_the_population_still_trains_it_as_one(ray_address: str, t
 def numbers(results: Results) -> pd.DataFrame:
     """Everything that must not depend on time and place."""
     frame = results.to_pandas("reports").sort_values(["trial", "generation", "epoch"], ignore_index=True)
-    times = [name for name in frame if name.endswith("_seconds")]
+    times = ["elapsed", *(name for name in frame if name.endswith("_seconds"))]
     return frame.drop(columns=[*times, "samples_per_second", "time", "node", "sweep"])
 
 
@@ -165,18 +165,26 @@ def test_the_same_seed_gives_the_same_numbers_whichever_worker_ran_it(ray_addres
     assert (one.name, two.name) == ("spec", "spec-2")
 
 
-def test_a_trial_that_raises_is_recorded_and_the_sweep_goes_on(
-    ray_address: str, tmp_path: Path, own_code: None
+@pytest.mark.parametrize("max_failures", [0, 1])
+def test_a_trial_that_raises_is_retried_or_recorded_and_the_sweep_goes_on(
+    ray_address: str, tmp_path: Path, own_code: None, max_failures: int
 ) -> None:
     arguments = f"model.args={{trace: {tmp_path}/trace.txt, fail_at: [2]}}"
-    results = launch(digits("model.name=own_code:traced", arguments), results=tmp_path, address=ray_address)
-    trials = results.to_pandas("trials")
-    assert sorted(trials.status) == ["failed", "finished", "finished", "finished"]
-    failed = trials[trials.status == "failed"].iloc[0]
-    assert "RuntimeError" in failed.reason
-    assert "told to fail" in failed.reason
-    assert "own_code.py" in failed.error
+    spec = digits("model.name=own_code:traced", arguments, f"faults.max_failures={max_failures}")
+    results = launch(spec, results=tmp_path, address=ray_address)
     assert_complete(results)
+    trials, events = results.to_pandas("trials"), results.to_pandas("events")
+    if max_failures:
+        assert set(trials.status) == {"finished"}
+        assert sorted(trials.failures) == [0, 0, 0, 1]
+        (details,) = events[events.kind == "retried"].details
+        reason, error = json.loads(details)["reason"], json.loads(details)["error"]
+    else:
+        assert sorted(trials.status) == ["failed", "finished", "finished", "finished"]
+        (reason,), (error,) = (trials[trials.status == "failed"][column] for column in ("reason", "error"))
+    assert "RuntimeError" in reason
+    assert "told to fail" in reason
+    assert "own_code.py" in error
 
 
 def test_a_sweep_in_which_every_trial_fails_says_so_with_the_first_traceback(
@@ -206,7 +214,7 @@ def test_what_diverges_is_ended_and_never_wins(ray_address: str, tmp_path: Path)
     [
         ("budget.epochs=7", "the budget of epochs is used up"),
         ("budget.target=0.12", "reached the target"),
-        ("budget.wall_time=4", "the wall time of 4 s is used up"),
+        ("budget.wall_time=8", "the wall time of 8 s is used up"),
     ],
 )
 def test_budgets_end_the_sweep(ray_address: str, tmp_path: Path, override: str, reason: str) -> None:

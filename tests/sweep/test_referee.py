@@ -1,4 +1,4 @@
-"""Reports are written down and judged once; budgets, ends and interrupts are what the log says they are."""
+"""Reports are written down and judged once; budgets, ends, failures and interrupts are what the log says they are."""
 
 import json
 import math
@@ -10,79 +10,85 @@ import pytest
 from referee_harness import Stage
 
 from tlsweep.errors import ResultsError
-from tlsweep.schedulers import Continue, Exploit, Stop
 from tlsweep.store import Status, SweepState, read_journal
 from tlsweep.store.tables import read_table
 from tlsweep.sweep.referee import INTERRUPTED
 
+ERROR = "Traceback:\n  line\nValueError: boom\n\n"
+
 
 def test_a_trial_is_finished_after_its_last_epoch(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "train.epochs=2")
-    trial, *_ = stage.create()
-    assert stage.train(trial, 0.5) == Continue()
-    assert isinstance(stage.train(trial, 0.6), Stop)
+    stage = Stage(tmp_path, "train.epochs=2", "search.trials=1")
+    (trial,) = stage.start()
+    assert stage.train(trial, 0.5)
+    assert not stage.train(trial, 0.6)
     stage.referee.returned(trial)  # Tune says so too
     stage.referee.failed(trial, "and the worker died on its way out")
     assert stage.state.trials[trial].status is Status.FINISHED
-    assert [record["kind"] for record in read_journal(stage.folder.journal) if record["type"] == "event"][4:] == [
-        "started", "finished",
-    ]  # fmt: skip
+    kinds = [record["kind"] for record in read_journal(stage.folder.journal) if record["type"] == "event"]
+    assert kinds == ["launched", "created", "started", "finished"]
 
 
 def test_the_journal_alone_gives_the_same_state(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "search.strategy=pbt", "search.population=3", "search.quantile=0.5", "train.epochs=6")
-    trials = stage.create()
+    trials = stage.start()
     for epoch in range(4):
         for at, trial in enumerate(trials):
-            stage.train(trial, (at + epoch) / 10, yields=at == 1)
+            stage.train(trial, (at + epoch) / 10)
+    stage.referee.failed(trials[0], ERROR)
     assert any(one.generation for one in stage.state.trials.values())
-    stage.referee.close(interrupted=True)
+    stage.referee.halt(INTERRUPTED, resumable=True)
+    stage.referee.close()
     assert SweepState("val_accuracy", 1).replay(read_journal(stage.folder.journal)) == stage.state
 
 
 @pytest.mark.parametrize("column", ["val_accuracy", "val_loss", "train_loss"])
 def test_a_loss_that_is_not_finite_ends_a_trial_and_reaches_no_target(tmp_path: Path, column: str) -> None:
     stage = Stage(tmp_path, "budget.target=0.8")
-    trial, *_ = stage.create()
-    decision = stage.train(trial, 0.9, row={column: math.nan})
-    assert isinstance(decision, Stop)
-    assert "diverged" in decision.reason
+    trial, *_ = stage.start()
+    assert not stage.train(trial, 0.9, row={column: math.nan})
+    one = stage.state.trials[trial]
+    assert one.status is Status.STOPPED
+    assert "diverged" in str(one.reason)
     assert stage.referee.halted is None
-    assert stage.state.trials[trial].status is Status.STOPPED
 
 
 def test_a_trial_that_diverged_in_its_last_epoch_is_not_finished(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "train.epochs=1")
-    trial, *_ = stage.create()
+    trial, *_ = stage.start()
     stage.train(trial, 0.9, row={"val_loss": math.inf})
     assert stage.state.trials[trial].status is Status.STOPPED
 
 
 def test_an_exploit_is_in_force_from_the_next_report(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "search.strategy=pbt", "search.population=2", "search.quantile=0.5")
-    good, bad = stage.create()
-    stage.train(good, 0.9)
-    decision = stage.train(bad, 0.1)
-    assert isinstance(decision, Exploit)
-    told = stage.referee.assignment(bad)
-    assert (told["generation"], told["parent_trial"], told["checkpoint"]) == (1, good, "checkpoints/t0000/g0-e0001.pt")
-    assert told["hyperparameters"] == decision.hyperparameters
-    assert stage.referee.epoch(bad) == 1
+    good, bad = stage.start()
+    assert stage.train(good, 0.9)
+    assert not stage.train(bad, 0.1)
+    (exploit,) = stage.events("exploited")
+    donor = stage.state.trials[good].last
+    assert donor is not None
+    assert exploit["details"]["digest"] == donor["digest"]
+    stage.start()
+    told = stage.placed[bad]
+    assert (told.generation, told.parent_trial, told.trail[-1].path) == (1, good, donor["checkpoint"])
+    assert told.hyperparameters == exploit["details"]["hyperparameters"]
+    assert stage.state.trials[bad].epoch == 1
     stage.train(bad, 0.95)
     last = stage.state.trials[bad].last
     assert last is not None
-    assert (last["generation"], last["parent_trial"], last["lr"]) == (1, good, decision.hyperparameters["lr"])
+    assert (last["generation"], last["parent_trial"], last["lr"]) == (1, good, told.hyperparameters["lr"])
 
 
 def test_each_arm_has_the_whole_budget_and_reports_beyond_it_do_not_count(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "controls=[scratch]", "model.weights=DEFAULT", "budget.epochs=3")
-    main, control = stage.create("main"), stage.create("scratch")
+    stage.start()
+    main, control = ([one for one in stage.placed if one.endswith("scratch") == scratch] for scratch in (False, True))
     for trial in main[:3]:
         stage.train(trial, 0.5)
-    assert stage.referee.exhausted("main")
-    assert not stage.referee.exhausted("scratch")
-    assert isinstance(stage.train(main[3], 0.9), Stop)
+    assert not stage.train(main[3], 0.9)
     assert stage.state.reports == 3
+    assert stage.state.trials[main[3]].reason == "the arm's budget of epochs is used up"
     assert stage.referee.halted is None
     for trial in control[:3]:
         stage.train(trial, 0.5)
@@ -91,78 +97,193 @@ def test_each_arm_has_the_whole_budget_and_reports_beyond_it_do_not_count(tmp_pa
 
 def test_the_target_is_the_main_arms(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "controls=[scratch]", "model.weights=DEFAULT", "budget.target=0.8")
-    stage.train(stage.create("scratch")[0], 0.9)
+    stage.start()
+    stage.train("t0000-scratch", 0.9)
     assert not stage.referee.tick()
-    stage.train(stage.create("main")[0], 0.8)
+    stage.train("t0000", 0.8)
     assert stage.referee.tick()
     assert stage.referee.halted == "t0000 reached the target: val_accuracy 0.8"
 
 
-def test_wall_time_begins_with_the_first_trial_that_a_worker_takes(
+def test_wall_time_begins_with_the_first_worker_and_goes_on_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     stage = Stage(tmp_path, "budget.wall_time=1m")
-    one, two, *_ = stage.create()
+    assignment = stage.referee.assign()
     now += 500
     assert not stage.referee.tick()
-    stage.referee.started(one)
-    now += 59
+    assert assignment is not None
+    stage.referee.started(assignment.trial)
+    now += 40
+    stage.placed[assignment.trial] = assignment
+    stage.train(assignment.trial, 0.5)
+    now = 7.0  # another process, perhaps another machine
+    stage = Stage(tmp_path, "budget.wall_time=1m")
+    now += 500
     assert not stage.referee.tick()
-    stage.referee.started(two)
+    stage.start()
+    now += 19
+    assert not stage.referee.tick()
     now += 1
     assert stage.referee.tick()
     assert stage.referee.halted == "the wall time of 60 s is used up"
+    stage.referee.close()
+    assert all(one.out_of_budget for one in stage.state.trials.values())
+
+
+def test_a_trial_is_retried_from_its_checkpoint_and_then_has_failed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=1", "faults.max_failures=2")
+    (trial,) = stage.start()
+    stage.train(trial, 0.5)
+    one = stage.state.trials[trial]
+    for failures in (1, 2):
+        stage.referee.failed(trial, ERROR)
+        assert (one.status, one.failures, one.epoch) == (Status.PAUSED, failures, 1)
+        assert stage.start() == [trial]
+        assert stage.placed[trial].trail == one.trail
+    stage.referee.failed(trial, ERROR)
+    assert (one.status, one.reason) == (Status.FAILED, "ValueError: boom")
+    assert one.error == ERROR
+    assert stage.referee.assign() is None
+
+
+def test_what_the_trial_cannot_help_is_not_counted_as_long_as_it_gets_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=1", "faults.max_failures=1")
+    (trial,) = stage.start()
+    one = stage.state.trials[trial]
+    for accuracy in (0.5, 0.6):
+        stage.train(trial, accuracy)
+        stage.referee.failed(trial, "the node died", counted=False)
+        assert (one.status, one.failures) == (Status.PAUSED, 0)
+        stage.start()
+    stage.referee.failed(trial, "the node died", counted=False)  # at the same epoch as the last time
+    assert (one.status, one.failures) == (Status.PAUSED, 1)
+    stage.start()
+    stage.referee.failed(trial, "the node died", counted=False)
+    assert one.status is Status.FAILED
+
+
+def test_a_mistake_of_the_users_is_not_retried(tmp_path: Path) -> None:
+    """It would be made again."""
+    stage = Stage(tmp_path, "search.trials=1")
+    (trial,) = stage.start()
+    stage.referee.failed(trial, "Traceback:\n  line\ntlsweep.errors.ModelError: the weights do not fit\n")
+    assert stage.state.trials[trial].status is Status.FAILED
+
+
+def test_a_trial_whose_node_is_drained_keeps_its_place_and_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    trial, *_ = stage.start()
+    stage.train(trial, 0.5)
+    stage.referee.failed(trial, "preempted", counted=False, keeps_place=True)
+    assert stage.referee.assign() is None
+    assert [one.epoch for one in stage.referee.assignment(trial).trail] == [1]
+    stage.referee.started(trial)
+    assert stage.train(trial, 0.6)
+
+
+def test_one_that_is_not_heard_of_for_too_long_is_overdue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    path = tmp_path / "patient"
+    assert Stage(path).referee.overdue() == []
+    stage = Stage(tmp_path / "sweep", "faults.report_timeout=10s", "search.trials=3")
+    stage.referee._now = time.monotonic
+    one, two, three = stage.start()
+    now = 9.0
+    stage.train(one, 0.5)
+    assert stage.referee.overdue() == []
+    now = 10.5
+    assert stage.referee.overdue() == [two, three]
+    stage.referee.failed(two, "killed for that")
+    assert stage.referee.overdue() == [three]
+    assignment = stage.referee.assign()  # its next worker has not begun: that may take longer
+    now = 100.0
+    assert assignment is not None
+    assert two not in stage.referee.overdue()
+
+
+def test_a_function_that_returns_early_is_told_of(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=2")
+    trial, other = stage.start()
+    stage.train(trial, 0.5)
+    stage.referee.returned(trial)
+    assert (stage.state.trials[trial].status, stage.state.trials[trial].reason) == (
+        Status.STOPPED, "its function returned early",
+    )  # fmt: skip
+    assert stage.state.trials[other].status is Status.RUNNING
 
 
 def test_after_an_interrupt_every_open_trial_is_interrupted_also_one_that_still_reports(tmp_path: Path) -> None:
-    stage = Stage(tmp_path)
-    one, two, *_ = stage.create()
+    stage = Stage(tmp_path, "faults.max_failures=0")
+    one, two, *_ = stage.start()
     stage.train(one, 0.5)
     stage.train(two, 0.6)
-    stage.referee.failed(two, "Traceback:\n  line\nValueError: boom\n\n")
-    stage.referee.halt(INTERRUPTED)
+    stage.referee.failed(two, ERROR)
+    stage.referee.halt(INTERRUPTED, resumable=True)
     stage.referee.halt("the first reason counts")
-    stage.train(one, 0.7)
-    stage.referee.close(interrupted=True)
+    assert not stage.train(one, 0.7)
+    stage.referee.close()
     statuses = {name: trial.status for name, trial in stage.state.trials.items()}
     assert statuses.pop(two) is Status.FAILED
     assert set(statuses.values()) == {Status.INTERRUPTED}
-    assert stage.state.trials[two].reason == "ValueError: boom"
     assert read_table(stage.folder.path, "reports").num_rows == 2
+
+
+def test_a_disk_that_takes_no_checkpoint_halts_the_sweep_until_it_is_resumed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=1")
+    (trial,) = stage.start()
+    stage.train(trial, 0.5)
+    full = {"checkpoint": None, "digest": None, "unwritten": "a checkpoint could not be written: No space left"}
+    assert not stage.train(trial, 0.6, row=full)
+    assert stage.referee.tick()
+    stage.referee.close()
+    one = stage.state.trials[trial]
+    assert (one.status, one.epoch, one.reason) == (Status.INTERRUPTED, 1, full["unwritten"])
+    again = Stage(tmp_path, "search.trials=1")
+    assert again.start() == [trial]
+    assert again.train(trial, 0.6)
+    assert [report["epoch"] for report in read_journal(again.folder.journal) if report["type"] == "report"] == [1, 2]
 
 
 def test_what_was_decided_is_on_disk_when_the_caller_hears_of_it(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "train.epochs=1")
-    trial, *_ = stage.create()
+    trial, *_ = stage.start()
     stage.train(trial, 0.5)
-    lines = [json.loads(line[9:]) for line in stage.folder.journal.read_bytes().splitlines()]
-    assert [(line["type"], line.get("kind")) for line in lines[-2:]] == [("report", None), ("event", "finished")]
+    last = json.loads(stage.folder.journal.read_bytes().splitlines()[-1][9:])
+    assert [(one["type"], one.get("kind")) for one in last] == [("report", None), ("event", "finished")]
 
 
-def test_a_report_that_cannot_be_written_down_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_cannot_be_written_down_ends_the_sweep_and_never_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = Stage(tmp_path)
-    trial, *_ = stage.create()
+    trial, *_ = stage.start()
     stage.train(trial, 0.5)
 
     def refuse(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fdatasync", refuse)
-    with pytest.raises(ResultsError, match="No space left on device"):
-        stage.train(trial, 0.6)
-    assert stage.state.reports == 1
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        with pytest.raises(ResultsError, match="No space left on device"):
+            stage.train(trial, 0.6)
     assert sum(record["type"] == "report" for record in read_journal(stage.folder.journal)) == 1
+    again = Stage(tmp_path)
+    assert again.state.trials[trial].epoch == 1
+    again.start()
+    again.train(trial, 0.6)
+    assert again.state.reports == 2
 
 
 def test_a_report_costs_no_more_with_many_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted, not timed: a scan of all trials would look at each of them."""
     monkeypatch.setattr(os, "fdatasync", lambda file: None)
     stage = Stage(tmp_path, "search.strategy=asha", "search.trials=2000")
-    trials = stage.create()
-    stage.referee.write_tables()  # the next writing is not due for a while
+    trials = stage.start()
+    stage.ledger.write_tables()  # the next writing is not due for a while
     looked_at: list[str] = []
 
     class Watched(dict):  # type: ignore[type-arg]

@@ -38,11 +38,12 @@ def test_the_outcome(here: Path) -> None:
     assert "main               t0001                 0.950          0.930" in lines
     assert "scratch            t0001-scratch         0.750          0.710" in lines
     assert "gain over scratch                       +0.200         +0.220" in lines
-    assert lines[-4:] == [
-        "recipe  results/demo/recipe.yaml",
-        "tables  results/demo/*.parquet",
-        "next    tlsweep best demo    the winner, and how it was trained",
-        "        tlsweep report demo  what works here, and what does not",
+    assert lines[-5:] == [
+        "recipe       results/demo/recipe.yaml",
+        "tables       results/demo/*.parquet",
+        "checkpoints  results/demo/checkpoints, 0 files, 0 B",
+        "next         tlsweep best demo    the winner, and how it was trained",
+        "             tlsweep report demo  what works here, and what does not",
     ]
 
 
@@ -61,9 +62,10 @@ def test_after_an_interrupt_the_outcome_says_so_and_how_to_go_on(here: Path) -> 
     builder.report("t0000", 0.5)
     builder.event("interrupted", "t0000", reason="interrupted")
     lines = printed(print_outcome, builder.finish())
-    assert "The sweep was interrupted; everything up to then is kept." in lines
+    at = lines.index("The sweep was interrupted; everything up to then is kept. To go on with it:")
+    assert lines[at + 1] == "  tlsweep launch --resume demo"
     assert "main  t0000              0.500              -" in lines
-    assert lines[-1] == "        tlsweep report demo  what works here, and what does not"
+    assert lines[-1] == "             tlsweep report demo  what works here, and what does not"
 
 
 @pytest.mark.parametrize("page", [print_outcome, print_report])

@@ -1,6 +1,5 @@
 """Epochs and time that a sweep can still take."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from views_of_sweeps import view_of
 from tlsweep.terminal.progress import Tally, measure
 
 ASHA = {"strategy": "asha", "trials": 5}
-TALLY = Tally(Counter(main=3), first=103.0)
+TALLY = Tally(3, first=103.0)
 
 
 def sweep(folder: Path, **sections: Any) -> SweepBuilder:
@@ -40,9 +39,11 @@ def test_the_budget_of_epochs_caps_what_is_left(tmp_path: Path) -> None:
 
 
 def test_the_wall_time_caps_the_time_left(tmp_path: Path) -> None:
-    view = view_of(sweep(tmp_path, budget={"wall_time": 10}))
-    assert measure(view, TALLY, 106.0).left == pytest.approx(4.0)
-    assert measure(view, TALLY, 150.0).left == 0.0
+    builder = sweep(tmp_path, budget={"wall_time": 10})
+    assert builder.state.elapsed == 3.5  # over all launches: not what this one's clock says
+    assert measure(view_of(builder), TALLY, 106.0).left == pytest.approx(6.5)
+    builder.state.elapsed = 12.0
+    assert measure(view_of(builder), TALLY, 150.0).left == 0.0
 
 
 def test_nothing_is_known_before_the_first_epoch(tmp_path: Path) -> None:
@@ -56,15 +57,22 @@ def test_when_every_trial_has_ended_nothing_is_left(tmp_path: Path) -> None:
     builder.create("t0", 0)
     builder.report("t0", 0.5)
     builder.event("stopped", "t0", reason="a rule")
-    now = measure(view_of(builder), Tally(Counter(main=1), 101.0), 110.0)
+    now = measure(view_of(builder), Tally(1, 101.0), 110.0)
     assert (now.done, now.at_most) == (1, 1)
 
 
-def test_a_tally_counts_the_reports_of_each_arm_from_the_first_on(tmp_path: Path) -> None:
+def test_a_tally_counts_the_reports_from_the_first_on(tmp_path: Path) -> None:
     builder, tally = SweepBuilder(tmp_path), Tally()
     tally.add(builder.create("t0", 0), 1.0)
     tally.add(builder.create("t0-scratch", 0), 2.0)
-    assert tally == Tally(Counter(), None)
+    assert tally == Tally(0, None)
     for now, trial in ((3.0, "t0"), (4.0, "t0-scratch"), (5.0, "t0")):
         tally.add(builder.report(trial, 0.5), now)
-    assert tally == Tally(Counter({"main": 2, "scratch": 1}), 3.0)
+    assert tally == Tally(3, 3.0)
+
+
+def test_what_earlier_launches_trained_is_done_but_says_nothing_about_the_rate(tmp_path: Path) -> None:
+    view = view_of(sweep(tmp_path, budget={"wall_time": 100}))
+    now = measure(view, Tally(), 106.0)  # three epochs are known, none of them of this launch
+    assert now.done == 3
+    assert now.left == pytest.approx(100 - view.state.elapsed)

@@ -34,7 +34,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def cannot_write(path: Path, error: OSError) -> ResultsError:
     """What to say when the disk does not take a file of a sweep: nothing that was reported before is lost."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return ResultsError(
-        f"cannot write '{path}': {error.strerror}; put that right (make room, if the disk is full) and go on with "
-        f"'tlsweep launch --resume', everything until now is kept"
+        f"cannot write '{path}': {reason}; put that right (make room, if the disk is full) and go on with "
+        f"'tlsweep launch --resume {path.parent.name}': everything until now is kept"
     )

@@ -129,7 +129,7 @@ def _disk_errors_explained(folder: SweepFolder) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise cannot_write(folder.path, error) from error
+        raise cannot_write(Path(error.filename or folder.journal), error) from error
 
 
 def _conduct(

@@ -1,0 +1,84 @@
+"""A resume may ask for more of the same sweep, never for another one."""
+
+import pytest
+
+from tlsweep.errors import SpecError
+from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.spec.extension import EXTENDABLE, extensions
+
+BASE = {
+    "name": "mine",
+    "data": {"source": "digits"},
+    "train": {"epochs": 4, "lr": {"loguniform": [1e-4, 0.1]}},
+    "search": {"strategy": "random", "trials": 4},
+    "budget": {"epochs": 12, "wall_time": "10m"},
+}
+
+
+def spec(*overrides: str) -> SweepSpec:
+    return load_spec(BASE, overrides)
+
+
+def test_nothing_changed_is_nothing_extended() -> None:
+    assert extensions(spec(), spec("name=elsewhere")) == {}
+
+
+@pytest.mark.parametrize(
+    ("override", "found"),
+    [
+        ("search.trials=5", {"search.trials": (4, 5)}),
+        ("train.epochs=6", {"train.epochs": (4, 6)}),
+        ("budget.epochs=13", {"budget.epochs": (12, 13)}),
+        ("budget.epochs=null", {"budget.epochs": (12, None)}),
+        ("budget.wall_time=1h", {"budget.wall_time": (600.0, 3600.0)}),
+    ],
+)
+def test_what_may_grow_may_grow(override: str, found: dict[str, tuple[object, object]]) -> None:
+    assert extensions(spec(), spec(override)) == found
+    assert set(found) <= set(EXTENDABLE)
+
+
+def test_several_fields_may_grow_at_once() -> None:
+    assert set(extensions(spec(), spec("search.trials=5", "train.epochs=6"))) == {"search.trials", "train.epochs"}
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "before"),
+    [
+        ("search.trials=3", "3", "4"),
+        ("train.epochs=1", "1", "4"),
+        ("budget.epochs=11", "11", "12"),
+        ("budget.wall_time=5m", "300.0", "600.0"),
+    ],
+)
+def test_nothing_may_become_less(override: str, value: str, before: str) -> None:
+    field = override.partition("=")[0]
+    with pytest.raises(SpecError, match=f"^{field} = {value}: the sweep began with {before}, .* can only extend it"):
+        extensions(spec(), spec(override))
+
+
+def test_a_limit_where_there_was_none_is_less() -> None:
+    with pytest.raises(SpecError, match="^budget.epochs = 100: the sweep began with None"):
+        extensions(spec("budget.epochs=null"), spec("budget.epochs=100"))
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("seed=1", "seed"),
+        ("train.lr=0.1", "train.lr"),
+        ("train.lr={loguniform: [1e-4, 0.2]}", "train.lr.loguniform"),
+        ("train.momentum=0.5", "train.momentum"),
+        ("search.strategy=asha", "search"),
+        ("search.metric=val_loss", "search.metric"),
+        ("budget.target=0.9", "budget.target"),
+        ("model.name=mlp", "model.name"),
+        ("data.labels_per_class=5", "data.labels_per_class"),
+        ("faults.max_failures=5", "faults.max_failures"),
+    ],
+)
+def test_any_other_change_is_refused_and_the_field_is_named(override: str, field: str) -> None:
+    with pytest.raises(
+        SpecError, match=rf"^{field}\S* = .*: the sweep began with .*; put it back, or start a new sweep$"
+    ):
+        extensions(spec(), spec(override))

@@ -1,0 +1,154 @@
+"""A sweep that is killed anywhere, any time, goes on as if nothing had happened.
+
+With one place everything that is decided is the same as if nobody had killed it; with several, where the order of
+reports is open, nothing is missing or doubled. What is simulated and what is real: see simulated_sweep.py.
+"""
+
+import random
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from simulated_sweep import Dies, SimulatedSweep, Stay, assert_complete
+from sudden_death import Death, Killed, killed_at
+
+from tlsweep.store import SweepState
+
+pytestmark = pytest.mark.usefixtures("instant_disk", "no_tables")
+
+ASHA = ("search.strategy=asha", "search.trials=7", "search.reduction_factor=2", "train.epochs=8")
+PBT = ("search.strategy=pbt", "search.population=4", "search.quantile=0.5", "train.epochs=5")
+INDEPENDENT = {
+    "random": ("search.trials=4",),
+    "grid": ("search.strategy=grid", "search.points=2", "train.batch_size={choice: [8, 16]}"),
+    "asha stopping": ASHA,
+    "asha promotion": (*ASHA, "search.form=promotion"),
+    "asha budget": (*ASHA, "search.form=promotion", "search.reduction_factor=3", "budget.epochs=15"),
+    "asha arms": (*ASHA, "search.form=promotion", "search.trials=4", "controls=[scratch]", "model.weights=DEFAULT"),
+}
+POPULATIONS = {
+    "pbt": PBT,
+    "pbt interval": (*PBT, "search.interval=2", "search.couple_lr=sqrt"),
+    "pbt sync": (*PBT, "search.synchronous=true"),
+    "pbt sync interval": (*PBT, "search.synchronous=true", "search.interval=2", "train.epochs=7"),
+    "pbt arms": (*PBT, "search.population=3", "controls=[no-explore]", "budget.epochs=9"),
+    "pb2": ("search.strategy=pb2", "search.population=3", "train.epochs=4"),
+}
+EVERY = INDEPENDENT | POPULATIONS
+HOW: tuple[Death, ...] = get_args(Death)
+every_search = pytest.mark.parametrize("name", EVERY)
+
+
+def unlucky(stay: Stay, state: SweepState) -> bool:
+    """t0000 loses its worker once, t0001 whenever it begins its second epoch, t0002 twice at the start."""
+    number, failures = int(stay.assignment.trial[1:5]), state.trials[stay.assignment.trial].failures
+    return (number, stay.epoch) == (1, 1) or (number, stay.epoch, failures) in {(0, 1, 0), (2, 0, 0), (2, 0, 1)}
+
+
+def undisturbed(path: Path, *search: str, dies: Dies | None = None) -> tuple[SimulatedSweep, int]:
+    """A sweep that nobody kills, and of how many transactions its journal consists."""
+    sweep = SimulatedSweep(path, *search, dies=dies)
+    sweep.launch()
+    assert_complete(sweep)
+    return sweep, len(sweep.folder.journal.read_bytes().splitlines())
+
+
+def some(transactions: int, name: str, stride: int = 1) -> range:
+    """Every `stride`th transaction; a fit of PB2's takes a while, so there fewer."""
+    return range(0, transactions, 7 * stride if name == "pb2" else stride)
+
+
+@every_search
+@pytest.mark.parametrize(("dies", "stride"), [(None, 1), (unlucky, 3)], ids=["", "failures"])
+def test_killed_at_any_transaction_it_decides_as_if_nothing_had_happened(
+    tmp_path: Path, name: str, dies: Dies | None, stride: int
+) -> None:
+    whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name], dies=dies)
+    for at in some(transactions, name, stride):
+        sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name], dies=dies)
+        with pytest.raises(Killed), killed_at(at, HOW[at % 3]):
+            sweep.launch()
+        sweep.launch()
+        assert sweep.history() == whole.history(), at
+        assert sweep.outcome() == whole.outcome(), at
+
+
+@every_search
+def test_killed_and_interrupted_again_and_again_it_decides_as_if_nothing_had_happened(
+    tmp_path: Path, name: str
+) -> None:
+    whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
+    for seed in range(1 if name == "pb2" else 3):
+        sweep, chance = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name]), random.Random(seed)
+        for _ in range(transactions // 2):
+            try:
+                with killed_at(chance.randrange(1, 8), chance.choice(HOW)):
+                    sweep.launch(steps=chance.choice([None, 1, 3, 5]))
+            except Killed:
+                pass
+        sweep.launch()
+        assert sweep.history() == whole.history(), seed
+        assert sweep.outcome() == whole.outcome(), seed
+
+
+@every_search
+def test_interrupted_at_any_step_every_trial_has_an_end_and_the_sweep_goes_on(tmp_path: Path, name: str) -> None:
+    whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
+    for at in some(2 * transactions, name, 5):
+        sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
+        assert all(one.status.final for one in sweep.launch(steps=at).trials.values())
+        sweep.launch()
+        assert sweep.history() == whole.history(), at
+        assert sweep.outcome() == whole.outcome(), at
+
+
+def spoil(sweep: SimulatedSweep, chance: random.Random) -> None:
+    """Of trials that are to go on, cut the last checkpoint short or remove it; sometimes the one before it too."""
+    for one in sweep.state().trials.values():
+        for checkpoint in one.trail[-chance.choice([1, 1, 2]) :] if not one.status.final else ():
+            path = sweep.folder.path / checkpoint.path
+            if path.exists():
+                sweep.damaged.add(checkpoint.path)
+                if chance.random() < 0.5:
+                    path.unlink()
+                else:
+                    path.write_bytes(path.read_bytes()[:-9])
+
+
+@every_search
+def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Path, name: str) -> None:
+    whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
+    told = set()
+    for at in some(transactions, name, 3):
+        sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
+        with pytest.raises(Killed), killed_at(at, "after"):
+            sweep.launch()
+        spoil(sweep, random.Random(at))
+        sweep.launch()
+        assert_complete(sweep)
+        told |= {record["kind"] for record in sweep.records() if record["type"] == "event"}
+        if name in INDEPENDENT:  # an epoch that is trained again gives the same weights, and changes no decision
+            assert sweep.history("restored", "repeated") == whole.history(), at
+    assert {"restored", "repeated"} <= told
+
+
+@every_search
+@pytest.mark.parametrize("alike", [True, False], ids=["", "never twice the same weights"])
+def test_with_several_places_nothing_is_missing_or_doubled_whatever_happens(
+    tmp_path: Path, name: str, alike: bool
+) -> None:
+    for seed in range(1 if name == "pb2" else 5):
+        chance = random.Random(seed)
+        dies = chance.choice([None, unlucky])
+        sweep = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name], slots=chance.randint(2, 6), seed=seed, dies=dies)
+        sweep.alike = alike
+        for _ in range(10):
+            try:
+                with killed_at(chance.randrange(1, 20), chance.choice(HOW)):
+                    sweep.launch(steps=chance.choice([None, 4, 12]))
+            except Killed:
+                pass
+            if chance.random() < 0.3:
+                spoil(sweep, chance)
+        sweep.launch()
+        assert_complete(sweep)
