@@ -105,7 +105,6 @@ def launch(
     """Run a sweep: many trials, the best model, and the schedule that made it."""
     from tlsweep.errors import SpecError
     from tlsweep.spec import SweepSpec, load_spec
-    from tlsweep.store import Status
     from tlsweep.terminal import make_console, print_outcome
 
     if resume is not None and (name is not None or debug):
@@ -133,7 +132,7 @@ def launch(
 
             found = go_on(resume, changed, observer=view, **where)
     print_outcome(console, found, short=quiet)
-    if any(trial.status is Status.INTERRUPTED for trial in found.state().trials.values()):
+    if found.state().interrupted:
         raise typer.Exit(INTERRUPTED)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +162,9 @@ def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
         def record(self, record: Any) -> None:
             if record["type"] == "report" and not begun.is_set():
                 begun.set()
-                with ballast.open("wb") as file:
-                    try:
-                        while True:
-                            file.write(bytes(512))
-                            file.flush()
-                    except OSError:
-                        pass
+                with suppress(OSError), ballast.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(bytes(512))
 
     with pytest.raises(ResultsError, match="No space left on device"):
         resume("full", more, results=small_disk, address=ray_address, observer=Filler())

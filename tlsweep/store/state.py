@@ -115,6 +115,8 @@ class SweepState:
     reports: int = 0
     launched: Mapping[str, Any] | None = None
     """What the sweep was launched with, or last resumed with: its spec, fingerprints of data and weights."""
+    interrupted: bool = False
+    """Whether it was stopped before it ended, and waits to be resumed."""
     elapsed: float = 0.0
     """Seconds that it has run, over all its launches."""
     test: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -171,6 +173,7 @@ class SweepState:
 
     def _sweep_event(self, record: Record) -> None:
         details = record["details"] or {}
+        self.interrupted = record["kind"] == "interrupted"
         if record["kind"] in ("launched", "resumed"):
             self.launched = details
         if record["kind"] == "resumed":

@@ -118,7 +118,7 @@ class RayStart:
 
     def log_to(self, path: Path) -> None:
         """Write to a file what Ray said until now and will say."""
-        file = logging.FileHandler(path)
+        file = _LogFile(path)
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         self._chatter.setTarget(file)
         self._quiet.callback(file.close)
@@ -140,6 +140,22 @@ class RayStart:
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
+
+
+class _LogFile(logging.Handler):
+    """Appends to a file, at once; a full disk is not worth a word here: the journal will say so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            os.write(self._file, f"{self.format(record)}\n".encode())
+
+    def close(self) -> None:
+        super().close()
+        os.close(self._file)
 
 
 def _connect(join: str | None, *, dashboard: bool) -> Cluster:

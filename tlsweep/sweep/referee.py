@@ -8,7 +8,7 @@ from typing import Any
 
 from tlsweep.schedulers import Continue, Exploit, Hold, Stop, Yield
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Record, Status, SweepState, TrialState, diverged
+from tlsweep.store import Record, SweepState, TrialState, diverged
 from tlsweep.sweep.assignment import Assignment, configuration, trial_seed
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import Placing
@@ -114,7 +114,7 @@ class Referee:
         self._create(trial)
         one = self.state.trials[trial]
         if trial in self.overdue():
-            error = f"no report for {self.spec.faults.report_timeout:g} s, so its worker was ended\n\n{error}"
+            error = f"{error.rstrip()}\nno report for {self.spec.faults.report_timeout:g} s: its worker was ended\n"
         if not one.status.final:
             lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
             # What the trial cannot help is not counted, as long as it gets on at all.
@@ -165,6 +165,8 @@ class Referee:
             held = not spent and rules.held(one.trial)
             stop = rules.verdict(one.trial) if held else Stop(self.halted or "the arm's budget of epochs is used up")
             self._stop(one, stop, spent=spent)
+        if self.resumable:
+            self._ledger.event("interrupted", details={"reason": self.halted})
         self._commit()
         self._retention.tidy()
         self._ledger.write_tables()
@@ -285,8 +287,3 @@ class Referee:
                         self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
         if all(self._placing.exhausted(arm) for arm in self.spec.arms):
             self.halt("the budget of epochs is used up")
-
-
-def interrupted(state: SweepState) -> bool:
-    """Whether the sweep was stopped before it ended, and waits to be resumed."""
-    return any(trial.status is Status.INTERRUPTED for trial in state.trials.values())

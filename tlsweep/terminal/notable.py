@@ -8,7 +8,7 @@ _ENDS = ("stopped", "finished", "failed", "interrupted")
 
 def notable(record: Record, state: SweepState) -> str | None:
     """A line about a record that people want to know of; None about the others. The state has it applied already."""
-    if record["type"] != "event":
+    if record["type"] != "event" or record["trial"] is None:
         return None
     kind, details = record["kind"], record["details"]
     if kind in _ENDS:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, leaders, load_tables, totals
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Results, Status, SweepFolder
+from tlsweep.store import Results, SweepFolder
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
 
@@ -19,7 +19,7 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     """The end of a launch, from the tables that it wrote; `short`: three lines."""
     tables = load_tables(results)
     console.print(Text(headline(tables)))
-    if Status.INTERRUPTED in totals(tables).statuses:
+    if results.state().interrupted:
         console.print(
             Text("The sweep was interrupted; everything up to then is kept. To go on with it:", style="yellow")
         )
