@@ -162,11 +162,32 @@ def test_sigint_twice_ends_at_once_with_what_was_reported(tlsweep: CommandLine) 
         time.sleep(0.1)  # two signals that are pending at once are one
         began = time.monotonic()
         ended = running.interrupt()
-    assert (ended.code, ended.err) == (130, "\nstopped at once; what was reported until now is on disk\n")
+    said = (
+        "stopped at once; what was reported until now is on disk, and 'tlsweep launch --resume digits' goes on with it"
+    )
+    assert (ended.code, ended.err) == (130, f"\n{said}\n")
     assert time.monotonic() - began < 5
     assert_complete(open_results(results=tlsweep.results))
     assert tlsweep.run("report").code == 0
     wait_until(lambda: not tlsweep.ray_processes())
+
+
+def test_what_ctrl_c_stopped_is_finished_by_the_command_that_it_names(tlsweep: CommandLine) -> None:
+    small = "-o search.strategy=pbt -o search.population=3 -o train.epochs=12 -o controls=[] -o model.weights=none"
+    with tlsweep.start("launch", "digits", *small.split(), *PRIVATE) as running:
+        running.until(lambda: reported_rows(tlsweep))
+        stopped = running.interrupt()
+    assert stopped.code == 130
+    command = re.search(r"^  tlsweep (launch --resume digits)$", stopped.out, re.MULTILINE)
+    assert command is not None
+    ended = tlsweep.run(*command[1].split(), *PRIVATE)
+    assert (ended.code, ended.err) == (0, "")
+    results = open_results(results=tlsweep.results)
+    assert_complete(results)
+    assert {one.status for one in results.state().trials.values()} == {"finished"}
+    refused = tlsweep.run(*command[1].split(), "-o", "train.lr=0.1", *PRIVATE)
+    assert refused.code == 2
+    assert refused.err.startswith("error: train.lr = 0.1: the sweep began with")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -61,7 +61,9 @@ def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempP
     return launch(digits(*hostile(folder, "nothing")), results=folder, address=ray_address)
 
 
-@pytest.mark.parametrize("what", ["SIGKILL", "SIGSEGV", "_exit", "exit", "raise"])
+@pytest.mark.parametrize(
+    "what", ["SIGKILL", *(pytest.param(what, marks=pytest.mark.slow) for what in ("SIGSEGV", "_exit", "exit", "raise"))]
+)
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:
@@ -78,7 +80,7 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_chec
     assert starts.groupby("trial").epoch.max().max() > 0  # not from the beginning
 
 
-@pytest.mark.parametrize("what", ["hang", "SIGSTOP"])
+@pytest.mark.parametrize("what", ["SIGSTOP", pytest.param("hang", marks=pytest.mark.slow)])
 def test_a_worker_that_hangs_is_ended_after_the_timeout(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:
@@ -136,6 +138,7 @@ def test_a_full_disk_under_the_checkpoints_stops_the_sweep_and_loses_nothing(
     pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(whole, "reports"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
     ray_address: str, tmp_path: Path, small_disk: Path, undisturbed: Results
 ) -> None:
@@ -175,7 +178,9 @@ def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
     pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("flipped", "missing"))]
+)
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     ray_address: str, tmp_path: Path, undisturbed: Results, damage: str
 ) -> None:
@@ -245,6 +250,7 @@ def test_two_processes_cannot_run_one_sweep(ray_address: str, tmp_path: Path) ->
         assert "budget.epochs = 1: the sweep began with None" in third.err
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_node_costs_only_the_epochs_that_ran_there(tmp_path: Path) -> None:
     spec = digits("model.name=own_code:paced", "model.args={seconds: 0.03}", "search.trials=4", "train.epochs=30")
     spec = spec.model_copy(update={"resources": spec.resources.model_copy(update={"concurrent": None})})

@@ -68,3 +68,11 @@ def test_a_checkpoint_of_another_network_is_refused(digits: Task, checkpoint: by
 
 def test_fields_are_stored_by_name(checkpoint: bytes) -> None:
     assert set(torch.load(io.BytesIO(checkpoint), weights_only=True)) == {"format", *Checkpoint.__dataclass_fields__}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_equal_states_give_equal_bytes_whether_restored_or_not(train: Train, optimizer: str) -> None:
+    """The digest of a checkpoint must not tell whether its trial was interrupted."""
+    hyperparameters = Hyperparameters.model_validate({"lr": 0.01, "optimizer": optimizer})
+    whole = train(hyperparameters).checkpoints
+    assert train(hyperparameters, resume=whole[0]).checkpoints == whole[1:]

@@ -37,7 +37,7 @@ def without_times(row: EpochReport) -> EpochReport:
 
 
 def same_checkpoint(one: bytes, other: bytes) -> bool:
-    """Whether all values are the same, bit for bit. (The bytes are not: pickle notes which strings are one object.)"""
+    """Whether all values are the same, bit for bit."""
     return same(*(torch.load(io.BytesIO(content), weights_only=True) for content in (one, other)))
 
 

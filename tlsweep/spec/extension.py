@@ -8,7 +8,7 @@ from tlsweep.errors import SpecError
 from tlsweep.spec.sweep import SweepSpec
 
 EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.wall_time")
-"""Fields that may grow; a budget may also be lifted (`none`)."""
+"""Fields that may grow; a budget may also be lifted (`null`)."""
 
 
 def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
