@@ -130,7 +130,7 @@ def test_launch_hands_over_what_was_typed(run: Run, tmp_path: Path, sweep_room: 
     assert (code, err) == (0, "")
     ((spec, passed),) = sweep_room.calls
     assert (spec.name, spec.train.epochs) == ("digits", 3)
-    assert passed.pop("observer").begun is False
+    assert passed.pop("observer").resume is None
     assert passed == {
         "results": Path("r"), "name": "mine", "local": True, "address": "auto", "dashboard": False,
     }  # fmt: skip
@@ -156,6 +156,7 @@ def test_an_interrupted_sweep_shows_its_outcome_and_ends_with_130(run: Run, tmp_
         builder.create("t0000", 0)
         builder.report("t0000", 0.5)
         builder.event("interrupted", "t0000", reason="interrupted")
+        builder.event("interrupted", reason="interrupted")
         return builder.finish()
 
     sweep_room.outcome = outcome
@@ -170,7 +171,7 @@ def test_resume_takes_the_stored_spec_and_extends_it(run: Run, tmp_path: Path, s
     assert (code, err) == (0, "")
     ((spec, passed),) = sweep_room.calls
     assert (spec.train.epochs, spec.search.strategy) == (9, SPEC["search"]["strategy"])
-    assert passed.pop("observer").begun is False
+    assert passed.pop("observer").resume == "tlsweep launch --resume mine --results r"
     assert passed == {"results": Path("r"), "name": "mine", "local": True, "address": None, "dashboard": True}
     assert out.splitlines()[-1] == "results in r/mine"
 

@@ -128,7 +128,10 @@ def launch(
             return load_spec(spec or stored, override or ())
 
         with _watching(console, quiet=quiet) as view:
+            from tlsweep.store.folder import command
             from tlsweep.sweep import resume as go_on
+
+            view.resume = command("launch --resume", results / resume)
 
             found = go_on(resume, changed, observer=view, **where)
     print_outcome(console, found, short=quiet)
@@ -146,7 +149,7 @@ def _watching(console: Console, *, quiet: bool) -> Iterator["View"]:
         with view:
             yield view
     except KeyboardInterrupt:
-        hint = "'tlsweep report' shows what there is" if view.begun else "no trial had begun"
+        hint = f"'{view.resume}' goes on" if view.resume else "no trial had begun"
         _complain(f"interrupted; {hint}")
         raise typer.Exit(INTERRUPTED) from None
 

@@ -22,7 +22,7 @@ def spec(**search: object) -> SweepSpec:
             "data": {"source": "digits"},
             "train": {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [16, 128]}, "epochs": 20},
             "search": search,
-            "controls": ["no-explore"] if search["strategy"] in ("pbt", "pb2") else [],
+            "controls": ["no-explore"] if search["strategy"] in ("pbt", "pb2") and search.get("explore", True) else [],
         }
     )
 

@@ -19,6 +19,8 @@ def test_a_taken_default_name_is_numbered(tmp_path: Path) -> None:
 
 def test_a_name_that_was_asked_for_is_never_shared(tmp_path: Path) -> None:
     create_sweep_folder(tmp_path, "mine", exact=True)
+    folder = create_sweep_folder(tmp_path, "mine", exact=True)  # a launch that was killed at once left nothing yet
+    folder.spec.touch()
     with pytest.raises(ResultsError, match="holds another sweep already; give this one another --name"):
         create_sweep_folder(tmp_path, "mine", exact=True)
 

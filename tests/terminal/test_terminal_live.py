@@ -106,7 +106,7 @@ def test_the_cursor_is_back_after_an_interrupt(tmp_path: Path) -> None:
     written = stream.getvalue()
     assert written.count("\x1b[?25l") == 1  # hidden once,
     assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")  # shown at the end
-    assert view.begun
+    assert view.resume
 
 
 def test_it_shows_what_is_being_prepared(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_it_shows_what_is_being_prepared(tmp_path: Path) -> None:
         view._live.refresh()
     assert "decoding images" in stream.getvalue()
     assert "300 of 1,000" in stream.getvalue()
-    assert not view.begun
+    assert view.resume is None
 
 
 def test_drawing_survives_a_state_that_changes_meanwhile(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_after_an_interrupt_the_outcome_says_so_and_how_to_go_on(here: Path) -> 
     builder.create("t0000", 0)
     builder.report("t0000", 0.5)
     builder.event("interrupted", "t0000", reason="interrupted")
+    builder.event("interrupted", reason="interrupted")
     lines = printed(print_outcome, builder.finish())
     at = lines.index("The sweep was interrupted; everything up to then is kept. To go on with it:")
     assert lines[at + 1] == "  tlsweep launch --resume demo"

@@ -119,4 +119,4 @@ def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         view.record(builder.create("t0000", 0))
         view.end()
     assert capsys.readouterr() == ("", "")
-    assert view.begun
+    assert view.resume

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlsweep.report.tables import SweepTables, leaders
+from tlsweep.report.tables import Leader, SweepTables, leaders
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store.schema import METRICS
 
@@ -25,12 +25,32 @@ class ArmResult:
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
     """One for each arm that has a report, the main arm first."""
-    tests = {event["arm"]: _metrics(event["details"]) for event in tables.events if event["kind"] == "evaluated"}
+    tests = evaluated(tables)
     return [
-        ArmResult(arm, best[0].trial, {name: best[0].metrics[f"val_{name}"] for name in _NAMES}, tests.get(arm, {}))
+        ArmResult(arm, best.trial, {name: best.metrics[f"val_{name}"] for name in _NAMES}, _metrics(tests.get(arm, {})))
         for arm in tables.spec.arms
-        if (best := leaders(tables, arm))
+        if (best := winner(tables, arm))
     ]
+
+
+def winner(tables: SweepTables, arm: str) -> Leader | None:
+    """The trial that met the test split, else the one with the best metric so far.
+
+    They differ where the checkpoint of the best was found damaged, so that the next best was handed back.
+    """
+    ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
+    return next((one for one in ranked if one.trial == trial), ranked[0] if ranked else None)
+
+
+def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
+    """For each arm the details of its test, once the sweep has ended; a resume makes an earlier test void."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for event in tables.events:
+        if event["kind"] == "resumed":
+            found.clear()
+        elif event["kind"] == "evaluated":
+            found[event["arm"]] = event["details"]
+    return found
 
 
 def _metrics(details: Mapping[str, Any]) -> dict[str, float]:

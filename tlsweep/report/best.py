@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tlsweep.errors import ResultsError
-from tlsweep.report.arms import ArmResult, arm_results, gain
+from tlsweep.report.arms import ArmResult, arm_results, gain, winner
 from tlsweep.report.lineage import Segment, lineage
-from tlsweep.report.tables import SweepTables, leaders
+from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.spec.space import Value
 from tlsweep.store import SweepFolder
@@ -79,18 +79,18 @@ def find_best(tables: SweepTables) -> Best:
     Raises:
         ResultsError: no trial of the main arm has reported a finite metric.
     """
-    ranked = leaders(tables, MAIN_ARM)
-    if not ranked:
+    found = winner(tables, MAIN_ARM)
+    if found is None:
         raise ResultsError(
             f"no trial of '{tables.name}' has reported a {tables.spec.search.metric} yet; "
             f"'tlsweep report {tables.name}' shows how far they are"
         )
-    winner, arms, folder = ranked[0], arm_results(tables), SweepFolder(tables.path)
+    arms, folder = arm_results(tables), SweepFolder(tables.path)
     return Best(
         sweep=tables.name,
-        trial=winner.trial,
-        epoch=winner.best_epoch,
-        schedule=lineage(tables.events, winner.trial, winner.generation, winner.best_epoch),
+        trial=found.trial,
+        epoch=found.best_epoch,
+        schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch),
         result=arms[0],
         arms=arms,
         model=folder.best if folder.best.exists() else None,

@@ -25,7 +25,8 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
         ResultsError: no trial of the arm has reported a finite metric.
     """
     spec, state = results.spec, results.state()
-    winner = state.winner(arm)
+    test = state.test.get(arm)
+    winner = state.trials[test["trial"]] if test else state.winner(arm)
     if winner is None or winner.best is None:
         raise ResultsError(f"there is no recipe: no trial of the arm '{arm}' has reported a {state.metric}")
     best = winner.best

@@ -39,6 +39,8 @@ class SynchronousPbt(Pbt):
         self._opened: Round | None = None
         """The decision that is being carried out: what happens to members meanwhile does not change it."""
         self._opened_actions: Mapping[str, Exploit | Stop] = {}
+        self._known: tuple[Round | None] | None = None
+        """The answer of `_round`, until the next record: it is asked for every member that waits."""
 
     @property
     def _barrier(self) -> int:
@@ -50,12 +52,22 @@ class SynchronousPbt(Pbt):
         interval = self._search.interval
         self._passed = max(self._passed, (report.epoch - 1) // interval * interval)
         super().observe(report)
+        self._known = None
 
     def exploited(self, trial: str, generation: int, epoch: int) -> None:
         now = self._round()
         if now is not None and now is not self._opened:
             self._opened, self._opened_actions = now, self._actions(now)
         super().exploited(trial, generation, epoch)
+        self._known = None
+
+    def ended(self, trial: str) -> None:
+        super().ended(trial)
+        self._known = None
+
+    def reopened(self, trial: str) -> None:
+        super().reopened(trial)
+        self._known = None
 
     # The questions
 
@@ -90,6 +102,11 @@ class SynchronousPbt(Pbt):
 
     def _round(self) -> Round | None:
         """The decision that can be taken now; None while somebody is missing."""
+        if self._known is None:
+            self._known = (self._find_round(),)
+        return self._known[0]
+
+    def _find_round(self) -> Round | None:
         if self._opened and self._opened.epoch == self._barrier:
             return self._opened
         live = self._live()

@@ -57,8 +57,9 @@ class TuneAdapter(TrialScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         error = error_text(trial)
-        if trial.should_recover():
-            # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again.
+        if trial.status == Trial.ERROR and trial.should_recover():
+            # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again. One that
+            # was not running yet it gives up.
             self._referee.failed(ours(trial), error, counted=False, keeps_place=True)
             trial.set_config(self._referee.assignment(ours(trial)).to_config())
         else:

@@ -71,7 +71,8 @@ class PopulationSearch(SearchCommon):
     the others."""
     couple_lr: Literal["none", "sqrt", "linear"] = "none"
     """When a batch size changes by a factor, lr changes by it too (`linear`: Goyal et al. 2017, for SGD) or by its root
-    (`sqrt`, for Adam), inside the bounds of lr."""
+    (`sqrt`, for Adam), inside the bounds of lr. Not where lr was chosen anew: resampled (PBT), or proposed (PB2 with lr
+    in mutate)."""
     explore: bool = True
     """Off: selection alone, a copy keeps the donor's values."""
     mutate: tuple[str, ...] = ("lr", "batch_size")
@@ -125,7 +126,7 @@ class Faults(SpecModel):
     failed, and the sweep goes on without it. The loss of a whole node is not counted."""
     report_timeout: Seconds | None = None
     """A trial that sends no report for so long hangs, and fails: seconds, or '30s', '10m'. Longer than any epoch,
-    validation and checkpoint of it included."""
+    its validation and checkpoint included, and than a worker takes to import torch and build the network."""
 
 
 class Resources(SpecModel):

@@ -67,6 +67,13 @@ class SweepSpec(SpecModel):
                     f"search.couple_lr {self.search.couple_lr} scales lr with the batch size, inside the bounds of lr: "
                     "train.lr and train.batch_size must both be distributions; or write couple_lr: none"
                 )
+            if self.search.couple_lr != "none" and "batch_size" not in self.search.mutate:
+                raise ValueError(
+                    f"search.couple_lr {self.search.couple_lr} follows changes of the batch size, which search.mutate "
+                    f"{list(self.search.mutate)} does not make; add batch_size there, or write couple_lr: none"
+                )
+            if "no-explore" in self.controls and not self.search.explore:
+                raise ValueError("controls: no-explore compares with search.explore, but that is off already")
             if self.search.strategy == "pb2" and (named := _not_numbers(space, self.search.mutate)):
                 raise ValueError(
                     f"search.strategy pb2 mutates numbers only, not {named}; take them out of search.mutate"

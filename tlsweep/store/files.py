@@ -36,6 +36,6 @@ def cannot_write(path: Path, error: OSError) -> ResultsError:
     """What to say when the disk does not take a file of a sweep: nothing that was reported before is lost."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     return ResultsError(
-        f"cannot write '{path}': {reason}; put that right (make room, if the disk is full) and go on with "
-        f"'tlsweep launch --resume {path.parent.name}': everything until now is kept"
+        f"cannot write '{path}': {reason}; put that right (make room, if the disk is full), and go on with 'tlsweep "
+        f"launch --resume {path.parent.name}' (launch again if no trial had begun): everything until now is kept"
     )

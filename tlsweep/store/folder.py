@@ -2,12 +2,16 @@
 
 import os
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tlsweep.errors import ResultsError
 from tlsweep.spec.sweep import NAME
+
+_BARE = {"checkpoints", ".lock"}
+"""What a launch leaves that was killed before it wrote down what it was to do."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class SweepFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
+def command(verb: str, path: Path) -> str:
+    """What to type to do something with the sweep in `path`."""
+    folder, here = path.resolve().parent, Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    elsewhere = "" if folder == here / "results" else f" --results {shlex.quote(str(shown))}"
+    return f"tlsweep {verb} {path.name}{elsewhere}"
+
+
 def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder:
     """Make the folder of a new sweep. Unless `exact`, a taken name gets the next free number: digits, digits-2, …
 
@@ -91,7 +103,7 @@ def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder
         )
     path = results / name
     try:
-        if exact and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if exact and path.exists() and (not path.is_dir() or {one.name for one in path.iterdir()} - _BARE):
             raise ResultsError(
                 f"'{path}' holds another sweep already; give this one another --name, go on with that one with "
                 f"'tlsweep launch --resume {name}', or look at it with 'tlsweep report {name}'"
@@ -101,7 +113,7 @@ def create_sweep_folder(results: Path, name: str, *, exact: bool) -> SweepFolder
             path.mkdir(exist_ok=True)
         else:
             path = _next_free(results, name)
-        (path / "checkpoints").mkdir()
+        (path / "checkpoints").mkdir(exist_ok=exact)
         probe = path / ".probe"
         probe.write_bytes(b"x")
         probe.unlink()

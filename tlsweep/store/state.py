@@ -177,6 +177,7 @@ class SweepState:
         if record["kind"] in ("launched", "resumed"):
             self.launched = details
         if record["kind"] == "resumed":
+            self.test.clear()  # whoever is the winner in the end will meet the test split
             for trial in self.trials.values():
                 if trial.trial in details["reopened"] or not trial.status.final:
                     trial.status, trial.out_of_budget, trial.reason = Status.PAUSED, False, None

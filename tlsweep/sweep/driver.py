@@ -12,7 +12,7 @@ from tlsweep.errors import ResultsError, SweepFailed
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
 from tlsweep.store import FolderLock, Results, Status, SweepFolder, SweepState, create_sweep_folder
 from tlsweep.store.files import cannot_write, write_json, write_text
-from tlsweep.store.folder import find_sweep_folder
+from tlsweep.store.folder import command, find_sweep_folder
 from tlsweep.sweep.cluster import Cluster, RayStart
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
@@ -141,7 +141,7 @@ def _conduct(
     if history.records and _complete(ledger, folder):
         return Results(folder)
     ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
-    with Interrupts(folder.name) as interrupts, ray:
+    with Interrupts(folder.path) as interrupts, ray:
         prepared = prepare(spec, task, observer)
         observer.phase("starting Ray")
         cluster = ray.cluster()
@@ -156,7 +156,8 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
     state, spec = ledger.state, ledger.spec
     exhausted = exhausted_arms(state, spec, ledger.epochs)
     return (
-        all(one.status.final for one in state.trials.values())
+        not state.interrupted
+        and all(one.status.final for one in state.trials.values())
         and not reopened(state, spec, folder.path, exhausted)
         and not unborn(state, spec, exhausted)
         and folder.recipe.exists()
@@ -182,6 +183,7 @@ def _run(
     history.check_weights(weights)
     write_json(folder.environment, environment(prepared.task, cluster, weights))
     write_text(folder.spec, dump_spec(spec))
+    folder.recipe.unlink(missing_ok=True)  # it is written last: where it is, everything was done
     with ledger.open(folder.journal):
         _begin(ledger, folder, history, prepared.task, weights)
         retention = Retention(folder, ledger)
@@ -192,14 +194,15 @@ def _run(
         observer.begin(SweepView(spec, folder, state, ledger.epochs, slots, cluster.dashboard, referee.began))
         try:
             with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
-                run_stage(referee, shared, cluster)
+                if referee.more():
+                    run_stage(referee, shared, cluster)
             referee.close()
         finally:
             observer.end()
         if referee.resumable:
             if referee.halted != INTERRUPTED:
                 raise ResultsError(
-                    f"{referee.halted}; make room there, and go on with 'tlsweep launch --resume {folder.name}': "
+                    f"{referee.halted}; make room there, and go on with '{command('launch --resume', folder.path)}': "
                     "everything until now is kept"
                 )
         else:

@@ -6,8 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
+from tlsweep.store.folder import command
 from tlsweep.sweep.cluster import kill_private_ray
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -20,8 +22,8 @@ class Interrupts:
     lets nobody handle signals; there this does nothing.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._seen = False
         self._halt: Callable[[], None] | None = None
         self._before: dict[int, object] = {}
@@ -54,7 +56,7 @@ class Interrupts:
         if self._seen:
             sys.stderr.write(
                 "\nstopped at once; what was reported until now is on disk, and "
-                f"'tlsweep launch --resume {self._name}' goes on with it\n"
+                f"'{command('launch --resume', self._folder)}' goes on with it\n"
             )
             sys.stderr.flush()
             kill_private_ray()

@@ -118,7 +118,7 @@ class Referee:
         if not one.status.final:
             lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
             # What the trial cannot help is not counted, as long as it gets on at all.
-            counted = counted or one.retried_at == (one.generation, one.epoch)
+            counted = counted or (not keeps_place and one.retried_at == (one.generation, one.epoch))
             details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
             if one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
                 self._end(one, "failed", details)
@@ -162,9 +162,8 @@ class Referee:
         """The stage ended: give every trial a final state, tidy up, write the tables a last time."""
         for one in [one for one in self.state.trials.values() if not one.status.final]:
             rules, spent = self._ledger.rules[one.arm], self.halted is not None or self._placing.exhausted(one.arm)
-            held = not spent and rules.held(one.trial)
-            stop = rules.verdict(one.trial) if held else Stop(self.halted or "the arm's budget of epochs is used up")
-            self._stop(one, stop, spent=spent)
+            budget = Stop(self.halted or "the arm's budget of epochs is used up")
+            self._stop(one, budget if spent else rules.verdict(one.trial), spent=spent)
         if self.resumable:
             self._ledger.event("interrupted", details={"reason": self.halted})
         self._commit()

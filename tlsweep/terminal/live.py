@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlsweep.store import Record
+from tlsweep.store.folder import command
 from tlsweep.terminal.board import board
 from tlsweep.terminal.notable import notable
 from tlsweep.terminal.progress import Tally, measure
@@ -27,7 +28,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console) -> None:
-        self.begun = False
+        self.resume: str | None = None
         self._console = console
         self._spinner = Spinner("dots")
         self._phase, self._done, self._total, self._note = "starting", 0, 0, ""
@@ -53,7 +54,8 @@ class LiveView:
         self._done, self._total = done, total
 
     def begin(self, view: "SweepView") -> None:
-        self._view, self._running, self.begun = view, True, True
+        self._view, self._running = view, True
+        self.resume = command("launch --resume", view.folder.path)
 
     def record(self, record: Record) -> None:
         if self._view is None:

@@ -1,6 +1,5 @@
 """What a launch leaves on the screen: the best trials, what the weights were worth, where everything lies."""
 
-import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.text import Text
 from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, leaders, load_tables, totals
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Results, SweepFolder
+from tlsweep.store.folder import command
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
 
@@ -114,13 +114,6 @@ def _where(tables: SweepTables) -> list[tuple[str, str]]:
         ("tables", place(tables.path / "*.parquet")),
         ("checkpoints", f"{place(folder.checkpoints)}, {counted(len(checkpoints), 'file')}, {size(sum(checkpoints))}"),
     ]
-
-
-def command(verb: str, path: Path) -> str:
-    """What to type to do something with the sweep in `path`."""
-    folder = path.resolve().parent
-    elsewhere = "" if folder == Path.cwd() / "results" else f" --results {shlex.quote(place(folder))}"
-    return f"tlsweep {verb} {path.name}{elsewhere}"
 
 
 def next_steps(path: Path, verbs: tuple[str, ...]) -> list[tuple[str, str]]:

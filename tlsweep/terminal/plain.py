@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 from tlsweep.report import describe_search
 from tlsweep.store import Record, Status
+from tlsweep.store.folder import command
 from tlsweep.terminal.format import counted, duration, place
 from tlsweep.terminal.notable import best_line, notable
 from tlsweep.terminal.progress import Tally, measure
@@ -19,10 +20,10 @@ PROGRESS_SECONDS = 10.0
 
 
 class QuietView:
-    """Says nothing; what it has in common with the others is that it knows whether trials began."""
+    """Says nothing; what it has in common with the others is that it knows how to go on with the sweep."""
 
     def __init__(self) -> None:
-        self.begun = False
+        self.resume: str | None = None
 
     def __enter__(self) -> "QuietView":
         return self
@@ -36,7 +37,7 @@ class QuietView:
     def progress(self, done: int, total: int) -> None: ...
 
     def begin(self, view: "SweepView") -> None:
-        self.begun = True
+        self.resume = command("launch --resume", view.folder.path)
 
     def record(self, record: Record) -> None: ...
 

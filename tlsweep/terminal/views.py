@@ -19,8 +19,8 @@ _WIDTH_OF_A_PIPE = 120
 class View(Protocol):
     """An observer of a sweep (see tlsweep.sweep.observer) that has the terminal while its block runs."""
 
-    begun: bool
-    """Whether trials have begun to run."""
+    resume: str | None
+    """What to type to go on with the sweep after an interrupt; None before trials run."""
 
     def __enter__(self) -> "View": ...
 
