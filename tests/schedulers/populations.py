@@ -138,7 +138,7 @@ class Simulation:
         if isinstance(decision, Exploit):
             one.generation, one.epoch = one.generation + 1, decision.epoch
             one.score, one.values = self.states[decision.checkpoint], dict(decision.hyperparameters)
-            self.fold("exploited", trial, one.generation, one.epoch)
+            self.fold("exploited", trial, one.generation, decision)
 
     def run(self, rng: random.Random) -> None:
         """Train members in random order until all have ended."""
@@ -146,6 +146,12 @@ class Simulation:
         while runnable := self.runnable():
             self.train(rng.choice(runnable))
         assert all(one.ended for one in self.members.values()), "nobody may go on, but not all have ended"
+
+
+def copied(donor: str, epoch: int) -> Exploit:
+    """What a member took from `donor`."""
+    values = {"lr": 0.1, "batch_size": 16, "momentum": 0.9}
+    return Exploit(donor, 0, epoch, f"{donor}/g0-e{epoch}", "sha", values, {}, {"donor_score": 0.9})
 
 
 def simulation(rules: Rules, epochs: int, gain: Callable[[Simulated], float], members: int = 4) -> Simulation:

@@ -161,7 +161,7 @@ def test_pending_values_of_other_members_reach_the_explorer() -> None:
             pbt.observe(report(trial, epoch, score * epoch))
     exploit = pbt.decide(report("d", 4, 0.4))
     assert isinstance(exploit, Exploit)
-    pbt.exploited("d", 1, exploit.epoch)
+    pbt.exploited("d", 1, exploit)
     pending = {one.number: one for one in pbt._pending(without={"c"})}
     assert pending[3].hyperparameters == exploit.hyperparameters
     assert pending[3].epoch == exploit.epoch + 1

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from populations import answers, equal, population, replayed, report, simulation, tell
+from populations import answers, copied, equal, population, replayed, report, simulation, tell
 
 from tlsweep.schedulers import Continue, Exploit, Pbt, Stop, Yield
 from tlsweep.schedulers.population import quantiles
@@ -136,7 +136,7 @@ def test_what_is_no_longer_needed_is_never_copied(data: st.DataObject) -> None:
                 assert decision.checkpoint not in gone
                 assert decision.donor not in ended
                 generations[trial], epochs[trial] = generations[trial] + 1, decision.epoch
-                pbt.exploited(trial, generations[trial], decision.epoch)
+                pbt.exploited(trial, generations[trial], decision)
         needed = set().union(*(pbt.needed(one) for one in members))
         gone |= there - needed
         there |= needed
@@ -182,7 +182,7 @@ def test_of_a_member_that_ended_only_the_state_that_it_would_go_on_from_is_kept(
 def test_after_an_exploit_the_history_begins_anew() -> None:
     pbt = ranked(population())
     pbt.observe(report("d", 2, 0.1))
-    pbt.exploited("d", 1, 2)
+    pbt.exploited("d", 1, copied("a", 2))
     pbt.observe(report("d", 4, 0.99, generation=1))
     assert pbt.needed("d") == {"d/g1-e4"}
 
@@ -193,7 +193,7 @@ def test_progress_falls_back_to_the_donors() -> None:
     for epoch in (1, 2, 3):
         ranked(pbt, epoch=epoch)
         pbt.observe(report("d", epoch, 0.1))
-    pbt.exploited("d", 1, 1)
+    pbt.exploited("d", 1, copied("a", 1))
     for epoch in (4, 5):
         pbt.observe(report("a", epoch, 0.9))
     assert "a/g0-e3" in pbt.needed("a")

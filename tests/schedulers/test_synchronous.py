@@ -38,7 +38,7 @@ def test_everybody_waits_for_the_last_even_for_one_that_was_never_heard_of() -> 
     assert isinstance(exploit, Exploit)
     assert (exploit.donor, exploit.epoch, exploit.checkpoint, exploit.digest) == ("a", 2, "a/g0-e2", "sha of a/g0-e2")
     assert exploit.details["scores"] == SCORES
-    pbt.exploited("d", 1, 2)
+    pbt.exploited("d", 1, exploit)
     assert pbt.due() == {}
     assert not any(pbt.held(trial) for trial in "abcd")
 
@@ -72,7 +72,9 @@ def test_the_rest_stays_due_as_it_was_when_one_is_carried_out() -> None:
             other = synchronous(quantile=0.5, strategy=strategy, interval=1)
             for epoch in (1, 2, 3, 4):
                 arrive(other, {trial: score * epoch for trial, score in SCORES.items()}, epoch=epoch)
-            other.exploited(first, 1, 4)
+            taken = due[first]
+            assert isinstance(taken, Exploit)
+            other.exploited(first, 1, taken)
             assert other.due() == {second: due[second]}
             other.ended("a")
             assert other.due() == {second: due[second]}

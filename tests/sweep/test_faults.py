@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from command_line import command_line, wait_until
+from completeness import assert_complete
 from ray_nodes import ray_head, ray_node
-from test_kills import assert_complete, decisions, numbers
+from test_kills import decisions, numbers
 
 from tlsweep.errors import ResultsError, SpecError
 from tlsweep.spec import SweepSpec, load_spec

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import CommandLine, Running, command_line
+from completeness import assert_complete
 
-from tlsweep.store import Results, Status, SweepFolder
-from tlsweep.store.schema import METRICS
+from tlsweep.store import Results, SweepFolder
 
 KILLS = 20
 DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
@@ -104,19 +104,6 @@ def numbers(results: Results, table: str) -> pd.DataFrame:
     return frame.drop(columns=[name for name in frame if name in TIMES or name.endswith("_seconds")]).sort_values(
         keys, ignore_index=True
     )
-
-
-def assert_complete(results: Results) -> None:
-    """No (trial, generation, epoch) missing or doubled, every trial in a final state."""
-    reports = results.to_pandas("reports")
-    assert not reports.duplicated(["trial", "generation", "epoch"]).any()
-    exploits = results.to_pandas("events").query("kind == 'exploited'")
-    begins = {(row.trial, row.generation): json.loads(row.details)["donor_epoch"] for row in exploits.itertuples()}
-    for key, rows in reports.groupby(["trial", "generation"]):
-        first = begins.get(key, 0) + 1
-        assert sorted(rows.epoch) == list(range(first, first + len(rows)))
-    assert all(Status(status).final for status in results.to_pandas("trials").status)
-    assert reports[list(METRICS)].notna().all().all()
 
 
 @pytest.mark.slow

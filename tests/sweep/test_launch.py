@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from completeness import assert_complete
 
 from tlsweep.errors import DataError, ResourceError, ResultsError, SweepFailed
 from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.store import Results, Status
+from tlsweep.store import Results
 from tlsweep.store.schema import HYPERPARAMETERS, METRICS
 from tlsweep.sweep import launch
 
@@ -34,21 +35,6 @@ def digits(*overrides: str) -> SweepSpec:
         "search": {"strategy": "random", "trials": 4},
     }  # fmt: skip
     return load_spec(base, overrides)
-
-
-def assert_complete(results: Results) -> pd.DataFrame:
-    """No (trial, generation, epoch) missing or doubled, every trial in a final state; returns the reports."""
-    reports = results.to_pandas("reports")
-    assert not reports.duplicated(["trial", "generation", "epoch"]).any()
-    exploits = results.to_pandas("events").query("kind == 'exploited'")
-    begins = {(row.trial, row.generation): json.loads(row.details)["donor_epoch"] for row in exploits.itertuples()}
-    for key, rows in reports.groupby(["trial", "generation"]):
-        first = begins.get(key, 0) + 1
-        assert rows.epoch.tolist() == list(range(first, first + len(rows)))
-    trials = results.to_pandas("trials")
-    assert all(Status(status).final for status in trials.status)
-    assert set(reports.trial) <= set(trials.trial)
-    return reports
 
 
 def test_asha_with_a_control_arm(ray_address: str, tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ class Rules:
     def observe(self, report: Observation) -> None:
         """A trial completed an epoch."""
 
-    def exploited(self, trial: str, generation: int, epoch: int) -> None:
-        """A trial took a donor's weights, which have been trained for `epoch` epochs, and began `generation`."""
+    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
+        """A trial took a donor's weights and values, and began `generation`."""
 
     def promoted(self, trial: str) -> None:
         """A trial that was held was told to go on."""

@@ -37,13 +37,11 @@ class Pbt(Rules):
         if self._decides(report):
             self._remember(member, report)
 
-    def exploited(self, trial: str, generation: int, epoch: int) -> None:
+    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
         member = self._members.setdefault(trial, Member())
-        exploit = self._exploit(trial)  # the state is still the one that was decided on
-        member.generation, member.epoch, member.start = generation, epoch, None
-        if exploit and exploit.epoch == epoch:
-            member.start = (epoch, exploit.details["donor_score"])
-            member.hyperparameters = exploit.hyperparameters
+        member.generation, member.epoch = generation, exploit.epoch
+        member.start = (exploit.epoch, exploit.details["donor_score"])
+        member.hyperparameters = exploit.hyperparameters
 
     def ended(self, trial: str) -> None:
         """It can neither be replaced nor copied; its score counts no more, unless it is reopened.

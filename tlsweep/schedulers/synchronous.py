@@ -54,11 +54,11 @@ class SynchronousPbt(Pbt):
         super().observe(report)
         self._known = None
 
-    def exploited(self, trial: str, generation: int, epoch: int) -> None:
+    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
         now = self._round()
         if now is not None and now is not self._opened:
             self._opened, self._opened_actions = now, self._actions(now)
-        super().exploited(trial, generation, epoch)
+        super().exploited(trial, generation, exploit)
         self._known = None
 
     def ended(self, trial: str) -> None:
@@ -145,11 +145,6 @@ class SynchronousPbt(Pbt):
             elif stop := diverged(report):
                 actions[trial] = stop
         return actions
-
-    def _exploit(self, trial: str) -> Exploit | None:
-        now = self._round()
-        action = self._actions(now).get(trial) if now else None
-        return action if isinstance(action, Exploit) else None
 
     def _source(self, donor: str, report: Observation) -> Observation | None:
         """The donor's state at this very decision."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tlsweep.schedulers import Observation, Rules, make_rules
+from tlsweep.schedulers import Exploit, Observation, Rules, make_rules
 from tlsweep.spec import SweepSpec
 from tlsweep.store import Journal, Record, SweepFolder, SweepState, diverged
 from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
@@ -166,8 +166,22 @@ class Ledger:
     def _fold_event(self, record: Record) -> None:
         kind, trial, rules = record["kind"], record["trial"], self.rules[record["arm"]]
         if kind == "exploited":
-            rules.exploited(trial, record["generation"], record["details"]["donor_epoch"])
+            rules.exploited(trial, record["generation"], _exploit(record["details"]))
         elif kind == "promoted":
             rules.promoted(trial)
         elif kind in _ENDS and not self.state.trials[trial].resumable:
             rules.ended(trial)
+
+
+def _exploit(details: Mapping[str, Any]) -> Exploit:
+    """The decision that an event `exploited` tells of."""
+    return Exploit(
+        donor=details["donor"],
+        donor_generation=details["donor_generation"],
+        epoch=details["donor_epoch"],
+        checkpoint=details["checkpoint"],
+        digest=details["digest"],
+        hyperparameters=details["hyperparameters"],
+        mutated={},
+        details=details,
+    )

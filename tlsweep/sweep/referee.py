@@ -235,9 +235,11 @@ class Referee:
 
     def _restored(self, trial: TrialState, row: Mapping[str, Any]) -> None:
         passed: Sequence[Mapping[str, Any]] = row["passed_over"]
+        gone = {one["path"] for one in passed}
         details = {
             "reason": "; ".join(f"{one['path']} {one['reason']}" for one in passed),
             "passed_over": [one["path"] for one in passed],
+            "checkpoint": next((one.path for one in reversed(trial.trail) if one.path not in gone), None),
             "epoch": row["epoch"] - 1,
         }
         self._ledger.event("restored", trial.trial, details, epoch=row["epoch"] - 1)
