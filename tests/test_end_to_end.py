@@ -178,7 +178,7 @@ def test_what_ctrl_c_stopped_is_finished_by_the_command_that_it_names(tlsweep: C
         running.until(lambda: reported_rows(tlsweep))
         stopped = running.interrupt()
     assert stopped.code == 130
-    command = re.search(r"^  tlsweep (launch --resume digits)$", stopped.out, re.MULTILINE)
+    command = re.search(r"^next +tlsweep (launch --resume digits) ", stopped.out, re.MULTILINE)
     assert command is not None
     ended = tlsweep.run(*command[1].split(), *PRIVATE)
     assert (ended.code, ended.err) == (0, "")

@@ -121,3 +121,24 @@ def test_tables_that_are_not_there_yet_are_a_user_error(tmp_path: Path) -> None:
     builder = SweepBuilder(tmp_path)
     with pytest.raises(ResultsError, match="has not begun to train"):
         load_tables(Results(builder.folder))
+
+
+def test_the_trial_that_was_handed_back_is_shown_even_if_a_better_one_could_not_be(tmp_path: Path) -> None:
+    """Its checkpoint was damaged; a resume makes the test void, until there is another."""
+    builder = SweepBuilder(tmp_path, make_spec(controls=[]))
+    for number, accuracy in enumerate((0.9, 0.8)):
+        builder.create(f"t000{number}", number)
+        builder.report(f"t000{number}", accuracy)
+    builder.event("evaluated", "t0001", trial="t0001", accuracy=0.7)
+    tables = load_tables(builder.finish())
+    (arm,) = arm_results(tables)
+    assert (find_best(tables).trial, arm.trial, arm.val["accuracy"], arm.test["accuracy"]) == (
+        "t0001",
+        "t0001",
+        0.8,
+        0.7,
+    )
+    builder.event("resumed", reopened=[], spec={})
+    tables = load_tables(builder.finish())
+    assert find_best(tables).trial == "t0000"
+    assert arm_results(tables)[0].test == {}

@@ -233,6 +233,12 @@ def test_a_resume_can_only_extend(ray_address: str, tmp_path: Path) -> None:
     assert len(reports) == 9
     assert reports[reports.trial == "t0000"].epoch.max() == 6  # one that was stopped only for want of budget goes on
     assert resume("it", results=tmp_path, address="nowhere:1").to_pandas("reports").equals(reports)  # nothing to do
+    shutil.rmtree(results.folder.best)
+    results.folder.recipe.unlink()  # as if the driver had been killed while it evaluated the winner
+    again = resume("it", results=tmp_path, address=ray_address)
+    assert (again.folder.best / "model.safetensors").exists()
+    assert again.folder.recipe.exists()
+    assert again.to_pandas("reports").equals(reports)
 
 
 def test_two_processes_cannot_run_one_sweep(ray_address: str, tmp_path: Path) -> None:

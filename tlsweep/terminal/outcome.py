@@ -13,21 +13,20 @@ from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
 
 _SHOWN = 10
+_RESUME = "launch --resume"
 
 
 def print_outcome(console: Console, results: Results, *, short: bool = False) -> None:
-    """The end of a launch, from the tables that it wrote; `short`: three lines."""
-    tables = load_tables(results)
+    """The end of a launch, from the tables that it wrote; `short`: three lines, four after an interrupt."""
+    tables, interrupted = load_tables(results), results.state().interrupted
     console.print(Text(headline(tables)))
-    if results.state().interrupted:
-        console.print(
-            Text("The sweep was interrupted; everything up to then is kept. To go on with it:", style="yellow")
-        )
-        console.print(Text(f"  {command('launch --resume', tables.path)}"), soft_wrap=True)
+    if interrupted:
+        console.print(Text("The sweep was interrupted; everything up to then is kept.", style="yellow"))
     arms = arm_results(tables)
     if short:
         console.print(Text("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
-        console.print(Text(f"results in {place(tables.path)}"), soft_wrap=True)
+        how = f"; '{command(_RESUME, tables.path)}' goes on" if interrupted else ""
+        console.print(Text(f"results in {place(tables.path)}{how}"), soft_wrap=True)
         return
     if arms:
         console.print()
@@ -35,7 +34,8 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
         console.print()
         print_arms(console, tables, arms)
     console.print()
-    console.print(named_lines(_where(tables) + next_steps(tables.path, ("best", "report") if arms else ("report",))))
+    verbs = ((_RESUME,) if interrupted else ()) + (("best", "report") if arms else ("report",))
+    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs)))
 
 
 def headline(tables: SweepTables) -> str:
@@ -118,7 +118,11 @@ def _where(tables: SweepTables) -> list[tuple[str, str]]:
 
 def next_steps(path: Path, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
     """What to type to see more of the sweep in `path`."""
-    purpose = {"best": "the winner, and how it was trained", "report": "what works here, and what does not"}
+    purpose = {
+        _RESUME: "goes on where it stopped",
+        "best": "the winner, and how it was trained",
+        "report": "what works here, and what does not",
+    }
     commands = [command(verb, path) for verb in verbs]
     width = max(map(len, commands))
     return [
