@@ -134,4 +134,4 @@ def test_with_one_slot_twenty_kills_change_nothing(ray_address: str, tlsweep: Co
 @pytest.mark.parametrize("search", ["asha-promotion", "pbt"])
 def test_with_two_slots_nothing_is_missing_or_doubled(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=2)
-    assert_complete(run_and_kill(tlsweep, ray_address, 8, random.Random(search)))
+    assert_complete(run_and_kill(tlsweep, ray_address, 6, random.Random(search)))
