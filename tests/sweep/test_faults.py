@@ -81,7 +81,8 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_chec
     assert starts.groupby("trial").epoch.max().max() > 0  # not from the beginning
 
 
-@pytest.mark.parametrize("what", ["SIGSTOP", pytest.param("hang", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["SIGSTOP", "hang"])
 def test_a_worker_that_hangs_is_ended_after_the_timeout(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:
@@ -124,6 +125,7 @@ def fill(disk: Path, leave: int) -> Path:
     return ballast
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_checkpoints_stops_the_sweep_and_loses_nothing(
     ray_address: str, tmp_path: Path, small_disk: Path
 ) -> None:

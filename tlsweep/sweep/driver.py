@@ -229,7 +229,7 @@ def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, we
 
 
 def _raise_if_all_failed(state: SweepState, folder: SweepFolder) -> None:
-    trials = list(state.trials.values())
+    trials = sorted(state.trials.values(), key=lambda one: (one.number, one.trial))
     if trials and all(trial.status == Status.FAILED for trial in trials):
         raise SweepFailed(
             f"all {len(trials)} trials failed; the first one ({trials[0].trial}) with\n\n{trials[0].error}\n"
