@@ -63,7 +63,7 @@ def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize(
-    "what", ["SIGKILL", *(pytest.param(what, marks=pytest.mark.slow) for what in ("SIGSEGV", "_exit", "exit", "raise"))]
+    "what", ["SIGKILL", *(pytest.param(what, marks=pytest.mark.slow) for what in ("_exit", "exit", "raise"))]
 )
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
@@ -181,9 +181,7 @@ def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
     pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
 
 
-@pytest.mark.parametrize(
-    "damage", ["truncated", *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("flipped", "missing"))]
-)
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("missing", marks=pytest.mark.slow)])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     ray_address: str, tmp_path: Path, undisturbed: Results, damage: str
 ) -> None:
@@ -191,12 +189,10 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     launch(digits(*hostile(tmp_path, "nothing"), "budget.epochs=8"), results=tmp_path, name="it", address=ray_address)
     newest = max((tmp_path / "it" / "checkpoints" / "t0001").glob("*.pt"))
     assert "e0003" in newest.name
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
     if damage == "missing":
         newest.unlink()
     else:
-        newest.write_bytes(content if damage == "flipped" else content[:-100])
+        newest.write_bytes(newest.read_bytes()[:-100])
     results = resume("it", spec, results=tmp_path, address=ray_address)
     (restored,) = kinds(results, "restored")
     assert restored["epoch"] == 2

@@ -24,8 +24,7 @@ KILLS = 20
 DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
 TIMES = ("time", "elapsed", "node", "sweep", "samples_per_second", "device_memory")
 SEARCHES = {
-    "asha": "{strategy: asha, trials: 14, form: stopping, min_epochs: 2}",
-    "asha-promotion": "{strategy: asha, trials: 14, form: promotion, min_epochs: 2}",
+    "asha": "{strategy: asha, trials: 14, min_epochs: 2}",
     "pbt": "{strategy: pbt, population: 4, interval: 3, quantile: 0.5}",
     "pbt-synchronous": "{strategy: pbt, population: 4, interval: 3, quantile: 0.5, synchronous: true}",
 }
@@ -131,7 +130,7 @@ def test_with_one_slot_twenty_kills_change_nothing(ray_address: str, tlsweep: Co
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("search", ["asha-promotion", "pbt"])
+@pytest.mark.parametrize("search", ["asha", "pbt"])
 def test_with_two_slots_nothing_is_missing_or_doubled(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=2)
     assert_complete(run_and_kill(tlsweep, ray_address, 6, random.Random(search)))
