@@ -24,7 +24,7 @@ KILLS = 20
 DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
 TIMES = ("time", "elapsed", "node", "sweep", "samples_per_second", "device_memory")
 SEARCHES = {
-    "asha": "{strategy: asha, trials: 14, min_epochs: 2}",
+    "asha": "{strategy: asha, trials: 24, min_epochs: 2}",
     "pbt": "{strategy: pbt, population: 4, interval: 3, quantile: 0.5}",
     "pbt-synchronous": "{strategy: pbt, population: 4, interval: 3, quantile: 0.5, synchronous: true}",
 }
@@ -42,7 +42,7 @@ def write_spec(folder: Path, search: str, slots: int) -> None:
         "data": {"source": "digits", "labels_per_class": 5},
         "model": {"name": "own_code:paced", "args": {"seconds": 0.01}},
         "train": {
-            "epochs": 18,
+            "epochs": 24,
             "optimizer": "adam",
             "lr": {"loguniform": [1e-4, 1e-1]},
             "batch_size": {"powers_of_two": [8, 32]},
