@@ -17,9 +17,10 @@ from tlsweep.sweep.cluster import Cluster, RayStart
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.observer import Observer, Silence, SweepView
+from tlsweep.sweep.placing import unborn
 from tlsweep.sweep.prepare import Prepared, prepare, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
-from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec, unborn
+from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.retention import Retention
 
 
@@ -159,7 +160,7 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
         not state.interrupted
         and all(one.status.final for one in state.trials.values())
         and not reopened(state, spec, folder.path, exhausted)
-        and not unborn(state, spec, exhausted)
+        and all(one.arm in exhausted for one in unborn(spec, state))
         and folder.recipe.exists()
     )
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tlsweep.schedulers import Promotion
-from tlsweep.spec import PopulationSearch
-from tlsweep.store import TrialState
+from tlsweep.spec import PopulationSearch, SweepSpec
+from tlsweep.store import SweepState, TrialState
 from tlsweep.sweep.assignment import trial_id
 from tlsweep.sweep.ledger import Ledger
 
@@ -36,7 +36,7 @@ class Placing:
         self._waiting = {one.trial for one in self._state.trials.values() if not one.status.final}
         self.placed: dict[str, Candidate] = {}
         """Handed out, and not given back."""
-        self._new = self._unborn()
+        self._new = unborn(ledger.spec, ledger.state)
         self._next_new = next(self._new, None)
 
     def exhausted(self, arm: str) -> bool:
@@ -103,10 +103,11 @@ class Placing:
             self._next_new = next(self._new, None)
         return self._next_new
 
-    def _unborn(self) -> Iterator[Candidate]:
-        """Trials that have not begun: the same number in each arm in turn."""
-        for number in range(self._ledger.spec.trials_per_arm):
-            for arm in self._arms:
-                trial = trial_id(arm, number)
-                if trial not in self._state.trials:
-                    yield Candidate(trial, arm, number)
+
+def unborn(spec: SweepSpec, state: SweepState) -> Iterator[Candidate]:
+    """Trials that have not begun: the same number in each arm in turn."""
+    for number in range(spec.trials_per_arm):
+        for arm in spec.arms:
+            trial = trial_id(arm, number)
+            if trial not in state.trials:
+                yield Candidate(trial, arm, number)

@@ -11,7 +11,6 @@ from tlsweep.errors import DataError, ModelError, ResultsError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
 from tlsweep.store import Record, Status, SweepFolder, SweepState, TrialState, read_journal
-from tlsweep.sweep.assignment import trial_id
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,3 @@ def exhausted_arms(state: SweepState, spec: SweepSpec, epochs: dict[str, int]) -
     if budget.target is not None and reached is not None and reached >= state.sign * budget.target:
         return set(spec.arms)
     return {arm for arm in spec.arms if budget.epochs is not None and epochs.get(arm, 0) >= budget.epochs}
-
-
-def unborn(state: SweepState, spec: SweepSpec, exhausted: set[str]) -> bool:
-    """Whether there are trials that have not begun, and may."""
-    return any(
-        trial_id(arm, number) not in state.trials
-        for arm in spec.arms
-        if arm not in exhausted
-        for number in range(spec.trials_per_arm)
-    )
