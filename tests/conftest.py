@@ -1,6 +1,9 @@
 """What all tests share."""
 
+import atexit
 import os
+import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -20,6 +23,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         if reason not in NO_FAULT_OF_CI and not no_data:
             report.outcome, report.longrepr = "failed", f"skipped in CI: {reason}"
     return report
+
+
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_status] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End as the program does (`tlsweep.__main__`): Ray's threads may not survive C++'s static destructors."""
+    if "ray" in sys.modules and _status in config.stash:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        config.get_terminal_writer().flush()
+        os._exit(config.stash[_status])
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,33 @@
-"""`python -m tlsweep`."""
+"""The program: `python -m tlsweep`, and the installed script."""
+
+import atexit
+import os
+import sys
+import threading
 
 from tlsweep.cli import main
 
+
+def run() -> None:
+    """Run it, and end the process; after Ray, without the destructors of C++'s static objects.
+
+    Threads of Ray outlive `ray.shutdown` (2.60): now and then one of them logs through a registry that has just been
+    destroyed, and a sweep that went well would end with a segmentation fault.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if "ray" not in sys.modules or not isinstance(ended.code, int | None):
+            raise
+        code = ended.code or 0
+    else:
+        code = 0
+    threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does, before the functions of atexit
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    main()
+    run()
