@@ -2,6 +2,9 @@
 
 import inspect
 
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -19,6 +22,34 @@ def test_idle_actors_are_kept_as_many_as_we_say() -> None:
     assert [cache.cache_object("resources", actor) for actor in "abc"] == [True, True, False]
     assert list(cache.flush_cached_objects()) == []
     assert "self._actor_cache = _ObjectCache(" in inspect.getsource(TuneController.__init__)
+    cache._cached_objects["resources"].remove("b")  # what the adapter does with a worker of a node that leaves
+    cache._num_cached_objects -= 1
+    assert [cache.pop_cached_object("resources"), cache.pop_cached_object("resources")] == ["a", None]
+    assert cache.num_cached_objects == 0
+
+
+def test_an_idle_worker_can_be_sent_away_and_leads_to_its_ray_actor() -> None:
+    assert parameters(TuneController._remove_actor) == ["self", "tracked_actor"]
+    assert {"set_on_stop", "set_on_error"} <= set(vars(TrackedActor))
+    source = inspect.getsource(RayActorManager._try_start_actors)
+    assert "self._live_actors_to_ray_actors_resources[tracked_actor] = (" in source
+    step = inspect.getsource(TuneController._maybe_add_actors)
+    assert step.index("choose_trial_to_run") < step.index("_maybe_reuse_cached_actor")
+
+
+def test_workers_are_made_from_a_class_that_can_be_given_a_name() -> None:
+    assert "self._class_cache = _ActorClassCache()" in inspect.getsource(TuneController.__init__)
+    assert "self._class_cache.get(trainable_cls)" in inspect.getsource(TuneController._schedule_trial_actor)
+    made = _ActorClassCache().get(object)
+    assert set(made._default_options) == {"runtime_env"}
+
+
+def test_the_head_tells_which_nodes_are_leaving_and_which_may_come() -> None:
+    from ray._private.state import GlobalState
+    from ray.core.generated import autoscaler_pb2
+
+    assert parameters(GlobalState.get_draining_nodes) == parameters(GlobalState.get_cluster_config) == ["self"]
+    assert {"resources", "max_count", "name"} <= set(autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields_by_name)
 
 
 def test_the_wrapped_controller_offers_what_the_adapter_calls() -> None:

@@ -20,9 +20,9 @@ class FakeReferee:
         self.goes_on, self.late = goes_on, list(overdue)
         self.told: list[Any] = []
 
-    def observe(self, row: Mapping[str, Any]) -> bool:
-        self.told.append(row)
-        return self.goes_on
+    def observe(self, row: Mapping[str, Any], *, leaving: bool = False) -> bool:
+        self.told.append((row["epoch"], leaving))
+        return self.goes_on and not leaving
 
     def failed(self, trial: str, error: str, *, counted: bool = True, keeps_place: bool = False) -> None:
         self.told.append((trial, error, counted, keeps_place))
@@ -35,6 +35,30 @@ class FakeReferee:
 
     def overdue(self) -> list[str]:
         return self.late
+
+
+class FakePlaces:
+    """So many slots; some nodes leave."""
+
+    def __init__(self, slots: int = 2, leaves: str = "") -> None:
+        self.slots, self.leaves, self.looks = slots, leaves, 0
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def leaving(self, node: str) -> bool:
+        return node == self.leaves
+
+
+def adapter_for(referee: FakeReferee, places: FakePlaces | None = None) -> TuneAdapter:
+    return TuneAdapter(referee, places or FakePlaces(), "digits")
+
+
+def controller_with(**more: Any) -> Any:
+    """As much of Tune's controller as the adapter touches; no worker is idle, unless told otherwise."""
+    actors = SimpleNamespace(_live_actors_to_ray_actors_resources={})
+    cache = SimpleNamespace(_cached_objects={}, _num_cached_objects=0, increase_max=lambda resources, by: None)
+    return SimpleNamespace(**{"_actor_cache": cache, "_class_cache": None, "_actor_manager": actors} | more)
 
 
 class FakeTrial(SimpleNamespace):
@@ -54,13 +78,13 @@ def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = Fals
 @pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])
 def test_a_worker_goes_on_or_gives_up_its_place(goes_on: bool, answer: str) -> None:
     referee = FakeReferee(goes_on=goes_on)
-    assert TuneAdapter(referee, 2).on_trial_result(None, stay(), {"epoch": 1}) == answer
-    assert referee.told == [{"epoch": 1}]
+    assert adapter_for(referee).on_trial_result(None, stay(), {"epoch": 1, "node": "n"}) == answer
+    assert referee.told == [(1, False)]
 
 
 def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:
     referee = FakeReferee()
-    adapter = TuneAdapter(referee, 2)
+    adapter = adapter_for(referee)
     adapter.on_trial_complete(None, stay("t7"), {})
     adapter.on_trial_remove(None, stay("t8"))
     assert referee.told == ["t7 returned", "t8 returned"]
@@ -68,27 +92,66 @@ def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_an_idle_actor_is_kept_for_each_slot_from_the_first_trial_on(wrapped: bool) -> None:
+def test_an_idle_actor_is_kept_for_each_slot_and_slots_come_and_go(wrapped: bool) -> None:
     kept: list[tuple[Any, int]] = []
-    controller = SimpleNamespace(
-        _actor_cache=SimpleNamespace(increase_max=lambda resources, by: kept.append((resources, by)))
-    )
-    adapter = TuneAdapter(FakeReferee(), 3)
-    for _ in range(4):
+    controller = controller_with()
+    controller._actor_cache.increase_max = lambda resources, by: kept.append((resources, by))
+    places = FakePlaces(3)
+    adapter = adapter_for(FakeReferee(), places)
+    for places.slots in (3, 3, 5, 5, 2):
         adapter.on_trial_add(SimpleNamespace(_tune_controller=controller) if wrapped else controller, stay())
-    assert kept == [("resources", 3)]
+    assert kept == [("resources", 3), ("resources", 2), ("resources", -3)]
+
+
+def test_a_trial_on_a_node_that_leaves_gives_up_its_place_and_its_idle_worker_gets_no_other() -> None:
+    removed: list[str] = []
+
+    def tracked(name: str) -> Any:
+        return SimpleNamespace(name=name, set_on_stop=lambda it: None, set_on_error=lambda it: None)
+
+    class Idle(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    there, elsewhere, new = (Idle(**vars(tracked(name))) for name in ("there", "elsewhere", "new"))
+    controller = controller_with(_remove_actor=lambda actor: removed.append(actor.name), get_live_trials=list)
+    controller._actor_cache._cached_objects = {"resources": [there, elsewhere, new]}
+    controller._actor_cache._num_cached_objects = 3
+    controller._actor_manager._live_actors_to_ray_actors_resources = {
+        there: ("actor of t0", None), elsewhere: ("actor of t1", None), new: ("actor of t2", None),
+    }  # fmt: skip
+    places, referee = FakePlaces(leaves="n0"), FakeReferee()
+    adapter = adapter_for(referee, places)
+    assert adapter.on_trial_result(controller, stay("t1"), {"epoch": 4, "node": "n1"}) == TrialScheduler.CONTINUE
+    assert adapter.on_trial_result(controller, stay("t0"), {"epoch": 5, "node": "n0"}) == TrialScheduler.STOP
+    assert referee.told == [(4, False), (5, True)]
+    adapter.choose_trial_to_run(controller)
+    assert (removed, places.looks) == (["there"], 1)
+    assert controller._actor_cache._cached_objects["resources"] == [elsewhere, new]
+    assert controller._actor_cache._num_cached_objects == 2
+
+
+def test_each_worker_has_a_name_of_its_own_and_is_otherwise_as_tune_made_it() -> None:
+    made = SimpleNamespace(_default_options={"runtime_env": {"env_vars": {}}}, modified_class="ours")
+    controller = controller_with(_class_cache=SimpleNamespace(get=lambda trainable: made))
+    adapter = adapter_for(FakeReferee())
+    for _ in range(2):
+        adapter.on_trial_add(controller, stay())
+    workers = [controller._class_cache.get("ours") for _ in range(2)]
+    assert [one._default_options["name"] for one in workers] == ["digits worker 1", "digits worker 2"]
+    assert [one.modified_class for one in workers] == ["ours", "ours"]
+    assert made._default_options == {"runtime_env": {"env_vars": {}}}
 
 
 def test_an_error_is_a_failure_that_counts() -> None:
     referee, broken = FakeReferee(), stay()
-    TuneAdapter(referee, 2).on_trial_error(None, broken)
+    adapter_for(referee).on_trial_error(None, broken)
     assert referee.told == [("t0", "the worker died without a traceback", True, False)]
     assert broken.config["trail"] == "as of its start"
 
 
 def test_a_trial_that_tune_runs_again_goes_on_from_its_last_checkpoint() -> None:
     referee, preempted = FakeReferee(), stay(status=Trial.ERROR, recovers=True)
-    TuneAdapter(referee, 2).on_trial_error(None, preempted)
+    adapter_for(referee).on_trial_error(None, preempted)
     assert referee.told == [("t0", "the worker died without a traceback", False, True)]
     assert preempted.config == {"trial": "t0", "trail": "now"}  # not from where this stay began
 
@@ -105,7 +168,7 @@ def test_a_trial_that_tune_runs_again_goes_on_from_its_last_checkpoint() -> None
 def test_the_loss_of_a_node_is_no_fault_of_the_trials(tmp_path: Path, last_line: str, counted: bool) -> None:
     file, referee = tmp_path / "error.txt", FakeReferee()
     file.write_text(last_line)
-    TuneAdapter(referee, 2).on_trial_error(None, stay(error=file))
+    adapter_for(referee).on_trial_error(None, stay(error=file))
     assert referee.told == [("t0", last_line, counted, False)]
 
 
@@ -115,10 +178,10 @@ def test_the_worker_of_a_trial_that_hangs_is_killed_and_nobody_elses(monkeypatch
     no_actor_yet = stay("t3")
     no_actor_yet.temporary_state.ray_actor = None
     trials = [stay("t0"), stay("t1"), stay("t2", Trial.PENDING), no_actor_yet]
-    controller = SimpleNamespace(get_live_trials=lambda: trials)
-    assert TuneAdapter(FakeReferee(overdue=["t1", "t2", "t3"]), 2).choose_trial_to_run(controller) is None
+    controller = controller_with(get_live_trials=lambda: trials)
+    assert adapter_for(FakeReferee(overdue=["t1", "t2", "t3"])).choose_trial_to_run(controller) is None
     assert killed == ["actor of t1"]
-    assert TuneAdapter(FakeReferee(), 2).choose_trial_to_run(controller) is None
+    assert adapter_for(FakeReferee()).choose_trial_to_run(controller) is None
     assert killed == ["actor of t1"]
 
 

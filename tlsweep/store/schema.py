@@ -80,6 +80,7 @@ KINDS: Final = MappingProxyType(
         "created": "a configuration was drawn",
         "started": "a worker began to train it, or to go on with it",
         "paused": "it gave up its place to others, or waits for them, and will go on",
+        "moved": "its node is about to be taken away; it goes on elsewhere from the checkpoint it just wrote",
         "promoted": "it goes on from the rung where it was held (ASHA, promotion form)",
         "stopped": "it was ended before its last epoch: details say by what rule and numbers",
         "exploited": "it took weights and configuration of a better member",
@@ -91,6 +92,9 @@ KINDS: Final = MappingProxyType(
         "finished": "it was trained to the last epoch",
         "interrupted": "the sweep was stopped before it ended; --resume goes on with it",
         "evaluated": "the winner of an arm met the test split",
+        "node_joined": "a node came to the cluster; details: its address, what it has, how many trials now run at once",
+        "node_draining": "a node is about to be taken away: no trial begins there, those on it move at their next report",
+        "node_lost": "a node is gone; its trials go on elsewhere from their last checkpoints",
     }
 )
 

@@ -1,4 +1,4 @@
-"""Starting a private Ray, or joining one that runs; and what is there to run trials on."""
+"""Starting a private Ray, or joining one that runs."""
 
 import logging
 import os
@@ -6,12 +6,12 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Resources
+from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, draining_nodes, node_kinds
 
 ENVIRONMENT = {
     # Rows of result.json are lost on restarts, TensorBoard syncs each of them to disk: we keep our own (store/).
@@ -37,38 +37,6 @@ SET_BY_RAY = ("PYTHONBREAKPOINT",)
 """Ray takes over breakpoint(); when it has gone, that must work as before."""
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """What trials can run on."""
-
-    cpus: float
-    gpus: float
-    dashboard: str | None
-    """Address of Ray's dashboard, with http://."""
-    local: bool
-    """Whether we started it, so that we stop it."""
-
-    def trial_gpus(self, resources: Resources) -> float:
-        """GPUs of one trial."""
-        return (1.0 if self.gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
-
-    def slots(self, resources: Resources) -> int:
-        """Trials that run at once.
-
-        Raises:
-            ResourceError: not even one fits.
-        """
-        gpus = self.trial_gpus(resources)
-        for kind, wanted, there in (("cpus", resources.cpus, self.cpus), ("gpus", gpus, self.gpus)):
-            if wanted > there:
-                raise ResourceError(
-                    f"resources.{kind} = {wanted:g}: a trial cannot have more than there are ({there:g}); lower it, "
-                    "or join a larger cluster with --address"
-                )
-        fit = min(self.cpus / resources.cpus, self.gpus / gpus if gpus else float("inf"))
-        return max(1, min(int(fit + 1e-9), resources.concurrent or int(fit + 1e-9)))
-
-
 def this_machine() -> Cluster:
     """What a private Ray would have here, found without starting one."""
     from ray._private.accelerators import get_all_accelerator_managers
@@ -78,7 +46,8 @@ def this_machine() -> Cluster:
         for manager in get_all_accelerator_managers()
         if manager.get_resource_name() == "GPU"
     )
-    return Cluster(cpus=float(usable_cpus()), gpus=float(gpus), dashboard=None, local=True)
+    node = Node("this machine", "127.0.0.1", cpus=float(usable_cpus()), gpus=float(gpus))
+    return Cluster((node,), local=True)
 
 
 class RayStart:
@@ -171,10 +140,11 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
         context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
     else:
         context = ray.init(address="local", num_cpus=usable_cpus(), include_dashboard=dashboard, **common)
-    there, url = ray.cluster_resources(), context.dashboard_url
+    url = context.dashboard_url
+    draining = draining_nodes()
     return Cluster(
-        cpus=there.get("CPU", 0.0),
-        gpus=there.get("GPU", 0.0),
+        tuple(one for one in alive_nodes() if one.id not in draining),
+        node_kinds(),
         dashboard=f"http://{url}" if url else None,
         local=join is None,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsweep.data import Task
-from tlsweep.sweep.cluster import Cluster
+from tlsweep.sweep.nodes import Cluster
 
 PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 

@@ -1,5 +1,6 @@
 """Who gets the next place. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -56,6 +57,15 @@ class Placing:
                     one = self._state.trials[promotion.trial]
                     return Candidate(one.trial, arm, one.number, promotion)
         return new
+
+    def wanted(self) -> int:
+        """How many trials could have a place now, those that have one included; held ones may be promoted later."""
+        new = 0
+        if self._peek_new() is not None:
+            spec, born = self._ledger.spec, Counter(one.arm for one in self._state.trials.values())
+            new = sum(spec.trials_per_arm - born[arm] for arm in spec.arms if not self.exhausted(arm))
+        unborn_placed = sum(trial not in self._state.trials for trial in self.placed)
+        return len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
 
     def place(self, candidate: Candidate) -> None:
         """It has a place from now on."""

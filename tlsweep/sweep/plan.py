@@ -7,7 +7,8 @@ from typing import Any
 from tlsweep.data import load_task
 from tlsweep.spec import AshaSearch, PopulationSearch, Resources, SourceTask, SweepSpec
 from tlsweep.sweep.assignment import configuration, trial_seed
-from tlsweep.sweep.cluster import Cluster, RayStart, this_machine
+from tlsweep.sweep.cluster import RayStart, this_machine
+from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer, Silence
 from tlsweep.sweep.prepare import prepare
 from tlsweep.sweep.retention import KEPT_TRIALS
@@ -54,7 +55,7 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
     cluster = _resources(address, spec.resources)
-    slots = cluster.slots(spec.resources)
+    slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
     task = prepared.task
     rehearsal = rehearse(

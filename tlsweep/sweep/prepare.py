@@ -11,7 +11,7 @@ from tlsweep.errors import DataError
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration
-from tlsweep.sweep.cluster import Cluster
+from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer
 
 if TYPE_CHECKING:
@@ -28,6 +28,11 @@ class Prepared:
     """Of the main arm; None for random ones, or for a source task that is still to be trained on."""
     source: Task | None
     """The source task's data, where the weights come from one and are not cached yet."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All data that workers read."""
+        return (self.task,) if self.source is None else (self.task, self.source)
 
 
 def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:

@@ -50,6 +50,10 @@ class Referee:
         """Whether a trial could use a place now."""
         return self.halted is None and self._placing.next() is not None
 
+    def wanted(self) -> int:
+        """How many trials could have a place now, those that have one included."""
+        return self._placing.wanted() if self.halted is None else 0
+
     def assign(self) -> Assignment | None:
         """Give the next place to a trial; None if nobody can use it now."""
         candidate = self._placing.next() if self.halted is None else None
@@ -86,10 +90,10 @@ class Referee:
         self._ledger.event("started", trial)
         self._commit()
 
-    def observe(self, row: Mapping[str, Any]) -> bool:
+    def observe(self, row: Mapping[str, Any], *, leaving: bool = False) -> bool:
         """Take down a report and what is decided on it. False: the trial's place is free, its worker must stop.
 
-        What is reported after the end does not count.
+        What is reported after the end does not count. `leaving`: the worker's node is about to be taken away.
         """
         trial = self.state.trials[row["trial"]]
         self._heard[trial.trial] = self._now()
@@ -102,6 +106,9 @@ class Referee:
             if row.get("passed_over"):
                 self._restored(trial, row)
             goes_on = self._repeated(trial, row) if row["epoch"] <= trial.epoch else self._reported(trial, row)
+            if goes_on and leaving:
+                self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
+                goes_on = False
         self._commit()
         self._retention.update(trial, row["checkpoint"])
         if not goes_on:
@@ -145,6 +152,11 @@ class Referee:
             return []
         running = [one for one in self._placing.placed if one in self._heard]
         return [trial for trial in running if self._now() - self._heard[trial] > limit]
+
+    def node(self, kind: str, details: Mapping[str, Any]) -> None:
+        """A node of the cluster came, went, or is about to go."""
+        self._ledger.event(kind, details=details)
+        self._commit()
 
     def tick(self) -> bool:
         """Whether the stage must end now; asked several times a second."""

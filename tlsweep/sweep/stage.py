@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from ray import tune
@@ -14,7 +14,8 @@ from ray.tune.search import SearchAlgorithm
 
 from tlsweep.errors import TlsweepError
 from tlsweep.schedulers.tune_adapter import TuneAdapter, ours
-from tlsweep.sweep.cluster import Cluster
+from tlsweep.sweep.elastic import Elastic
+from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
 
@@ -24,8 +25,8 @@ PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 class TrialQueue(SearchAlgorithm):
     """Hands Tune a trial for each place that is free, as the referee says."""
 
-    def __init__(self, referee: Referee, resources: Any, slots: int) -> None:
-        self._referee, self._resources, self._slots = referee, resources, slots
+    def __init__(self, referee: Referee, resources: Any, places: Elastic) -> None:
+        self._referee, self._resources, self._places = referee, resources, places
         self._stays: Counter[str] = Counter()
         self._live: set[str] = set()
         self._experiment: dict[str, Any] = {}
@@ -41,7 +42,8 @@ class TrialQueue(SearchAlgorithm):
         self._experiment = experiments[0].spec
 
     def next_trial(self) -> Trial | None:
-        if self._finished or len(self._live) >= self._slots:
+        self._places.look()  # where nothing runs and nothing can, Tune asks nobody else
+        if self._finished or self._referee.tick() or len(self._live) >= self._places.slots:
             return None
         assignment = self._referee.assign()
         if assignment is None:
@@ -102,14 +104,19 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
     """Run all trials of a stage; returns when each has ended or the referee has halted it."""
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
-    slots = cluster.slots(resources)
-    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), slots)
-    with tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch, _pending_trials(max(4, slots)), _own_errors():
+    places = Elastic(cluster, resources, tell=referee.node, wanted=referee.wanted)
+    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), places)
+    with (
+        tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
+        _pending_trials(),
+        _own_errors(),
+        closing(places),
+    ):
         tune.run(
             make_trainable(shared),
             name=referee.spec.search.strategy,
             search_alg=queue,
-            scheduler=TuneAdapter(referee, slots),
+            scheduler=TuneAdapter(referee, places, shared.folder.name),
             stop=_Stopper(referee),
             callbacks=[_Starts(referee)],
             storage_path=scratch,
@@ -120,10 +127,10 @@ def run_stage(referee: Referee, shared: Shared, cluster: Cluster) -> None:
 
 
 @contextmanager
-def _pending_trials(count: int) -> Iterator[None]:
-    """Let so many trials wait in Ray: no place stays empty, an autoscaler sees demand; but each costs a scan."""
+def _pending_trials() -> Iterator[None]:
+    """Let any number of trials wait in Ray: our queue hands over none for which there is no place."""
     before = os.environ.get(PENDING)
-    os.environ[PENDING] = before or str(count)
+    os.environ[PENDING] = before or "100000"
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec
 from tlsweep.store import SweepFolder, SweepState, TrialState
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import trial_seed
-from tlsweep.sweep.cluster import Cluster
+from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer
 from tlsweep.sweep.prepare import where_trials_run
 from tlsweep.sweep.referee import Referee

@@ -4,13 +4,22 @@ from tlsweep.store import Record, SweepState
 from tlsweep.terminal.format import counted, score, value, words
 
 _ENDS = ("stopped", "finished", "failed", "interrupted")
+_NODES = {
+    "node_joined": "joined",
+    "node_draining": "is about to be taken away",
+    "node_lost": "is lost, its trials go on elsewhere",
+}
 
 
 def notable(record: Record, state: SweepState) -> str | None:
     """A line about a record that people want to know of; None about the others. The state has it applied already."""
-    if record["type"] != "event" or record["trial"] is None:
+    if record["type"] != "event":
         return None
     kind, details = record["kind"], record["details"]
+    if kind in _NODES:
+        return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
+    if record["trial"] is None:
+        return None
     if kind in _ENDS:
         return _end(record, state)
     if kind == "exploited":
@@ -24,6 +33,8 @@ def notable(record: Record, state: SweepState) -> str | None:
             "failed, and goes on from its last checkpoint" if kind == "retried" else "goes on from an older checkpoint"
         )
         return f"{record['trial']} {what} (epoch {record['epoch']}): {details['reason']}"
+    if kind == "moved":
+        return f"{record['trial']} moves (epoch {record['epoch']}): {details['reason']}"
     if kind == "promoted":
         return f"{record['trial']} goes on from the rung of epoch {record['epoch']}"
     if kind == "evaluated":

@@ -1,0 +1,137 @@
+"""Nodes come and go while a sweep runs: its places follow them, and no epoch is lost or doubled."""
+
+import json
+import os
+import subprocess
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import wait_until
+from completeness import assert_complete
+from ray_nodes import RAY, ray_head, ray_node
+
+from tlsweep.errors import ResourceError
+from tlsweep.spec import Resources, SweepSpec, load_spec
+from tlsweep.store import read_journal
+from tlsweep.sweep import launch
+from tlsweep.sweep.nodes import Cluster, Node, NodeKind
+
+
+def node(cpus: float, gpus: float = 0.0) -> Node:
+    return Node("id", "address", cpus, gpus)
+
+
+def kind(cpus: float, most: float, gpus: float = 0.0) -> NodeKind:
+    return NodeKind(node(cpus, gpus), most)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kinds", "resources", "now", "most"),
+    [
+        ([node(4)], [], {}, 4, 4),
+        ([node(3), node(3)], [], {"cpus": 2}, 2, 2),  # a trial does not spread over nodes
+        ([node(0.3)], [], {"cpus": 0.1}, 3, 3),  # 0.3 / 0.1 is less than 3 in floating point
+        ([node(8, 2), node(8)], [], {}, 2, 2),  # one GPU each where there are any
+        ([node(8, 1)], [], {"gpus": 0.25}, 4, 4),
+        ([node(8)], [], {"concurrent": 3}, 3, 3),
+        ([node(0)], [kind(0, 1), kind(8, 4, 2)], {}, 0, 8),  # none there yet, eight when all are started
+        ([node(0), node(8, 2)], [kind(8, 4, 2)], {"concurrent": 5}, 2, 5),
+        ([node(2)], [kind(2, float("inf"))], {}, 2, None),
+        ([node(4)], [kind(1, 2)], {}, 4, 4),
+    ],
+)
+def test_so_many_trials_run_at_once(
+    nodes: list[Node], kinds: list[NodeKind], resources: dict[str, Any], now: int, most: int | None
+) -> None:
+    cluster = Cluster(tuple(nodes), tuple(kinds))
+    wanted = Resources.model_validate(resources)
+    assert (cluster.slots(wanted), cluster.slots_at_most(wanted)) == (now, most)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kinds", "resources", "told"),
+    [
+        (
+            [node(2), node(2)],
+            [],
+            {"cpus": 3},
+            "resources.cpus = 3: a trial cannot have more than there are on one node",
+        ),
+        ([node(2)], [], {"gpus": 1}, r"resources.gpus = 1: a trial cannot have more than there are \(0\)"),
+        ([node(8), node(1, 4)], [], {"cpus": 4, "gpus": 1}, "no node has both"),
+        ([node(0)], [kind(4, 3)], {"cpus": 8}, r"\(4\)"),
+        ([node(0)], [kind(4, 0)], {}, r"\(0\)"),
+    ],
+)
+def test_a_trial_that_fits_on_no_node_is_refused(
+    nodes: list[Node], kinds: list[NodeKind], resources: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ResourceError, match=told):
+        Cluster(tuple(nodes), tuple(kinds)).slots(Resources.model_validate(resources))
+
+
+def paced(trials: int, epochs: int) -> SweepSpec:
+    """Epochs of about half a second."""
+    return load_spec(
+        {
+            "data": {"source": "digits", "labels_per_class": 5},
+            "model": {"name": "own_code:paced", "args": {"seconds": 0.05}},
+            "train": {"epochs": epochs, "lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": 5},
+            "search": {"strategy": "pbt", "population": trials, "interval": 4},
+        }
+    )
+
+
+@pytest.mark.slow
+def test_places_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One node to begin with; a second one joins; then the first one gets notice, as a spot machine does, and goes."""
+    monkeypatch.chdir(Path(__file__).parent)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    journal = tmp_path / "it" / "journal.jsonl"
+
+    def records(kind: str) -> list[dict[str, Any]]:
+        return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
+
+    with ray_head(cpus=0) as address, ExitStack() as stack:
+        stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1"))
+
+        def change_nodes() -> None:
+            wait_until(lambda: records("report"))
+            stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1"))
+            wait_until(lambda: len({one["node"] for one in records("report")}) == 2)
+            first = records("report")[0]["node"]
+            subprocess.run(
+                [
+                    RAY, "drain-node", f"--address={address}", f"--node-id={first}",
+                    "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", "--deadline-remaining-seconds=60",
+                ],
+                check=True, env=os.environ | {"RAY_AUTH_MODE": "token"},
+            )  # fmt: skip
+
+        changer = threading.Thread(target=change_nodes)
+        changer.start()
+        results = launch(paced(trials=4, epochs=12), results=tmp_path, name="it", address=address)
+        changer.join()
+    reports = assert_complete(results)
+    assert set(results.to_pandas("trials").status) == {"finished"}
+    assert set(results.to_pandas("trials").failures) == {0}
+    (joined,), (draining,) = records("node_joined"), records("node_draining")
+    assert (joined["details"]["slots"], draining["details"]["slots"]) == (2, 1)
+    assert 1 <= len(records("moved")) <= 2
+    assert not records("retried")
+    noticed = results.to_pandas("events").query("kind == 'node_draining'").time.iloc[0]
+    there = reports.node == reports.node.iloc[0]
+    assert sum(there & (reports.time > noticed)) <= 1  # the epoch that was being trained
+
+
+def test_events_of_nodes_are_lines_for_people() -> None:
+    from tlsweep.store import SweepState
+    from tlsweep.terminal.notable import notable
+
+    details = {"node": "ab", "address": "10.0.0.2", "cpus": 1.0, "gpus": 0.0, "slots": 2}
+    record = {"type": "event", "kind": "node_lost", "trial": None, "details": json.loads(json.dumps(details))}
+    line = notable(record, SweepState("val_accuracy", 1))
+    assert line == "node 10.0.0.2 is lost, its trials go on elsewhere; 2 trials at once"

@@ -1,0 +1,104 @@
+"""Nodes that come and go while trials run: how many places there are, who must leave, what to ask an autoscaler for."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tlsweep.spec import Resources
+from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, draining_nodes
+
+LOOK_SECONDS = 1.0
+"""Between two looks at the nodes: each is two calls to the head, of some milliseconds."""
+
+
+class Elastic:
+    """The cluster of a stage, as it is now.
+
+    Args:
+        cluster: As it was when the stage began.
+        resources: Of one trial.
+        tell: Is told what happens to a node: kind of event, details.
+        wanted: How many trials could have a place now, those that have one included.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        resources: Resources,
+        *,
+        tell: Callable[[str, Mapping[str, Any]], None],
+        wanted: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        gpus = cluster.trial_gpus(resources)
+        self._cluster, self._tell, self._wanted, self._clock = cluster, tell, wanted, clock
+        # What 'auto' meant when the sweep began does not change with the nodes.
+        self._resources = resources.model_copy(update={"gpus": gpus})
+        self._draining: set[str] = set()
+        self._due = clock() + LOOK_SECONDS
+        self._most = cluster.slots_at_most(resources)
+        self._demand = Demand(resources.cpus, gpus)
+        self.slots = cluster.slots(resources)
+        """Trials that run at once, now."""
+
+    def leaving(self, node: str) -> bool:
+        """Whether a node is about to be taken away: a trial there should go on elsewhere."""
+        return node in self._draining
+
+    def look(self) -> None:
+        """See what became of the nodes, if the last time is long enough ago. Call it often."""
+        if self._cluster.local or self._clock() < self._due:
+            return
+        alive, draining = {one.id: one for one in alive_nodes()}, draining_nodes()
+        here = {one.id: one for one in self._cluster.nodes}
+        staying = {name: one for name, one in alive.items() if name not in draining}
+        self._cluster = replace(self._cluster, nodes=tuple(staying.values()))
+        self.slots = self._cluster.slots_now(self._resources)
+        self._report("node_joined", [one for name, one in staying.items() if name not in here])
+        noticed = [one for name, one in alive.items() if name in draining - self._draining]
+        self._report("node_draining", noticed)
+        gone = [one for name, one in here.items() if name not in alive]
+        self._report("node_lost", gone)
+        self._draining = draining
+        if self._most is None or self._most > self.slots:
+            wanted = self._wanted()
+            self._demand.ask(min(wanted, self._most or wanted) - self.slots)
+        self._due = self._clock() + LOOK_SECONDS
+
+    def close(self) -> None:
+        """Ask for no node any more."""
+        self._demand.ask(0)
+
+    def _report(self, kind: str, nodes: list[Node]) -> None:
+        for one in nodes:
+            what = {"node": one.id, "address": one.address, "cpus": one.cpus, "gpus": one.gpus}
+            self._tell(kind, what | {"slots": self.slots})
+
+
+class Demand:
+    """Asks an autoscaler for room for trials, by placement groups that wait for it.
+
+    They end with this process, so that no demand outlives its sweep (that of `ray.autoscaler.sdk.request_resources`
+    would), and trials are given out only when there is a place: nobody decides early who gets it.
+    """
+
+    def __init__(self, cpus: float, gpus: float) -> None:
+        self._bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+        self._groups: list[Any] = []
+
+    def ask(self, count: int) -> None:
+        """Ask for room for so many more trials."""
+        from ray.util import placement_group, placement_group_table, remove_placement_group
+
+        if self._groups:
+            states = placement_group_table()
+            # One that has its room has done its work; a trial needs that room.
+            waiting = [one for one in self._groups if states.get(one.id.hex(), {}).get("state") == "PENDING"]
+            kept = waiting[: max(count, 0)]
+            for group in {*self._groups} - {*kept}:
+                remove_placement_group(group)
+            self._groups = kept
+        while len(self._groups) < count:
+            self._groups.append(placement_group([self._bundle], name="tlsweep_asks_for_nodes"))
