@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,8 +16,10 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @contextmanager
-def ray_node(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """`ray start ...` in the background, until the block ends.
+def ray_node(
+    *arguments: str, below: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """`ray start ...` in the background, until the block ends; `below` a command that runs it, with more variables.
 
     Ray asks for this user's token wherever there is one; here always, so that all nodes agree.
     """
@@ -25,10 +27,11 @@ def ray_node(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
     with ExitStack() as stack:
         process = subprocess.Popen(
             [
-                RAY, "start", "--block", "--num-gpus=0", "--disable-usage-stats",
+                *below, RAY, "start", "--block", "--num-gpus=0", "--disable-usage-stats",
                 *arguments,
             ],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"RAY_AUTH_MODE": "token"},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=os.environ | {"RAY_AUTH_MODE": "token"} | (environment or {}),
         )  # fmt: skip
         started = stack.enter_context(process)
         stack.callback(started.terminate)

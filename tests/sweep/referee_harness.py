@@ -53,13 +53,16 @@ class Stage:
     def live(self) -> list[TrialState]:
         return [one for one in self.state.trials.values() if not one.status.final]
 
-    def train(self, trial: str, accuracy: float, *, row: Mapping[str, Any] | None = None) -> bool:
+    def train(
+        self, trial: str, accuracy: float, *, row: Mapping[str, Any] | None = None, leaving: bool = False
+    ) -> bool:
         """An epoch: the trial starts from where it is told to, writes its checkpoint, reports; whether it goes on.
 
         Args:
             trial: its id.
             accuracy: all its metrics, which may be NaN.
             row: columns that differ.
+            leaving: its node is about to be taken away.
         """
         if trial not in self.placed:
             self.start()
@@ -69,7 +72,7 @@ class Stage:
         epoch = one.epoch + 1
         content = f"{trial} {one.generation} {epoch} {accuracy}".encode()
         sent = report_row(assignment, epoch, accuracy) | write_checkpoint(self.folder, assignment, epoch, content)
-        goes_on = self.referee.observe(sent | dict(row or {}))
+        goes_on = self.referee.observe(sent | dict(row or {}), leaving=leaving)
         if not goes_on:
             del self.placed[trial]
         return goes_on

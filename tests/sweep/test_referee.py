@@ -184,6 +184,56 @@ def test_a_trial_whose_node_is_drained_keeps_its_place_and_goes_on_from_its_last
     assert stage.train(trial, 0.6)
 
 
+def test_a_trial_whose_node_leaves_gives_up_its_place_at_its_next_report_and_is_the_first_to_go_on(
+    tmp_path: Path,
+) -> None:
+    stage = Stage(tmp_path, "search.trials=3")
+    for _ in range(2):
+        assignment = stage.referee.assign()
+        assert assignment is not None
+        stage.placed[assignment.trial] = assignment
+        stage.referee.started(assignment.trial)
+    assert not stage.train("t0001", 0.5, leaving=True)
+    (moved,) = stage.events("moved")
+    assert (moved["trial"], moved["epoch"]) == ("t0001", 1)
+    assert stage.state.trials["t0001"].status is Status.PAUSED
+    after = stage.referee.assign()
+    assert after is not None
+    assert (after.trial, [one.epoch for one in after.trail]) == ("t0001", [1])  # before t0002, which has not begun
+    assert stage.state.trials["t0001"].failures == 0
+
+
+def test_a_trial_that_ends_on_a_node_that_leaves_has_ended(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=1", "train.epochs=1")
+    (trial,) = stage.start()
+    stage.train(trial, 0.5, leaving=True)
+    assert stage.state.trials[trial].status is Status.FINISHED
+    assert not stage.events("moved")
+
+
+def test_so_many_trials_could_use_a_place(tmp_path: Path) -> None:
+    """What an autoscaler is asked for: those that run, those that wait, and those that have not begun."""
+    stage = Stage(
+        tmp_path, "search.trials=3", "train.epochs=2", "controls=[scratch]", "model.weights.data.source=digits"
+    )
+    assert stage.referee.wanted() == 6
+    assignment = stage.referee.assign()
+    assert assignment is not None
+    assert stage.referee.wanted() == 6
+    stage.placed[assignment.trial] = assignment
+    stage.referee.started(assignment.trial)
+    assert stage.referee.wanted() == 6
+    stage.train(assignment.trial, 0.5)
+    stage.train(assignment.trial, 0.5)
+    assert stage.referee.wanted() == 5
+    following = stage.referee.assign()
+    assert following is not None
+    stage.referee.failed(following.trial, "died")
+    assert stage.referee.wanted() == 5
+    stage.referee.halt("enough")
+    assert stage.referee.wanted() == 0
+
+
 def test_one_that_is_not_heard_of_for_too_long_is_overdue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

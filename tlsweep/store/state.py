@@ -35,6 +35,7 @@ _STATUS_AFTER = {
     "paused": Status.PAUSED,
     "exploited": Status.PAUSED,
     "retried": Status.PAUSED,
+    "moved": Status.PAUSED,
     "stopped": Status.STOPPED,
     "finished": Status.FINISHED,
     "failed": Status.FAILED,
