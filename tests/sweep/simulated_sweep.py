@@ -16,7 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.store import Record, Status, SweepFolder, SweepState, read_journal
+from tlsweep.store import Place, Record, Status, SweepFolder, SweepState, read_journal
+from tlsweep.store.places import files_below
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import Assignment
 from tlsweep.sweep.driver import _begin
@@ -67,10 +68,10 @@ Dies = Callable[[Stay, SweepState], bool]
 class SimulatedSweep:
     """A sweep in a folder; each `launch` is a process of its own that goes on with what the last one left."""
 
-    def __init__(self, path: Path, *overrides: str, slots: int = 1, seed: int = 0, dies: Dies | None = None) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Place, *overrides: str, slots: int = 1, seed: int = 0, dies: Dies | None = None) -> None:
+        if isinstance(path, Path):
+            (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.folder = SweepFolder(path)
-        self.folder.checkpoints.mkdir(exist_ok=True)
         self.spec: SweepSpec = load_spec(BASE, overrides)
         self.slots, self.random, self.dies = slots, random.Random(seed), dies or (lambda stay, state: False)
         self.damaged: set[str] = set()
@@ -173,8 +174,7 @@ class SimulatedSweep:
 
     def files(self) -> set[str]:
         """Checkpoints on disk, and anything else that lies there."""
-        found = self.folder.checkpoints.rglob("*")
-        return {str(path.relative_to(self.folder.path)) for path in found if path.is_file()}
+        return {f"checkpoints/{name}" for name in files_below(self.folder.checkpoints)}
 
     def history(self, *without: str) -> list[str]:
         """Every report and decision in order, but those kinds, and bar times; as text, so that NaN equals NaN."""

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tlsweep.errors import ResultsError
@@ -11,7 +10,7 @@ from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.spec.space import Value
-from tlsweep.store import SweepFolder
+from tlsweep.store import Place, SweepFolder
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,9 @@ class Best:
     result: ArmResult
     arms: list[ArmResult]
     """It, and the best of each control."""
-    model: Path | None
+    model: Place | None
     """The exported model; None before the sweep has ended."""
-    recipe: Path | None
+    recipe: Place | None
 
     def start(self, name: str) -> Value:
         """A hyperparameter in the first epoch."""

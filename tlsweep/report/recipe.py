@@ -1,6 +1,5 @@
 """The recipe: the piecewise schedule of hyperparameters that led to a result, enough to train it again."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -8,7 +7,7 @@ import yaml
 from tlsweep.errors import ResultsError
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.spec import MAIN_ARM
-from tlsweep.store import Results, SweepFolder, read_journal
+from tlsweep.store import Place, Results, SweepFolder, read_journal
 from tlsweep.store.files import write_text
 
 _HEAD = """\
@@ -58,7 +57,7 @@ def _changes(segments: list[Segment], name: str) -> bool:
     return len({segment.hyperparameters[name] for segment in segments}) > 1
 
 
-def write_recipe(path: Path) -> None:
+def write_recipe(path: Place) -> None:
     """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result."""
     results = Results(SweepFolder(path))
     if results.winner() is not None:

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.report.lineage import configurations
 from tlsweep.spec import SearchSpec, SweepSpec
 from tlsweep.spec.space import Value
-from tlsweep.store import Record, Results, Status
+from tlsweep.store import Place, Record, Results, Status
 from tlsweep.store.journal import is_finite
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class SweepTables:
     """A sweep as of the moment its files were read."""
 
     name: str
-    path: Path
+    path: Place
     spec: SweepSpec
     environment: Mapping[str, Any]
     reports: Sequence[Row]

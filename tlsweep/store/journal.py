@@ -1,51 +1,28 @@
-"""The journal: every report and event, in order, on disk before it has an effect. The log is the truth.
+"""The journal: every report and event, in order, kept safe before it counts. The log is the truth.
 
-A line is a transaction: eight hexadecimal digits of a CRC-32, a space, and JSON: one record or a list of them, such as
-a report and what was decided on it. A line that was cut short, as by a kill while it was written, fails the check: its
-records never were.
+In a folder it is a file, and on disk before it has an effect; on object storage see journal_parts.py.
 """
 
-import json
 import math
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tlsweep.errors import ResultsError
 from tlsweep.store.files import cannot_write
+from tlsweep.store.journal_parts import read_objects
+from tlsweep.store.lease import Lease
+from tlsweep.store.lines import Record, encode, whole_lines
+from tlsweep.store.object_journal import ObjectJournal
+from tlsweep.store.objects import ObjectPath
+from tlsweep.store.places import Place
 
-Record = dict[str, Any]
-"""`type` is "report" or "event"; the other keys are columns of that table (store/schema.py)."""
-
-
-def _encode(records: Sequence[Record]) -> bytes:
-    body = json.dumps(records[0] if len(records) == 1 else records, separators=(",", ":"), default=_plain).encode()
-    return b"%08x %b\n" % (zlib.crc32(body), body)
-
-
-def _plain(value: Any) -> Any:
-    """Numpy numbers as Python's."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{value!r} cannot be written to the journal")
-
-
-def _decode(line: bytes) -> list[Record] | None:
-    """The records of a line; None where the line is not whole."""
-    if not line.endswith(b"\n") or line[8:9] != b" ":
-        return None
-    body = line[9:-1]
-    if line[:8] != b"%08x" % zlib.crc32(body):
-        return None
-    records = json.loads(body)
-    return records if isinstance(records, list) else [records]
+__all__ = ["AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_journal"]
 
 
 class Journal:
-    """Append records; each call returns when they are on disk (fsync).
+    """Append records to a file; each call returns when they are on disk (fsync).
 
     Opening a journal whose end is torn cuts it back to the last whole line.
 
@@ -54,7 +31,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        whole = sum(len(line) for line, _ in _lines(path)) if path.exists() else 0
+        whole = sum(len(line) for line, _ in whole_lines(path.read_bytes(), path)) if path.exists() else 0
         self._path, self._size = path, whole
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         os.ftruncate(self._file, whole)
@@ -65,7 +42,7 @@ class Journal:
         Raises:
             ResultsError: the disk does not take them; none of them is in the journal.
         """
-        data = _encode(records)
+        data = encode(records)
         try:
             self._write(data)
         except OSError as error:
@@ -79,35 +56,49 @@ class Journal:
             data = data[os.write(self._file, data) :]
         os.fdatasync(self._file)
 
+    def when_durable(self, action: Callable[[], None]) -> None:
+        """Do what must not happen before all that was appended is safe: that is now."""
+        action()
+
+    def flush(self) -> None:
+        """Everything appended is on disk already."""
+
     def close(self) -> None:
         """Release the file."""
         os.close(self._file)
 
 
-def _lines(path: Path) -> Iterator[tuple[bytes, list[Record]]]:
-    # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
-    lines = path.read_bytes().split(b"\n")[:-1]
-    for number, line in enumerate(lines, 1):
-        records = _decode(line + b"\n")
-        if records is None:
-            if any(_decode(later + b"\n") for later in lines[number:]):
-                raise ResultsError(
-                    f"'{path}' is damaged in line {number}, and whole lines follow; put a sound copy of it in its "
-                    f"place, or give up what follows with: head -n {number - 1} {path.name} > sound.jsonl"
-                )
-            return
-        yield line + b"\n", records
+AnyJournal = Journal | ObjectJournal
 
 
-def read_journal(path: Path) -> Iterator[Record]:
+def open_journal(place: Place, lease: Lease | None, records: int) -> AnyJournal:
+    """The journal of a sweep, to go on with.
+
+    Args:
+        place: where it lies.
+        lease: on object storage, the right to write there.
+        records: how many the caller has read.
+
+    Raises:
+        ResultsError: it is damaged before its end, or cannot be written.
+    """
+    return ObjectJournal(place, lease, records) if isinstance(place, ObjectPath) else Journal(place)
+
+
+def read_journal(place: Place) -> Iterator[Record]:
     """The whole records, in order; may be called while the journal is being written.
 
     Raises:
         ResultsError: a line before the end is damaged.
     """
-    if path.exists():
-        for _, records in _lines(path):
-            yield from records
+    content = b""
+    if isinstance(place, ObjectPath):
+        content = read_objects(place)
+    elif place.exists():
+        # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
+        content = place.read_bytes()
+    for _, records in whole_lines(content, place):
+        yield from records
 
 
 def is_finite(value: Any) -> bool:

@@ -10,6 +10,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.store.folder import SweepFolder, find_sweep_folder
 from tlsweep.store.journal import read_journal
+from tlsweep.store.places import Place, to_place
 from tlsweep.store.state import SweepState, TrialState
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Results:
         return self.folder.name
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Place:
         return self.folder.path
 
     @property
@@ -83,9 +84,9 @@ class Results:
 
 
 def open_results(name: str | Path | None = None, results: str | Path = "results") -> Results:
-    """Open a sweep by name, by path, or the newest one.
+    """Open a sweep by name, by path, or the newest one of `results`: a folder, or s3://BUCKET/PREFIX, gs://…
 
     Raises:
         ResultsError: there is no such sweep.
     """
-    return Results(find_sweep_folder(Path(results), None if name is None else str(name)))
+    return Results(find_sweep_folder(to_place(results), None if name is None else str(name)))

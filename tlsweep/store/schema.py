@@ -93,7 +93,8 @@ KINDS: Final = MappingProxyType(
         "interrupted": "the sweep was stopped before it ended; --resume goes on with it",
         "evaluated": "the winner of an arm met the test split",
         "node_joined": "a node came to the cluster; details: its address, what it has, how many trials now run at once",
-        "node_draining": "a node is about to be taken away: no trial begins there, those on it move at their next report",
+        "node_refused": "a node that joined is not ready for this sweep; details say why; no trial runs there",
+        "node_draining": "a node will be taken away: trials on it move with their next report, none begins there",
         "node_lost": "a node is gone; its trials go on elsewhere from their last checkpoints",
     }
 )

@@ -1,18 +1,18 @@
 """The Parquet tables: a projection of the journal, rewritten whole while the sweep runs, readable at any moment."""
 
+import io
 import json
 import math
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlsweep.store.files import cannot_write, replace_file
+from tlsweep.store.files import cannot_write, write_whole
 from tlsweep.store.journal import Record
+from tlsweep.store.places import Place, files_below
 from tlsweep.store.schema import HYPERPARAMETERS, METRICS, SCHEMA_VERSION, TABLES
 from tlsweep.store.state import SweepState, TrialState
 
@@ -59,8 +59,14 @@ def _json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
-    """A row of trials.parquet. Metrics that it has not are null, not NaN, which SQL takes for the largest number."""
+def trial_row(sweep: str, trial: TrialState, files: Container[str]) -> dict[str, Any]:
+    """A row of trials.parquet. Metrics that it has not are null, not NaN, which SQL takes for the largest number.
+
+    Args:
+        sweep: its name.
+        trial: the trial.
+        files: those of the sweep that are there.
+    """
     best, last = trial.best or {}, trial.last or {}
     return {
         "sweep": sweep,
@@ -79,7 +85,7 @@ def trial_row(sweep: str, folder: Path, trial: TrialState) -> dict[str, Any]:
         "best_generation": best.get("generation"),
         **{f"best_{name}": best.get(name) for name in METRICS},
         **{f"last_{name}": last.get(name) for name in METRICS},
-        "checkpoint": kept if (kept := best.get("checkpoint")) and (folder / kept).exists() else None,
+        "checkpoint": kept if (kept := best.get("checkpoint")) and kept in files else None,
         "checkpoint_digest": best.get("digest"),
         "device_seconds": trial.device_seconds,
         "failures": trial.failures,
@@ -94,7 +100,7 @@ class TableWriter:
     always finds a whole file. Rewriting is spaced so that it takes at most a twentieth of the time.
     """
 
-    def __init__(self, folder: Path, sweep: str) -> None:
+    def __init__(self, folder: Place, sweep: str) -> None:
         self._folder, self._sweep = folder, sweep
         self._written: dict[str, list[pa.Table]] = {"reports": [], "events": []}
         self._rows: dict[str, list[Record]] = {"reports": [], "events": []}
@@ -105,20 +111,21 @@ class TableWriter:
         for record in records:
             self._rows["reports" if record["type"] == "report" else "events"].append(record)
 
-    def write_if_due(self, state: SweepState) -> None:
-        """Write if the last time is long enough ago."""
-        if time.monotonic() >= self._due:
-            self.write(state)
+    @property
+    def due(self) -> bool:
+        """Whether the last time is long enough ago."""
+        return time.monotonic() >= self._due
 
     def write(self, state: SweepState) -> None:
         """Write all three tables as of now."""
         begun = time.monotonic()
         for table, rows in self._rows.items():
-            if rows or not (self._folder / f"{table}.parquet").exists():
+            if rows or not self._written[table]:
                 self._written[table].append(rows_to_table(table, [self._with_sweep(row) for row in rows]))
                 rows.clear()
                 self._replace(table, self._written[table])
-        trials = [trial_row(self._sweep, self._folder, trial) for trial in state.trials.values()]
+        files = {f"checkpoints/{path}" for path in files_below(self._folder / "checkpoints")}
+        trials = [trial_row(self._sweep, trial, files) for trial in state.trials.values()]
         self._replace("trials", [rows_to_table("trials", trials)])
         self._due = time.monotonic() + max(1.0, 20 * (time.monotonic() - begun))
 
@@ -130,14 +137,15 @@ class TableWriter:
         parts[:] = [whole]
         path = self._folder / f"{table}.parquet"
         try:
-            with replace_file(path) as temporary:
-                pq.write_table(whole, temporary, compression="zstd")
+            content = io.BytesIO()
+            pq.write_table(whole, content, compression="zstd")
+            write_whole(path, content.getvalue())
         except OSError as error:
             raise cannot_write(path, error) from error
 
 
-def read_table(folder: Path, table: str) -> pa.Table:
+def read_table(folder: Place, table: str) -> pa.Table:
     """One of the tables of a results folder, as it is on disk now."""
     # pq.read_table would import pandas, for half a second.
-    with pq.ParquetFile(os.fspath(folder / f"{table}.parquet")) as file:
+    with pq.ParquetFile(pa.BufferReader((folder / f"{table}.parquet").read_bytes())) as file:
         return file.read()

@@ -6,9 +6,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
+from tlsweep.store import Place
 from tlsweep.store.folder import command
 from tlsweep.sweep.cluster import kill_private_ray
 
@@ -22,7 +22,7 @@ class Interrupts:
     lets nobody handle signals; there this does nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self._folder = folder
         self._seen = False
         self._halt: Callable[[], None] | None = None

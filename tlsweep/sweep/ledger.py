@@ -6,14 +6,14 @@ what it knew before it.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tlsweep.schedulers import Exploit, Observation, Rules, make_rules
 from tlsweep.spec import SweepSpec
-from tlsweep.store import Journal, Record, SweepFolder, SweepState, diverged
+from tlsweep.store import Lease, Place, Record, SweepFolder, SweepState, diverged, open_journal
+from tlsweep.store.journal import AnyJournal
 from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
 from tlsweep.store.tables import TableWriter
 from tlsweep.sweep.observer import Observer, tell
@@ -24,14 +24,19 @@ _ENDS = ("stopped", "finished", "failed")
 class Ledger:
     """Writes records down and folds them into the state of the sweep and of the rules of each arm."""
 
-    def __init__(self, spec: SweepSpec, stage: str, folder: SweepFolder, observer: Observer) -> None:
+    def __init__(
+        self, spec: SweepSpec, stage: str, folder: SweepFolder, observer: Observer, lease: Lease | None = None
+    ) -> None:
         self.spec, self.stage = spec, stage
+        self.lease = lease
+        """On object storage, the right to write there."""
         self.state = SweepState(spec.search.metric, spec.search.sign)
         self.rules: dict[str, Rules] = {arm: make_rules(spec, arm) for arm in spec.arms}
         self.epochs: Counter[str] = Counter()
         """Reported so far in each arm."""
         self._observer = observer
-        self._journal: Journal | None = None
+        self._journal: AnyJournal | None = None
+        self._replayed = 0
         self._tables = TableWriter(folder.path, folder.name)
         self._transaction: list[Record] = []
         self._time = self._elapsed = 0.0
@@ -43,12 +48,13 @@ class Ledger:
             self._fold(record)
             self._tables.add([record])
             self._time = record["time"]
+            self._replayed += 1
         self._elapsed = self.state.elapsed
 
     @contextmanager
-    def open(self, path: Path) -> Iterator[None]:
+    def open(self, place: Place) -> Iterator[None]:
         """Write to a journal while the block runs."""
-        self._journal = Journal(path)
+        self._journal = open_journal(place, self.lease, self._replayed)
         try:
             yield
         finally:
@@ -107,10 +113,13 @@ class Ledger:
         )
 
     def commit(self) -> None:
-        """Write to disk what was taken down since the last time, whole or not at all. Nothing has an effect before.
+        """Write to the journal what was taken down since the last time, whole or not at all.
+
+        In a folder nothing has an effect before. On object storage this returns while it is being uploaded: should the
+        machine vanish, it never was, and what must not be seen or done then waits (`flush`, `when_durable`).
 
         Raises:
-            ResultsError: the disk does not take it; the sweep cannot go on.
+            ResultsError: the disk, or the store, does not take it; the sweep cannot go on.
         """
         if self._transaction:
             assert self._journal is not None
@@ -119,11 +128,24 @@ class Ledger:
             self._tables.add(records)
             tell(self._observer, records)
 
+    def flush(self) -> None:
+        """Wait until all that was committed is safe, and what waited for that is done.
+
+        Raises:
+            ResultsError: it will never be; the sweep cannot go on.
+        """
+        assert self._journal is not None
+        self._journal.flush()
+
+    def when_durable(self, action: Callable[[], None]) -> None:
+        """Do what cannot be taken back once all that was committed is safe."""
+        assert self._journal is not None
+        self._journal.when_durable(action)
+
     def write_tables(self, *, if_due: bool = False) -> None:
-        """Bring the Parquet files up to date."""
-        if if_due:
-            self._tables.write_if_due(self.state)
-        else:
+        """Bring the Parquet files up to date; they say nothing that is not safe in the journal."""
+        if not if_due or self._tables.due:
+            self.flush()
             self._tables.write(self.state)
 
     def observation(self, report: Record) -> Observation:

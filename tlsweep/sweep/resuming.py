@@ -1,7 +1,6 @@
 """What a resume finds, and whether it may go on with it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -10,7 +9,8 @@ from tlsweep.data import Task
 from tlsweep.errors import DataError, ModelError, ResultsError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
-from tlsweep.store import Record, Status, SweepFolder, SweepState, TrialState, read_journal
+from tlsweep.store import Place, Record, Status, SweepFolder, SweepState, TrialState, read_journal
+from tlsweep.store.places import files_below
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,17 @@ def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
     return History(records, details, extensions(load_spec(details["spec"]), spec))
 
 
-def reopened(state: SweepState, spec: SweepSpec, folder: Path, exhausted: set[str]) -> list[str]:
+def reopened(state: SweepState, spec: SweepSpec, folder: Place, exhausted: set[str]) -> list[str]:
     """Trials that had ended and go on: the sweep was interrupted, or there is more to spend now.
 
     A trial that was trained to what was the last epoch goes on if its last checkpoint is still there.
     """
 
+    files = {f"checkpoints/{name}" for name in files_below(folder / "checkpoints")}
+
     def has_more_to_do(one: TrialState) -> bool:
-        last = folder / one.trail[-1].path if one.trail else None
         further = one.status is Status.FINISHED and one.epoch < spec.train.epochs
-        return one.out_of_budget or (further and last is not None and last.exists())
+        return one.out_of_budget or (further and bool(one.trail) and one.trail[-1].path in files)
 
     return [
         one.trial

@@ -3,10 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from tlsweep.schedulers import Rules
 from tlsweep.spec import PopulationSearch
 from tlsweep.store import Status, SweepFolder, TrialState
+from tlsweep.store.places import files_below
 from tlsweep.sweep.ledger import Ledger
 
 KEPT_TRIALS = 3
@@ -21,7 +23,7 @@ class Retention:
     """
 
     def __init__(self, folder: SweepFolder, ledger: Ledger) -> None:
-        self._folder, self._state = folder, ledger.state
+        self._folder, self._ledger, self._state = folder, ledger, ledger.state
         self._rules: Mapping[str, Rules] = ledger.rules
         self._population = isinstance(ledger.spec.search, PopulationSearch)
         self._claims: dict[str, frozenset[str]] = {}
@@ -42,12 +44,16 @@ class Retention:
         """Remove whatever no trial claims: nobody may be writing. A worker that was killed leaves such files."""
         for trial in self._state.trials.values():
             self.update(trial)
-        for folder in self._folder.checkpoints.glob("*"):
-            for path in folder.glob("*"):
-                if not self._count[str(path.relative_to(self._folder.path))]:
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):
-                folder.rmdir()
+        self._ledger.flush()
+        for name in files_below(self._folder.checkpoints):
+            path = f"checkpoints/{name}"
+            if not self._count[path]:
+                self._remove(path)
+        self._ledger.flush()
+        if isinstance(self._folder.checkpoints, Path):
+            for folder in self._folder.checkpoints.glob("*"):
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
 
     def _goes_on(self, trial: TrialState) -> frozenset[str]:
         """Its way back, and what others may copy from it."""
@@ -81,8 +87,11 @@ class Retention:
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
+        """Not before the record is safe after which nobody needs it: else a resume elsewhere would miss it."""
         file = self._folder.path / path
-        file.unlink(missing_ok=True)
-        if self._state.trials[file.parent.name].status.final:  # else its worker may be about to write there
+        self._ledger.when_durable(lambda: file.unlink(missing_ok=True))
+        trial = self._state.trials.get(file.parent.name)
+        # While it trains, its worker may be about to write there.
+        if isinstance(file, Path) and (trial is None or trial.status.final):
             with suppress(OSError):  # not empty
                 file.parent.rmdir()

@@ -1,19 +1,16 @@
 """The one adapter between Ray and the fine-tuning function; runs in the workers."""
 
-import errno
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
 from tlsweep.spec import SCRATCH_ARM, Hyperparameters, SweepSpec
-from tlsweep.store import Checkpoint, SweepFolder
-from tlsweep.store.files import replace_file
+from tlsweep.store import Checkpoint, Place, SweepFolder
+from tlsweep.store.files import storage_fault, write_whole
 from tlsweep.sweep.assignment import Assignment
 
 
@@ -22,7 +19,7 @@ class Shared:
     """What all trials of a sweep have in common; small: the large things are references into the object store."""
 
     spec: SweepSpec
-    folder: Path
+    folder: Place
     task: Any
     """ObjectRef of the Task: its arrays are mapped into each worker, not copied."""
     weights: Any
@@ -78,6 +75,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
     start, passed_over = last_sound(folder, assignment.trail)
+    _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
 
     def report(epoch: EpochReport, snapshot: Snapshot) -> None:
         row = {"trial": assignment.trial, "node": node, **asdict(epoch)}
@@ -85,6 +83,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
         if passed_over:
             row["passed_over"] = passed_over.copy()
             passed_over.clear()
+        _log(f"{assignment.trial}: epoch {epoch.epoch}, validation accuracy {epoch.val_accuracy:.4f}")
         tune.report(row | write_checkpoint(folder, assignment, epoch.epoch, snapshot()))
 
     device = choose_device(shared.device)
@@ -103,6 +102,11 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
     )
 
 
+def _log(line: str) -> None:
+    """For the worker's log in the Ray dashboard: a worker has a name, and trains one trial after another."""
+    print(line, flush=True)
+
+
 def last_sound(
     folder: SweepFolder, trail: Sequence[Checkpoint | Sequence[Any]]
 ) -> tuple[bytes | None, list[dict[str, str]]]:
@@ -112,6 +116,8 @@ def last_sound(
         try:
             content = (folder.path / path).read_bytes()
         except OSError as error:
+            if storage_fault(error):  # it may be sound
+                raise
             reason = f"cannot be read ({error.strerror})"
         else:
             if sha256(content).hexdigest() == digest:
@@ -125,17 +131,15 @@ def write_checkpoint(folder: SweepFolder, assignment: Assignment, epoch: int, co
     """Write a checkpoint, whole or not at all; what the report says of it.
 
     Not synced: one that a crash of the machine leaves damaged is known by its digest, and the one before it is used.
-    A disk that is full is no fault of the trial's: the sweep has to stop for it.
+    A disk that is full, a store that is away, are no fault of the trial's: the sweep has to stop for it.
     """
     digest = sha256(content).hexdigest()
     checkpoint = folder.checkpoint(assignment.trial, assignment.generation, epoch, digest)
     path = folder.path / checkpoint
     try:
-        os.makedirs(path.parent, exist_ok=True)
-        with replace_file(path) as temporary:
-            temporary.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not storage_fault(error):
             raise
         return {"checkpoint": None, "digest": None, "unwritten": f"a checkpoint could not be written: {error.strerror}"}
     return {"checkpoint": checkpoint, "digest": digest}

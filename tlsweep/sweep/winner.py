@@ -6,6 +6,7 @@ from typing import Any
 from tlsweep.errors import ResultsError
 from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec
 from tlsweep.store import SweepFolder, SweepState, TrialState
+from tlsweep.store.files import folder_to_fill
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.nodes import Cluster
@@ -113,5 +114,6 @@ def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> dict[str, An
             "validation": winner.validation,
             "test": figures,
         }
-        export_model(folder.best, checkpoint, task, shared.spec.model, metrics=metrics, **common)
+        with folder_to_fill(folder.best) as best:
+            export_model(best, checkpoint, task, shared.spec.model, metrics=metrics, **common)
     return {name: value for name, value in figures.items() if isinstance(value, float)}

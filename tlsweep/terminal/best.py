@@ -1,13 +1,12 @@
 """The winner on the screen."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import Best, Segment, find_best, load_tables
-from tlsweep.store import Results
+from tlsweep.store import Place, Results
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import place, score, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
@@ -75,5 +74,5 @@ def _test(best: Best) -> str:
 
 
 def _files(best: Best) -> list[tuple[str, str]]:
-    files: list[tuple[str, Path | None]] = [("model", best.model), ("recipe", best.recipe)]
+    files: list[tuple[str, Place | None]] = [("model", best.model), ("recipe", best.recipe)]
     return [(name, place(path) if path else "not written: the sweep has not ended") for name, path in files]

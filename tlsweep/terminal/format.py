@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tlsweep.store import Place
+
 MISSING = "-"
 
 
@@ -59,7 +61,9 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def place(path: Path) -> str:
-    """A path as one would type it: relative where it lies below the working directory."""
+def place(path: Place) -> str:
+    """A place as one would type it: relative where it lies below the working directory."""
+    if not isinstance(path, Path):
+        return str(path)
     whole = path.resolve()
     return os.path.relpath(whole) if whole.is_relative_to(Path.cwd()) else str(whole)

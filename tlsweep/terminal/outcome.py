@@ -1,14 +1,15 @@
 """What a launch leaves on the screen: the best trials, what the weights were worth, where everything lies."""
 
-from pathlib import Path
+import io
 
 from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, leaders, load_tables, totals
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Results, SweepFolder
+from tlsweep.store import Place, Results, SweepFolder
 from tlsweep.store.folder import command
+from tlsweep.store.places import files_below
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
 
@@ -36,6 +37,14 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     console.print()
     verbs = ((_RESUME,) if interrupted else ()) + (("best", "report") if arms else ("report",))
     console.print(named_lines(_where(tables) + next_steps(tables.path, verbs)))
+
+
+def draw_outcome(results: Results, width: int, *, short: bool) -> str:
+    """The same for a terminal elsewhere, `width` characters wide, with its colours as escape sequences."""
+    drawn = io.StringIO()
+    console = Console(file=drawn, width=width, force_terminal=True, color_system="standard", highlight=False)
+    print_outcome(console, results, short=short)
+    return drawn.getvalue().rstrip("\n")
 
 
 def headline(tables: SweepTables) -> str:
@@ -108,7 +117,7 @@ def _arm_line(arm: ArmResult) -> str:
 def _where(tables: SweepTables) -> list[tuple[str, str]]:
     folder = SweepFolder(tables.path)
     found = [(name, path) for name, path in (("best model", folder.best), ("recipe", folder.recipe)) if path.exists()]
-    checkpoints = [path.stat().st_size for path in folder.checkpoints.glob("*/*")]
+    checkpoints = [one.size for one in files_below(folder.checkpoints).values()]
     return [
         *((name, place(path)) for name, path in found),
         ("tables", place(tables.path / "*.parquet")),
@@ -116,7 +125,7 @@ def _where(tables: SweepTables) -> list[tuple[str, str]]:
     ]
 
 
-def next_steps(path: Path, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
+def next_steps(path: Place, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
     """What to type to see more of the sweep in `path`."""
     purpose = {
         _RESUME: "goes on where it stopped",
