@@ -7,13 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 from ray_nodes import ray_head, ray_node
@@ -54,6 +52,7 @@ def ask(spec: SweepSpec, address: str, tasks: list[Any], place: Path) -> int:
         return Preflight(spec, tasks, place).check(ray.cluster(), Silence())
 
 
+@pytest.mark.slow
 def test_sound_nodes_pass_and_nothing_is_left_behind(address: str, here: Path) -> None:
     spec = load_spec(SPEC)
     results = launch(spec, results=here / "sound", address=address)
@@ -65,7 +64,7 @@ def test_sound_nodes_pass_and_nothing_is_left_behind(address: str, here: Path) -
 
 @pytest.fixture
 def spoilt(here: Path, tmp_path: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """What to start a node with that has another file system, another torch, and another time."""
+    """What to start a node with that has a small file system of its own, another torch, and another time."""
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("needs root, and unshare of Debian's util-linux")
     hidden = here / "hidden"
@@ -75,7 +74,7 @@ def spoilt(here: Path, tmp_path: Path) -> Iterator[tuple[list[str], dict[str, st
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 1.2.3\n")
     (tmp_path / "sitecustomize.py").write_text("import time\nnow = time.time\ntime.time = lambda: now() - 7200\n")
-    mount = f'mount -t tmpfs -o size=1m none {hidden} && exec "$@"'
+    mount = f'mount -t tmpfs -o size=99m none {hidden} && exec "$@"'
     yield ["unshare", "--mount", "sh", "-c", mount, "sh"], {"PYTHONPATH": str(tmp_path)}
     shutil.rmtree(hidden)
 
@@ -94,11 +93,12 @@ def test_all_that_is_wrong_with_a_node_is_told_at_once(
 ) -> None:
     hidden = here / "hidden"
     (hidden / "code" / "only_here.py").write_text("")
+    monkeypatch.chdir(hidden / "code")
     monkeypatch.syspath_prepend(hidden / "code")
     spec = load_spec(SPEC | {"model": {"name": "only_here:network"}, "resources": {"cpus": 2}})
     large = replace(load_task(spec.data, 0), images=np.zeros((100, 1024, 1024, 1), np.uint8))
     below, environment = spoilt
-    join = (f"--address={address}", "--num-cpus=1", "--object-store-memory=80000000")
+    join = (f"--address={address}", "--num-cpus=1", "--object-store-memory=80000000", f"--temp-dir={hidden}")
     with ray_node(*join, below=below, environment=environment), pytest.raises(ResourceError) as raised:
         ask(spec, address, [large, streamed(hidden / "images")], hidden / "results")
     first, *lines = str(raised.value).splitlines()
@@ -109,9 +109,10 @@ def test_all_that_is_wrong_with_a_node_is_told_at_once(
         "torch 1.2.3 (driver: 2",
         "your module 'only_here' cannot be found",
         "image 'train/cats/1.png' cannot be opened (FileNotFoundError",
-        f"results folder '{hidden}/results' is not there; choose --results that every node can write",
+        f"results folder '{hidden}/results' is not there; choose --results that every node can read",
         "s behind, more than 60; let NTP set it",
         "decoded images take 100 MB, its object store has 76; start it with more",
+        f"Ray's folder '{hidden}' has ",
     ]
     for fragment in told:
         assert sum(fragment in line for line in lines) == 1, (fragment, lines)
@@ -119,25 +120,16 @@ def test_all_that_is_wrong_with_a_node_is_told_at_once(
     assert len({line.split(": ")[0] for line in lines[1:]}) == 1  # all but the first about one node
 
 
-def test_a_small_disk_is_told(address: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of Ray's folder, on a node that has a file system of its own there."""
-    if os.geteuid() != 0 or not shutil.which("unshare"):
-        pytest.skip("needs root, and unshare of Debian's util-linux")
-    small = here / "small"
-    small.mkdir()
-    below = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=99m none {small} && exec "$@"', "sh"]
-    join = (f"--address={address}", "--num-cpus=1", f"--temp-dir={small}")
-    with ray_node(*join, below=below), pytest.raises(ResourceError, match="fewer than 1,024; make room there"):
-        ask(load_spec(SPEC), address, [], here)
-
-
+@pytest.mark.slow
 def test_a_node_that_does_not_answer_is_named(address: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil  # comes with Ray, once that is imported
+
     monkeypatch.setattr(preflight, "PATIENCE", 8.0)
     with ray_node(f"--address={address}", "--num-cpus=1") as node:
         raylet = next(one for one in psutil.Process(node.pid).children(recursive=True) if one.name() == "raylet")
         raylet.send_signal(signal.SIGSTOP)
         try:
-            with pytest.raises(ResourceError, match=r"node 127\.0\.0\.1 \(\w{8}\): does not answer within 8 s"):
+            with pytest.raises(ResourceError, match=r"node \S+ \(\w{8}\): does not answer within 8 s"):
                 ask(load_spec(SPEC), address, [], here)
         finally:
             raylet.send_signal(signal.SIGCONT)
@@ -175,8 +167,6 @@ def test_a_node_without_tlsweep_can_still_answer() -> None:
     assert answer.stdout.decode().strip() == "None"
 
 
-def test_the_driver_is_not_kept_waiting_by_its_own_node(ray_address: str, tmp_path: Path) -> None:
-    """A cluster of one node is not asked."""
+def test_the_driver_s_own_node_alone_is_not_asked(ray_address: str, tmp_path: Path) -> None:
     assert ask(load_spec(SPEC), ray_address, [], tmp_path) == 0
-    with ThreadPoolExecutor(1):
-        assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.spec import AshaSearch, PopulationSearch, Resources, SourceTask, SweepSpec
+from tlsweep.spec import AshaSearch, PopulationSearch, SourceTask, SweepSpec
+from tlsweep.store.places import to_place
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.cluster import RayStart, this_machine
 from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer, Silence
-from tlsweep.sweep.prepare import prepare
+from tlsweep.sweep.preflight import Preflight
+from tlsweep.sweep.prepare import Prepared, prepare
 from tlsweep.sweep.retention import KEPT_TRIALS
 
 
@@ -41,10 +44,18 @@ class Plan:
     storage_bytes: int
     """Checkpoints on disk at most, at any moment."""
     skipped_files: int
+    nodes_checked: int
+    """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
 
 
-def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer | None = None) -> Plan:
-    """Load the data, build the model, do one real step, look at the resources.
+def make_plan(
+    spec: SweepSpec,
+    *,
+    results: str | Path = "results",
+    address: str | None = None,
+    observer: Observer | None = None,
+) -> Plan:
+    """Load the data, build the model, do one real step, look at the resources; ask the nodes of a cluster.
 
     Raises:
         UserError: the first thing that would keep the sweep from running.
@@ -54,7 +65,7 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
     watcher = observer or Silence()
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
-    cluster = _resources(address, spec.resources)
+    cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
     task = prepared.task
@@ -97,14 +108,22 @@ def make_plan(spec: SweepSpec, *, address: str | None = None, observer: Observer
         checkpoint_bytes=rehearsal.checkpoint_bytes,
         storage_bytes=rehearsal.checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
         skipped_files=len(task.skipped),
+        nodes_checked=nodes_checked,
     )
 
 
-def _resources(address: str | None, resources: Resources) -> Cluster:
+def _resources(
+    address: str | None, spec: SweepSpec, prepared: Prepared, results: str | Path, observer: Observer
+) -> tuple[Cluster, int]:
+    """What trials will run on, and how many nodes of it were asked whether they are ready."""
     if address is None:
-        return this_machine()
-    with RayStart(resources, local=False, address=address, dashboard=False) as starting:
-        return starting.cluster()
+        return this_machine(), 0
+    place = to_place(results)
+    if isinstance(place, Path):
+        place = next(one for one in (place.resolve(), *place.resolve().parents) if one.is_dir())
+    with RayStart(spec.resources, local=False, address=address, dashboard=False) as starting:
+        cluster = starting.cluster()
+        return cluster, Preflight(spec, prepared.tasks, place).check(cluster, observer)
 
 
 def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:

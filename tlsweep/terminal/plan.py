@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tlsweep.sweep import Plan
 
 _CLASSES_NAMED = 8
+_CHECKED = "same versions, clocks, disks, object store, images and own modules within reach, results written and read"
 
 
 def print_plan(console: Console, plan: "Plan") -> None:
@@ -27,6 +28,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
+        *([("nodes", f"{counted(plan.nodes_checked, 'node')} checked: {_CHECKED}")] if plan.nodes_checked else []),
         ("time", f"{duration(plan.seconds_at_most)} of training if nothing is stopped early; starting and "
                  "reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
