@@ -38,9 +38,13 @@ class Running:
     def out(self) -> str:
         return self._out.read_text()
 
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
     def wait(self, timeout: float = PATIENCE) -> Ended:
         """Until it ends by itself."""
-        return Ended(self.process.wait(timeout), self.out, self._err.read_text())
+        return Ended(self.process.wait(timeout), self.out, self.err)
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until `condition` is true.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from builders import SPEC, SweepBuilder, make_sweep
 
+import tlsweep.sweep
 from tlsweep.cli import main
 from tlsweep.errors import ResourceError, SweepFailed
 from tlsweep.spec import SweepSpec, presets
@@ -55,8 +56,8 @@ def sweep_room(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def resume(name: str, spec: Callable[[dict[str, Any]], SweepSpec], **options: Any) -> Any:
         return launch(spec(dict(SPEC)), name=name, **options)
 
-    room.launch, room.resume, room.debug_trial = launch, resume, debug_trial
-    monkeypatch.setitem(sys.modules, "tlsweep.sweep", room)  # type: ignore[arg-type]
+    for stand_in in (launch, resume, debug_trial):
+        monkeypatch.setattr(tlsweep.sweep, stand_in.__name__, stand_in)
     return room
 
 
@@ -130,9 +131,9 @@ def test_launch_hands_over_what_was_typed(run: Run, tmp_path: Path, sweep_room: 
     assert (code, err) == (0, "")
     ((spec, passed),) = sweep_room.calls
     assert (spec.name, spec.train.epochs) == ("digits", 3)
-    assert passed.pop("observer").resume is None
+    assert passed.pop("observer")._observers[0].resume is None
     assert passed == {
-        "results": Path("r"), "name": "mine", "local": True, "address": "auto", "dashboard": False,
+        "results": "r", "name": "mine", "local": True, "address": "auto", "dashboard": False,
     }  # fmt: skip
     assert out.splitlines()[-1] == "results in r/mine"
 
@@ -145,7 +146,7 @@ def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path:
     sweep_room.outcome = outcome
     code, out, _ = run("launch")
     ((spec, passed),) = sweep_room.calls
-    assert (code, spec.name, passed["results"], passed["name"]) == (0, "digits", Path("results"), None)
+    assert (code, spec.name, passed["results"], passed["name"]) == (0, "digits", "results", None)
     assert out.startswith("decoding images\n")
     assert "tlsweep report demo" in out
 
@@ -171,9 +172,29 @@ def test_resume_takes_the_stored_spec_and_extends_it(run: Run, tmp_path: Path, s
     assert (code, err) == (0, "")
     ((spec, passed),) = sweep_room.calls
     assert (spec.train.epochs, spec.search.strategy) == (9, SPEC["search"]["strategy"])
-    assert passed.pop("observer").resume == "tlsweep launch --resume mine --results r"
-    assert passed == {"results": Path("r"), "name": "mine", "local": True, "address": None, "dashboard": True}
+    assert passed.pop("observer")._observers[0].resume == "tlsweep launch --resume mine --results r"
+    assert passed == {"results": "r", "name": "mine", "local": True, "address": None, "dashboard": True}
     assert out.splitlines()[-1] == "results in r/mine"
+
+
+def test_or_resume_goes_on_with_a_sweep_that_has_begun_and_begins_it_else(
+    run: Run, tmp_path: Path, sweep_room: Any
+) -> None:
+    made: list[Any] = []
+
+    def outcome(options: Mapping[str, Any]) -> Any:
+        made.extend([] if made else [make_sweep(tmp_path / "r", "mine")])
+        return made[0]
+
+    sweep_room.outcome = outcome
+    arguments = ("launch", "digits", "--name", "mine", "--or-resume", "--results", "r")
+    assert run(*arguments)[0] == 0
+    assert run(*arguments)[0] == 0
+    (_, first), (_, second) = sweep_room.calls
+    assert (first["name"], second["name"]) == ("mine", "mine")
+    hints = [one["observer"]._observers[0].resume for one in (first, second)]
+    assert hints == [None, "tlsweep launch --resume mine --results r"]  # begun, then gone on with
+    assert run("launch", "digits", "--or-resume")[2].startswith("error: --or-resume goes on with the sweep of a name")
 
 
 @pytest.mark.parametrize("option", [["--name", "other"], ["--debug"]])
@@ -240,7 +261,7 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
         arms=("main",), trials=8, epochs_at_most=80, train_images=100, val_images=20, test_images=20,
         classes=("ants", "bees"), image_shape=(3, 224, 224), model="resnet18", weights="file a.pth",
         parameters=11_000_000, device="cpu", slots=2, seconds_at_most=90.0, checkpoint_bytes=1024, storage_bytes=2048,
-        skipped_files=0,
+        skipped_files=0, nodes_checked=3,
     )  # fmt: skip
     asked = []
 
@@ -248,7 +269,7 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
         asked.append((spec.search.strategy, options["address"]))
         return plan
 
-    monkeypatch.setitem(sys.modules, "tlsweep.sweep", SimpleNamespace(make_plan=make_plan))  # type: ignore[arg-type]
+    monkeypatch.setattr(tlsweep.sweep, "make_plan", make_plan)
     code, out, err = run("check", "digits", "-o", "search.strategy=random", "--address", "auto")
     assert (code, err, asked) == (0, "", [("random", "auto")])
     assert [line.rstrip() for line in out.splitlines()][1:3] == [
@@ -259,5 +280,5 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
     def refuse(spec: SweepSpec, **options: Any) -> Plan:
         raise ResourceError("a trial asks for 64 CPUs")
 
-    monkeypatch.setitem(sys.modules, "tlsweep.sweep", SimpleNamespace(make_plan=refuse))  # type: ignore[arg-type]
+    monkeypatch.setattr(tlsweep.sweep, "make_plan", refuse)
     assert run("check") == (2, "", "error: a trial asks for 64 CPUs\n")

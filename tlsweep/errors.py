@@ -7,7 +7,8 @@
     │   ├── ModelError       the network or its weights
     │   ├── ResultsError     the folder that results go to or come from
     │   └── ResourceError    what the machine or the cluster has
-    └── SweepFailed          every trial failed: exit code 1, with the first traceback
+    ├── SweepFailed          every trial failed: exit code 1, with the first traceback
+    └── ConnectionLost       the cluster that runs a job does not answer any more: exit code 3
 
 They cross process borders, so each is built from one string and pickles as it is.
 A message gives the value, the rule and the way out.
@@ -44,3 +45,7 @@ class ResourceError(UserError):
 
 class SweepFailed(TlsweepError):
     """Every trial of a sweep failed; the message holds the first traceback."""
+
+
+class ConnectionLost(TlsweepError):
+    """The cluster that runs a job does not answer any more; the job may go on."""

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from command_line import wait_until
 from completeness import assert_complete
 from ray_nodes import RAY, ray_head, ray_node
@@ -17,7 +20,9 @@ from tlsweep.errors import ResourceError
 from tlsweep.spec import Resources, SweepSpec, load_spec
 from tlsweep.store import read_journal
 from tlsweep.sweep import launch
-from tlsweep.sweep.nodes import Cluster, Node, NodeKind
+from tlsweep.sweep.cluster import RayStart
+from tlsweep.sweep.elastic import Elastic
+from tlsweep.sweep.nodes import Cluster, Node, NodeKind, alive_nodes
 
 
 def node(cpus: float, gpus: float = 0.0) -> Node:
@@ -125,6 +130,44 @@ def test_places_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     noticed = results.to_pandas("events").query("kind == 'node_draining'").time.iloc[0]
     there = reports.node == reports.node.iloc[0]
     assert sum(there & (reports.time > noticed)) <= 1  # the epoch that was being trained
+
+
+@pytest.mark.slow
+def test_no_trial_is_put_on_a_node_that_is_not_ready() -> None:
+    """Its resources are taken until the stage ends, so that neither the queue nor Ray uses it."""
+    told: list[tuple[str, Mapping[str, Any]]] = []
+    answer: Future[list[str]] = Future()
+
+    def see(places: Elastic, condition: Callable[[], object]) -> None:
+        def looked() -> object:
+            places._due = 0.0
+            places.look()
+            return condition()
+
+        wait_until(looked, 30)
+
+    with (
+        ray_head(cpus=1) as address,
+        RayStart(Resources(), local=False, address=address, dashboard=False) as starting,
+    ):
+        places = Elastic(
+            starting.cluster(),
+            Resources(),
+            tell=lambda kind, what: told.append((kind, what)),
+            wanted=lambda: 9,
+            check=lambda node: answer,
+        )
+        with ray_node(f"--address={address}", "--num-cpus=2"):
+            see(places, lambda: len(alive_nodes()) == 2)
+            see(places, lambda: True)
+            assert (places.slots, told) == (1, [])  # not before the node has answered
+            answer.set_result(["has another torch"])
+            see(places, lambda: told)
+            ((kind, what),) = told
+            assert (kind, what["problems"], what["slots"]) == ("node_refused", ["has another torch"], 1)
+            wait_until(lambda: ray.available_resources()["CPU"] == 1, 30)
+            places.close()
+            wait_until(lambda: ray.available_resources()["CPU"] == 3, 30)
 
 
 def test_events_of_nodes_are_lines_for_people() -> None:

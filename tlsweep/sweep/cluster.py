@@ -12,6 +12,7 @@ from pathlib import Path
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Resources
 from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, draining_nodes, node_kinds
+from tlsweep.sweep.token import check_token, use_token
 
 ENVIRONMENT = {
     # Rows of result.json are lost on restarts, TensorBoard syncs each of them to disk: we keep our own (store/).
@@ -130,12 +131,11 @@ class _LogFile(logging.Handler):
 def _connect(join: str | None, *, dashboard: bool) -> Cluster:
     """Join the cluster at an address, or start a private one."""
     import ray
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-    # `ray start` does the same: where this user has a token, clusters ask for it. ray.init alone would not send it.
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    use_token()
     common = {"log_to_driver": False, "logging_level": logging.INFO}
     if join is not None:
+        check_token(join)
         # Workers of a running cluster do not inherit this process's environment.
         context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
     else:
@@ -180,7 +180,10 @@ def _running(address: str | None) -> str | None:
     from ray._private.services import canonicalize_bootstrap_address
 
     if address is not None and "://" in address:
-        return address
+        raise ResourceError(
+            f"--address {address}: a sweep is run from a machine of the cluster, by HOST:PORT (10.0.0.1:6379); from "
+            "another machine submit it with --submit http://HEAD:8265"
+        )
     try:
         found = canonicalize_bootstrap_address(None if address == "auto" else address)
     except ValueError as error:

@@ -1,6 +1,5 @@
 """`launch` and `resume`: from a spec, or from what an earlier launch left, to results, in order."""
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,18 +9,33 @@ from typing import Any
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResultsError, SweepFailed
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
-from tlsweep.store import FolderLock, Results, Status, SweepFolder, SweepState, create_sweep_folder
-from tlsweep.store.files import cannot_write, write_json, write_text
-from tlsweep.store.folder import command, find_sweep_folder
-from tlsweep.sweep.cluster import Cluster, RayStart
+from tlsweep.store import (
+    Lease,
+    ObjectStoreError,
+    Place,
+    Results,
+    Status,
+    SweepFolder,
+    SweepState,
+    create_sweep_folder,
+    find_sweep_folder,
+    lock_folder,
+    to_place,
+)
+from tlsweep.store.files import cannot_write, log_to_upload, storage_fault, write_json, write_text
+from tlsweep.store.folder import command
+from tlsweep.sweep.cluster import RayStart
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
-from tlsweep.sweep.observer import Observer, Silence, SweepView
+from tlsweep.sweep.nodes import Cluster
+from tlsweep.sweep.observer import Observer, Several, Silence, SweepView
 from tlsweep.sweep.placing import unborn
+from tlsweep.sweep.preflight import Preflight
 from tlsweep.sweep.prepare import Prepared, prepare, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.retention import Retention
+from tlsweep.sweep.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Where:
 def launch(
     spec: SweepSpec,
     *,
-    results: str | Path = "results",
+    results: str | Place = "results",
     name: str | None = None,
     local: bool = False,
     address: str | None = None,
@@ -50,7 +64,7 @@ def launch(
 
     Args:
         spec: What to do.
-        results: The folder that holds sweeps.
+        results: What holds sweeps: a folder, or s3://BUCKET/PREFIX, gs://…
         name: Name of this one; default: the spec's, with the next free number.
         local: Start a private Ray on this machine even if a cluster is running.
         address: Ray cluster to join.
@@ -65,18 +79,22 @@ def launch(
     watcher = observer or Silence()
     watcher.phase("reading images")
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
-    folder = create_sweep_folder(Path(results), name or spec.name or "sweep", exact=name is not None)
+    folder = create_sweep_folder(to_place(results), name or spec.name or "sweep", exact=name is not None)
     spec = spec.model_copy(update={"name": folder.name})
-    with FolderLock(folder), _leaving_nothing_unused(folder), _disk_errors_explained(folder):
+    with (
+        lock_folder(folder, watcher.phase) as lease,
+        _leaving_nothing_unused(folder),
+        _storage_errors_explained(folder),
+    ):
         write_text(folder.spec, dump_spec(spec))
-        return _conduct(spec, folder, task, History([], {}, {}), Where(local, address, dashboard), watcher)
+        return _conduct(spec, folder, lease, task, History([], {}, {}), Where(local, address, dashboard), watcher)
 
 
 def resume(
     name: str,
     spec: SweepSpec | Callable[[dict[str, Any]], SweepSpec] = load_spec,
     *,
-    results: str | Path = "results",
+    results: str | Place = "results",
     local: bool = False,
     address: str | None = None,
     dashboard: bool = True,
@@ -91,7 +109,7 @@ def resume(
         name: Of the sweep, or its path.
         spec: The spec, which may extend the sweep's (more trials, epochs or budget), or a function that makes it from
             the sweep's; default: the sweep's own.
-        results: The folder that holds sweeps.
+        results: What holds sweeps.
         local, address, dashboard, observer: As for `launch`.
 
     Raises:
@@ -99,8 +117,8 @@ def resume(
         SweepFailed: every trial failed.
     """
     watcher = observer or Silence()
-    folder = find_sweep_folder(Path(results), name, begun=False)
-    with FolderLock(folder), _disk_errors_explained(folder):
+    folder = find_sweep_folder(to_place(results), name, begun=False)
+    with lock_folder(folder, watcher.phase) as lease, _storage_errors_explained(folder):
         stored = stored_spec(folder)
         loaded = spec if isinstance(spec, SweepSpec) else spec(stored)
         loaded = loaded.model_copy(update={"name": folder.name})
@@ -108,8 +126,9 @@ def resume(
         watcher.phase("reading images")
         task = load_task(loaded.data, loaded.seed, progress=watcher.progress)
         history.check_data(task)
-        folder.checkpoints.mkdir(exist_ok=True)
-        return _conduct(loaded, folder, task, history, Where(local, address, dashboard), watcher)
+        if isinstance(folder.checkpoints, Path):
+            folder.checkpoints.mkdir(exist_ok=True)
+        return _conduct(loaded, folder, lease, task, history, Where(local, address, dashboard), watcher)
 
 
 @contextmanager
@@ -123,32 +142,41 @@ def _leaving_nothing_unused(folder: SweepFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors_explained(folder: SweepFolder) -> Iterator[None]:
-    """A full disk is no defect of ours, wherever it is met."""
+def _storage_errors_explained(folder: SweepFolder) -> Iterator[None]:
+    """A full disk, or a store that is away, is no defect of ours, wherever it is met."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not storage_fault(error):
             raise
-        raise cannot_write(Path(error.filename or folder.journal), error) from error
+        known = error.filename is None or isinstance(error, ObjectStoreError)
+        raise cannot_write(folder.journal if known else Path(error.filename), error) from error
 
 
 def _conduct(
-    spec: SweepSpec, folder: SweepFolder, task: Task, history: History, where: Where, observer: Observer
+    spec: SweepSpec,
+    folder: SweepFolder,
+    lease: Lease | None,
+    task: Task,
+    history: History,
+    where: Where,
+    observer: Observer,
 ) -> Results:
     """Start Ray while the network is built, run the trials, evaluate the winner."""
-    ledger = Ledger(spec, spec.search.strategy, folder, observer)
+    observer = Several(observer, Telemetry())
+    ledger = Ledger(spec, spec.search.strategy, folder, observer, lease)
     ledger.replay(history.records)
     if history.records and _complete(ledger, folder):
         return Results(folder)
     ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
-    with Interrupts(folder.path) as interrupts, ray:
+    with log_to_upload(folder.ray_log) as ray_log, Interrupts(folder.path) as interrupts, ray:
         prepared = prepare(spec, task, observer)
         observer.phase("starting Ray")
         cluster = ray.cluster()
-        cluster.slots(spec.resources)
-        ray.log_to(folder.ray_log)
-        _run(ledger, folder, prepared, history, cluster, observer, interrupts)
+        ray.log_to(ray_log)
+        preflight = Preflight(spec, prepared.tasks, folder.checkpoints)
+        preflight.check(cluster, observer)
+        _run(ledger, folder, prepared, history, cluster, preflight, observer, interrupts)
     return Results(folder)
 
 
@@ -171,6 +199,7 @@ def _run(
     prepared: Prepared,
     history: History,
     cluster: Cluster,
+    preflight: Preflight,
     observer: Observer,
     interrupts: Interrupts,
 ) -> None:
@@ -194,16 +223,18 @@ def _run(
         slots = cluster.slots(spec.resources)
         observer.begin(SweepView(spec, folder, state, ledger.epochs, slots, cluster.dashboard, referee.began))
         try:
+            if ledger.lease is not None:
+                ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
             with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
                 if referee.more():
-                    run_stage(referee, shared, cluster)
+                    run_stage(referee, shared, cluster, preflight)
             referee.close()
         finally:
             observer.end()
         if referee.resumable:
             if referee.halted != INTERRUPTED:
                 raise ResultsError(
-                    f"{referee.halted}; make room there, and go on with '{command('launch --resume', folder.path)}': "
+                    f"{referee.halted}; put that right, and go on with '{command('launch --resume', folder.path)}': "
                     "everything until now is kept"
                 )
         else:

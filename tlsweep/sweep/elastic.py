@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,8 @@ class Elastic:
         resources: Of one trial.
         tell: Is told what happens to a node: kind of event, details.
         wanted: How many trials could have a place now, those that have one included.
+        check: Asks a node that joins whether it is ready for the sweep; the problems, in a while. Before it has
+            answered, and if there are any, no place is counted there.
         clock: Seconds.
     """
 
@@ -30,17 +33,21 @@ class Elastic:
         *,
         tell: Callable[[str, Mapping[str, Any]], None],
         wanted: Callable[[], int],
+        check: Callable[[Node], "Future[list[str]]"],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         gpus = cluster.trial_gpus(resources)
-        self._cluster, self._tell, self._wanted, self._clock = cluster, tell, wanted, clock
+        self._cluster, self._tell, self._wanted, self._check, self._clock = cluster, tell, wanted, check, clock
         # What 'auto' meant when the sweep began does not change with the nodes.
         self._resources = resources.model_copy(update={"gpus": gpus})
         self._draining: set[str] = set()
+        self._checked: dict[str, Future[list[str]]] = {}
+        self._refused: dict[str, Any] = {}
+        """Nodes that are not ready, and what keeps trials away from them."""
         self._due = clock() + LOOK_SECONDS
         self._most = cluster.slots_at_most(resources)
         self._demand = Demand(resources.cpus, gpus)
-        self.slots = cluster.slots(resources)
+        self.slots = cluster.slots_now(resources)
         """Trials that run at once, now."""
 
     def leaving(self, node: str) -> bool:
@@ -54,13 +61,13 @@ class Elastic:
         alive, draining = {one.id: one for one in alive_nodes()}, draining_nodes()
         here = {one.id: one for one in self._cluster.nodes}
         staying = {name: one for name, one in alive.items() if name not in draining}
-        self._cluster = replace(self._cluster, nodes=tuple(staying.values()))
+        joined = [one for name, one in staying.items() if name not in here and self._ready(one)]
+        kept = [one for name, one in staying.items() if name in here]
+        self._cluster = replace(self._cluster, nodes=(*kept, *joined))
         self.slots = self._cluster.slots_now(self._resources)
-        self._report("node_joined", [one for name, one in staying.items() if name not in here])
-        noticed = [one for name, one in alive.items() if name in draining - self._draining]
-        self._report("node_draining", noticed)
-        gone = [one for name, one in here.items() if name not in alive]
-        self._report("node_lost", gone)
+        self._report("node_joined", joined)
+        self._report("node_draining", [one for name, one in alive.items() if name in draining - self._draining])
+        self._report("node_lost", [one for name, one in here.items() if name not in alive])
         self._draining = draining
         if self._most is None or self._most > self.slots:
             wanted = self._wanted()
@@ -68,13 +75,27 @@ class Elastic:
         self._due = self._clock() + LOOK_SECONDS
 
     def close(self) -> None:
-        """Ask for no node any more."""
+        """Ask for no node any more, and keep nothing away from any."""
         self._demand.ask(0)
+        for group in self._refused.values():
+            remove_group(group)
 
-    def _report(self, kind: str, nodes: list[Node]) -> None:
+    def _ready(self, node: Node) -> bool:
+        """Whether a node that joined has been asked, and has answered that trials can run there."""
+        if node.id not in self._checked:
+            self._checked[node.id] = self._check(node)
+        answer = self._checked[node.id]
+        if not answer.done() or node.id in self._refused:
+            return False
+        if problems := answer.result():
+            self._refused[node.id] = occupy(node)
+            self._report("node_refused", [node], problems=problems)
+        return not problems
+
+    def _report(self, kind: str, nodes: list[Node], **more: Any) -> None:
         for one in nodes:
             what = {"node": one.id, "address": one.address, "cpus": one.cpus, "gpus": one.gpus}
-            self._tell(kind, what | {"slots": self.slots})
+            self._tell(kind, what | {"slots": self.slots} | more)
 
 
 class Demand:
@@ -90,7 +111,7 @@ class Demand:
 
     def ask(self, count: int) -> None:
         """Ask for room for so many more trials."""
-        from ray.util import placement_group, placement_group_table, remove_placement_group
+        from ray.util import placement_group, placement_group_table
 
         if self._groups:
             states = placement_group_table()
@@ -98,7 +119,24 @@ class Demand:
             waiting = [one for one in self._groups if states.get(one.id.hex(), {}).get("state") == "PENDING"]
             kept = waiting[: max(count, 0)]
             for group in {*self._groups} - {*kept}:
-                remove_placement_group(group)
+                remove_group(group)
             self._groups = kept
         while len(self._groups) < count:
             self._groups.append(placement_group([self._bundle], name="tlsweep_asks_for_nodes"))
+
+
+def occupy(node: Node) -> Any:
+    """Take all of a node, so that Ray puts nothing of this sweep there; the group that holds it."""
+    from ray.util import placement_group
+
+    everything = {"CPU": node.cpus} | ({"GPU": node.gpus} if node.gpus else {})
+    return placement_group(
+        [everything], name="tlsweep_avoids_node", bundle_label_selector=[{"ray.io/node-id": node.id}]
+    )
+
+
+def remove_group(group: Any) -> None:
+    """Give back what a placement group holds, or no longer ask for it."""
+    from ray.util import remove_placement_group
+
+    remove_placement_group(group)

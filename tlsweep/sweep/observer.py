@@ -65,6 +65,33 @@ class Silence:
     def end(self) -> None: ...
 
 
+class Several:
+    """The observer that passes everything on to several others."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def phase(self, text: str) -> None:
+        for one in self._observers:
+            one.phase(text)
+
+    def progress(self, done: int, total: int) -> None:
+        for one in self._observers:
+            one.progress(done, total)
+
+    def begin(self, view: SweepView) -> None:
+        for one in self._observers:
+            one.begin(view)
+
+    def record(self, record: Record) -> None:
+        for one in self._observers:
+            one.record(record)
+
+    def end(self) -> None:
+        for one in self._observers:
+            one.end()
+
+
 def tell(observer: Observer, records: Iterable[Record]) -> None:
     """Pass on several records."""
     for record in records:

@@ -1,9 +1,11 @@
 """What people see on a terminal."""
 
 from tlsweep.terminal.best import print_best
-from tlsweep.terminal.outcome import print_outcome
+from tlsweep.terminal.outcome import draw_outcome, print_outcome
 from tlsweep.terminal.plan import print_plan
 from tlsweep.terminal.report import print_report
 from tlsweep.terminal.views import View, make_console, make_view
 
-__all__ = ["View", "make_console", "make_view", "print_best", "print_outcome", "print_plan", "print_report"]
+__all__ = [
+    "View", "draw_outcome", "make_console", "make_view", "print_best", "print_outcome", "print_plan", "print_report",
+]  # fmt: skip

@@ -1,6 +1,7 @@
 """The view for a terminal: one picture, redrawn four times a second by a thread of its own."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,13 @@ class LiveView:
     The sweep's thread calls `phase`, `record`, …; the redrawing thread only reads what they leave behind.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        """Args:
+        console: A terminal.
+        clock: What the times of the sweep are measured by.
+        """
         self.resume: str | None = None
-        self._console = console
+        self._console, self._clock = console, clock
         self._spinner = Spinner("dots")
         self._phase, self._done, self._total, self._note = "starting", 0, 0, ""
         self._view: SweepView | None = None
@@ -60,7 +65,7 @@ class LiveView:
     def record(self, record: Record) -> None:
         if self._view is None:
             return
-        self._tally.add(record, time.monotonic())
+        self._tally.add(record, self._clock())
         self._note = notable(record, self._view.state) or self._note
 
     def end(self) -> None:
@@ -72,7 +77,7 @@ class LiveView:
         width, height = self._console.size
         return board(
             self._view,
-            measure(self._view, self._tally, time.monotonic()),
+            measure(self._view, self._tally, self._clock()),
             note=self._note,
             phase="" if self._running else self._phase,
             width=width,

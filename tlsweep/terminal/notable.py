@@ -16,6 +16,8 @@ def notable(record: Record, state: SweepState) -> str | None:
     if record["type"] != "event":
         return None
     kind, details = record["kind"], record["details"]
+    if kind == "node_refused":
+        return f"node {details['address']} joined, but is not used: {'; '.join(details['problems'])}"
     if kind in _NODES:
         return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
     if record["trial"] is None:

@@ -48,6 +48,12 @@ def make_view(console: Console, *, quiet: bool) -> View:
     """The view that suits where `console` writes."""
     if quiet:
         return QuietView()
-    # Rich alone would also take a pipe for a terminal where FORCE_COLOR is set, as continuous integration likes to.
-    drawable = console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
-    return LiveView(console) if drawable else PlainView(console.file)
+    return LiveView(console) if is_drawable(console) else PlainView(console.file)
+
+
+def is_drawable(console: Console) -> bool:
+    """Whether it is a terminal that a picture can be redrawn on.
+
+    Rich alone would also take a pipe for one where FORCE_COLOR is set, as continuous integration likes to.
+    """
+    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal

@@ -1,0 +1,177 @@
+"""tlsweep's jobs on a Ray cluster, through the Jobs API of its dashboard."""
+
+import secrets
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlsweep.errors import ResultsError
+from tlsweep.spec import SweepSpec
+from tlsweep.store import to_place
+from tlsweep.sweep.dashboard import Dashboard, UnknownJob
+from tlsweep.sweep.shipping import SPEC_FILE, pack
+from tlsweep.sweep.stream import JOB
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+INTERRUPTED = 130
+STOP_SECONDS = 120
+"""A job that is stopped may take so long to end in order; Ray's own default is 3."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job, as the cluster has it."""
+
+    id: str
+    sweep: str
+    """Name that the sweep was to have; it may have got a number."""
+    results: str
+    status: str
+    """pending, running, succeeded, failed or stopped"""
+    started: float | None
+    ended: float | None
+    """Seconds since the epoch, by the cluster's clock."""
+    exit_code: int | None
+    node: str | None
+    """Id of the node that the driver runs on; None before it has started."""
+    message: str
+    """What Ray says about it."""
+
+    @property
+    def over(self) -> bool:
+        return self.status in ("succeeded", "failed", "stopped")
+
+    @property
+    def code(self) -> int:
+        """Exit code of the command: 128 + the signal that killed it, 130 if it was stopped, 1 if it never started."""
+        if self.status == "stopped":
+            return INTERRUPTED
+        if self.exit_code is None:
+            return 1
+        return self.exit_code if self.exit_code >= 0 else 128 - self.exit_code
+
+
+class JobServer(Dashboard):
+    """The jobs of tlsweep on a Ray cluster."""
+
+    def submit(
+        self,
+        spec: SweepSpec | None,
+        *,
+        results: str,
+        name: str | None = None,
+        resume: str | None = None,
+        or_resume: bool = False,
+        overrides: tuple[str, ...] = (),
+        code: Path | None = None,
+        quiet: bool = False,
+    ) -> str:
+        """Start a sweep as a job on the head node; its id.
+
+        Args:
+            spec: What to do; None for what the sweep `resume` was doing.
+            results: What holds sweeps there, an absolute path or a URI.
+            name: Name of the sweep.
+            resume: Go on with this sweep.
+            or_resume: Go on with the sweep `name` if it has begun.
+            overrides: Changes of the stored spec of the sweep that goes on.
+            code: A folder that is shipped whole.
+            quiet: Print the outcome alone into the job's log.
+
+        Raises:
+            UserError: `results` is no place that outlives the job, or `code` cannot be shipped.
+        """
+        if isinstance(place := to_place(results), Path) and not place.is_absolute():
+            raise ResultsError(
+                f"--results {results}: a job has no working directory that stays; with --submit name a folder of the "
+                "cluster that all its nodes share, by its absolute path, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX"
+            )
+        sweep = resume or name or (spec.name if spec else None) or "sweep"
+        job = f"tlsweep-{sweep}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        words = ["launch", *([SPEC_FILE] if spec else []), *(word for one in overrides for word in ("-o", one))]
+        words += ["--results", results, *(["--resume", resume] if resume else []), *(["--name", name] if name else [])]
+        words += [*(["--or-resume"] if or_resume else []), *(["--quiet"] if quiet else [])]
+        with tempfile.TemporaryDirectory() as folder, self.asking():
+            archive = Path(folder) / "code.zip"
+            pack(archive, spec, code)
+            self.client.submit_job(
+                entrypoint=shlex.join([self.python(), "-m", "tlsweep", *words]),
+                submission_id=job,
+                runtime_env={
+                    "working_dir": str(archive),
+                    "env_vars": {JOB: job, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
+                },
+                metadata={"tlsweep": version("tlsweep"), "sweep": sweep, "results": results},
+            )
+        return job
+
+    def job(self, job: str) -> Job:
+        """Raises:
+        UnknownJob: there is none.
+        Unreachable: the dashboard does not answer.
+        """
+        with self.asking(job):
+            return _job(self.client.get_job_info(job))
+
+    def jobs(self) -> list[Job]:
+        """All that tlsweep submitted, the newest first."""
+        with self.asking():
+            found = [
+                _job(one) for one in self.client.list_jobs() if one.submission_id and "tlsweep" in (one.metadata or {})
+            ]
+        return sorted(found, key=lambda one: one.started or 0.0, reverse=True)
+
+    def find(self, job: str | None) -> Job:
+        """A job by its id; None for the newest that runs.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        if job is not None:
+            return self.job(job)
+        if running := [one for one in self.jobs() if not one.over]:
+            return running[0]
+        raise UnknownJob(
+            f"no job of tlsweep runs at '{self.url}'; 'tlsweep status --on {self.url}' lists those that have ended"
+        )
+
+    def stop(self, job: Job) -> Job:
+        """Ask a job to end in order, and wait until it has; as it is then."""
+        with self.asking(job.id):
+            self.client.stop_job(job.id)
+        while not (now := self.job(job.id)).over:
+            time.sleep(0.5)
+        return now
+
+    def read(self, job: Job, file: str, lines: int = -1) -> bytes:
+        """The last lines of a file in the log folder of a job's node, -1 for all; empty where there is none."""
+        if job.node is None:
+            return b""
+        with self.asking(), self.open_log(job.node, file, lines=lines, follow=False) as response:
+            if response.ok:
+                return bytes(response.content)
+            if "A file is not found" in response.text:
+                return b""
+            raise RuntimeError(f"the log '{file}' cannot be read: {response.text.splitlines()[0]}")
+
+
+def _job(details: "JobDetails") -> Job:
+    metadata: Mapping[str, str] = details.metadata or {}
+    return Job(
+        id=details.submission_id or "",
+        sweep=metadata.get("sweep", "-"),
+        results=metadata.get("results", "-"),
+        status=str(details.status.value).lower(),
+        started=details.start_time / 1000 if details.start_time else None,
+        ended=details.end_time / 1000 if details.end_time else None,
+        exit_code=details.driver_exit_code,
+        node=details.driver_node_id,
+        message=details.message or "",
+    )
