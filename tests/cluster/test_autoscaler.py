@@ -47,6 +47,7 @@ EMPTY = {
 VARIABLES = {
     "RAY_FAKE_CLUSTER": "1",
     "RAY_enable_autoscaler_v2": "1",
+    "RAY_NODE_TYPE_NAME": "ray.head.default",
     "RAY_CLOUD_INSTANCE_ID": HEAD,
     "RAY_OVERRIDE_NODE_ID_FOR_TESTING": HEAD,
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",

@@ -11,8 +11,8 @@ FILES = sorted(path for path in CLUSTER.rglob("*") if path.is_file())
 
 def test_every_field_to_fill_in_is_filled_in_by_a_command() -> None:
     text = README.read_text(encoding="utf-8")
-    for file in ("kuberay.yaml", "aws.yaml", "gcp.yaml"):
-        (command,) = re.findall(rf'^sed "(.*)" cluster/{re.escape(file)} ', text, re.MULTILINE)
+    for file in ("onprem.yaml", "kuberay.yaml", "aws.yaml", "gcp.yaml"):
+        (command,) = re.findall(rf'^sed "(.*)" (?:\\\n *)?cluster/{re.escape(file)} ', text, re.MULTILINE)
         assert set(MARK.findall(command)) == marks(file)
         assert marks(file)
 

@@ -87,10 +87,8 @@ def test_pages_of_a_job(cluster: RayHosts, sweep: Running, browser: "Chrome", tm
     shows("tlsweep-shown", "RUNNING")
     picture("jobs")
 
-    (job,) = {line for line in text().splitlines() if line.startswith("tlsweep-shown")}
-    browser.find_element(By.LINK_TEXT, job).click()
-    shows(job, "RUNNING", "epochs after")
-    picture("job")
-    browser.get(f"{cluster.dashboard}/#/actors")
+    browser.find_element(By.LINK_TEXT, "Log").click()
+    shows("tlsweep-shown", "RUNNING", "epochs after")
+    browser.find_element(By.XPATH, "//*[text()='Actor Table']").click()
     shows("shown worker 1", "shown worker 2", "ALIVE")
-    picture("actors")
+    picture("job")

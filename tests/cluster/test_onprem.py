@@ -78,6 +78,7 @@ def test_ray_up_launch_ray_down() -> None:
             except TimeoutError:
                 pytest.fail(operator.run(RAY, "exec", str(file), "tail -n 50 /tmp/ray/session_latest/logs/monitor.*"))
             operator.run(*MODULE, "launch", "spec.yaml", "--submit", url, "--results", str(folder / "results"))
+        assert "Total Usage" in operator.run(RAY, "exec", str(file), "ray status")
         operator.run(RAY, "down", "--yes", str(file))
 
         reports = Results(SweepFolder(folder / "results" / "tiny")).to_pandas("reports")

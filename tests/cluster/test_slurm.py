@@ -1,5 +1,6 @@
 """cluster/slurm.sbatch under a real Slurm with two nodes."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def test_sweep_on_two_nodes_is_stopped_in_order_and_resumed(cluster: tuple[Slurm
     journal = folder / "results" / "tiny" / "journal.jsonl"
 
     job = slurm.submit("--nodes=2", SCRIPT, "spec.yaml", **settings)
-    wait_until(lambda: job.poll() is not None or (journal.exists() and journal.read_text().count("\n") > 12))
+    wait_until(lambda: job.poll() is not None or len(nodes(journal)) == 2)
     assert job.poll() is None, logs(folder)
     (job_folder,) = folder.glob(".tlsweep-*")
     assert (job_folder / "token").stat().st_mode & 0o777 == 0o600
@@ -56,6 +57,12 @@ def test_sweep_on_two_nodes_is_stopped_in_order_and_resumed(cluster: tuple[Slurm
     assert not reports.duplicated(["trial", "generation", "epoch"]).any()
     assert len(reports) == 4 * 25
     assert reports.node.nunique() == 3  # two in the first job, one in the second
+
+
+def nodes(journal: Path) -> set[str]:
+    """Those that have reported so far."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return set(re.findall(r'"node":"(\w+)"', "".join(line for line in lines if '"type":"report"' in line)))
 
 
 def logs(folder: Path) -> str:

@@ -20,7 +20,8 @@ from completeness import assert_complete
 
 from tlsweep.store import Results, SweepFolder
 
-KILLS = 20
+KILLS = {"asha": 20, "pbt": 8, "pbt-synchronous": 8}
+"""A kill costs a start of some 12 s; all three stood twenty."""
 DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
 TIMES = ("time", "elapsed", "node", "sweep", "samples_per_second", "device_memory")
 SEARCHES = {
@@ -108,10 +109,10 @@ def numbers(results: Results, table: str) -> pd.DataFrame:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("search", SEARCHES)
-def test_with_one_slot_twenty_kills_change_nothing(ray_address: str, tlsweep: CommandLine, search: str) -> None:
+def test_with_one_slot_kills_change_nothing(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=1)
     expected = run_undisturbed(tlsweep, ray_address)
-    found = run_and_kill(tlsweep, ray_address, KILLS, random.Random(search))
+    found = run_and_kill(tlsweep, ray_address, KILLS[search], random.Random(search))
     assert_complete(found)
     assert decisions(found) == decisions(expected)
     for table in ("reports", "trials"):
@@ -125,7 +126,7 @@ def test_with_one_slot_twenty_kills_change_nothing(ray_address: str, tlsweep: Co
     model = "model.safetensors"
     assert (found.folder.best / model).read_bytes() == (expected.folder.best / model).read_bytes()
     resumed = found.to_pandas("events").query("kind == 'resumed'")
-    assert len(resumed) > KILLS / 2  # the others died before they had begun
+    assert len(resumed) > KILLS[search] / 2  # the others died before they had begun
 
 
 @pytest.mark.slow
@@ -133,4 +134,4 @@ def test_with_one_slot_twenty_kills_change_nothing(ray_address: str, tlsweep: Co
 @pytest.mark.parametrize("search", ["asha", "pbt"])
 def test_with_two_slots_nothing_is_missing_or_doubled(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=2)
-    assert_complete(run_and_kill(tlsweep, ray_address, 6, random.Random(search)))
+    assert_complete(run_and_kill(tlsweep, ray_address, 4, random.Random(search)))

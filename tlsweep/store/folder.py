@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +90,11 @@ class SweepFolder:
         return facts is None or not facts.size
 
     def discard_if_unused(self) -> None:
-        """Remove a folder in which nothing has happened yet."""
-        if self.unused:
-            remove_tree(self.path)
+        """Remove a folder in which nothing has happened yet; a store that is away keeps what it has."""
+        with suppress(ResultsError):
+            _answers(self.path)
+            if self.unused:
+                remove_tree(self.path)
 
 
 def command(verb: str, path: Place) -> str:

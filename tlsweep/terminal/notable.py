@@ -31,10 +31,7 @@ def notable(record: Record, state: SweepState) -> str | None:
             f"and goes on with lr {value(new['lr'])}, batch size {value(new['batch_size'])}"
         )
     if kind in ("retried", "restored"):
-        what = (
-            "failed, and goes on from its last checkpoint" if kind == "retried" else "goes on from an older checkpoint"
-        )
-        return f"{record['trial']} {what} (epoch {record['epoch']}): {details['reason']}"
+        return f"{record['trial']} {_setback(record)} (epoch {record['epoch']}): {details['reason']}"
     if kind == "moved":
         return f"{record['trial']} moves (epoch {record['epoch']}): {details['reason']}"
     if kind == "promoted":
@@ -42,6 +39,14 @@ def notable(record: Record, state: SweepState) -> str | None:
     if kind == "evaluated":
         return f"best of {record['arm']}: {record['trial']}, test accuracy {score(details['accuracy'])}"
     return None
+
+
+def _setback(record: Record) -> str:
+    """What happened to a trial that goes on all the same."""
+    if record["kind"] == "restored":
+        return "goes on from an older checkpoint"
+    what = "failed" if record["details"]["counted"] else "lost its worker"
+    return f"{what}, and goes on from its last checkpoint"
 
 
 def _end(record: Record, state: SweepState) -> str:
