@@ -126,6 +126,23 @@ def test_what_ran_out_while_the_store_was_away_is_regained_unless_another_launch
     journal.close()
 
 
+def test_who_wrote_nothing_while_it_had_run_out_notices_that_another_launch_began(
+    store: S3Server, place: ObjectPath, other: Lease
+) -> None:
+    journal = ObjectJournal(place.parent / "journal", other)
+    store.freeze()
+    try:
+        wait_until(lambda: not other._held(), 10)
+    finally:
+        store.thaw()
+    ObjectJournal(place.parent / "journal").close()
+    wait_until(other._held, 10)  # renewed, as nobody holds it now
+    journal.append({"would": "be ignored"})
+    with pytest.raises(ResultsError, match="taken over by a later launch"):
+        journal.flush()
+    journal.close()
+
+
 def test_a_store_that_stays_away_ends_the_right_to_write(
     store: S3Server, place: ObjectPath, other: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_no_trial_is_put_on_a_node_that_is_not_ready() -> None:
     """Its resources are taken until the stage ends, so that neither the queue nor Ray uses it."""
     told: list[tuple[str, Mapping[str, Any]]] = []
     answer: Future[list[str]] = Future()
+    halts: list[str] = []
 
     def see(places: Elastic, condition: Callable[[], object]) -> None:
         def looked() -> object:
@@ -147,27 +148,30 @@ def test_no_trial_is_put_on_a_node_that_is_not_ready() -> None:
         wait_until(looked, 30)
 
     with (
-        ray_head(cpus=1) as address,
+        ray_head(cpus=0) as address,
         RayStart(Resources(), local=False, address=address, dashboard=False) as starting,
     ):
         places = Elastic(
             starting.cluster(),
             Resources(),
             tell=lambda kind, what: told.append((kind, what)),
+            halt=halts.append,
             wanted=lambda: 9,
+            starting=lambda: False,
             check=lambda node: answer,
         )
         with ray_node(f"--address={address}", "--num-cpus=2"):
             see(places, lambda: len(alive_nodes()) == 2)
-            see(places, lambda: True)
-            assert (places.slots, told) == (1, [])  # not before the node has answered
+            see(places, lambda: ray.available_resources().get("CPU", 0) == 0)  # kept free until the node has answered
+            assert (places.slots, told, halts) == (0, [], [])
             answer.set_result(["has another torch"])
             see(places, lambda: told)
             ((kind, what),) = told
-            assert (kind, what["problems"], what["slots"]) == ("node_refused", ["has another torch"], 1)
-            wait_until(lambda: ray.available_resources()["CPU"] == 1, 30)
+            assert (kind, what["problems"], what["slots"]) == ("node_refused", ["has another torch"], 0)
+            assert halts[0] == f"no node is ready for this sweep: node {what['address']} has another torch"
+            assert ray.available_resources().get("CPU", 0) == 0
             places.close()
-            wait_until(lambda: ray.available_resources()["CPU"] == 3, 30)
+            wait_until(lambda: ray.available_resources().get("CPU", 0) == 2, 30)
 
 
 def test_events_of_nodes_are_lines_for_people() -> None:

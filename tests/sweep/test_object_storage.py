@@ -26,8 +26,8 @@ from tlsweep.store.stores import connect
 
 BUCKET = "s3://bucket/results"
 HURRIED = """
-from tlsweep.store import lease, objects
-lease.TERM, objects.PATIENCE = 3.0, {patience}
+from tlsweep.store import lease, objects, stores
+lease.TERM, objects.PATIENCE, stores._ANSWER = 3.0, {patience}, {answer}
 from tlsweep.__main__ import run
 run()
 """
@@ -60,8 +60,8 @@ def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
         yield commands
 
 
-def program(patience: float = 60.0) -> tuple[str, ...]:
-    return (sys.executable, "-c", HURRIED.format(patience=patience))
+def program(patience: float = 60.0, answer: float = 4.0) -> tuple[str, ...]:
+    return (sys.executable, "-c", HURRIED.format(patience=patience, answer=answer))
 
 
 def uploaded(store: S3Server) -> int:
@@ -145,9 +145,9 @@ def test_killed_and_cut_off_for_a_while_it_ends_like_one_that_was_left_alone(
 def test_a_store_that_stays_away_ends_the_sweep_with_one_line_and_it_goes_on_later(
     store: S3Server, tlsweep: CommandLine
 ) -> None:
-    hurry = "\nfrom tlsweep.store import objects\nobjects.PATIENCE = 4.0\n"  # workers too
+    hurry = "\nfrom tlsweep.store import objects, stores\nobjects.PATIENCE, stores._ANSWER = 4.0, 1.0\n"  # workers too
     (tlsweep.cwd / "own_code.py").write_text(Path(own_code.__file__).read_text() + hurry)
-    with tlsweep.start(*LAUNCH, program=program(patience=4)) as running:
+    with tlsweep.start(*LAUNCH, program=program(patience=4.0, answer=1.0)) as running:
         running.until(lambda: uploaded(store) > 12)
         store.freeze()
         ended = running.wait()

@@ -211,6 +211,25 @@ def test_a_trial_that_ends_on_a_node_that_leaves_has_ended(tmp_path: Path) -> No
     assert not stage.events("moved")
 
 
+def test_a_store_that_is_away_is_no_fault_of_the_trial_and_halts_the_sweep_until_it_is_resumed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "faults.max_failures=0")
+    trial, *_ = stage.start()
+    stage.referee.failed(trial, "Traceback:\n  line\ntlsweep.store.objects.ObjectStoreError: access denied\n")
+    assert (stage.referee.halted, stage.referee.resumable) == ("a checkpoint could not be read: access denied", True)
+    assert stage.state.trials[trial].status is Status.INTERRUPTED
+    assert stage.state.trials[trial].failures == 0
+
+
+def test_a_trial_that_was_given_a_place_starts_when_a_worker_takes_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=2")
+    assert not stage.referee.starting()
+    assignment = stage.referee.assign()
+    assert assignment is not None
+    assert stage.referee.starting()
+    stage.referee.started(assignment.trial)
+    assert not stage.referee.starting()
+
+
 def test_so_many_trials_could_use_a_place(tmp_path: Path) -> None:
     """What an autoscaler is asked for: those that run, those that wait, and those that have not begun."""
     stage = Stage(

@@ -132,7 +132,8 @@ def test_the_plan() -> None:
     plan = Plan(
         arms=("main", "scratch"), trials=48, epochs_at_most=1296, train_images=12000, val_images=180, test_images=1,
         classes=tuple("0123456789"), image_shape=(1, 8, 8), model="cnn", weights=None, parameters=72842, device="cpu",
-        slots=1, seconds_at_most=91.0, checkpoint_bytes=885_000, storage_bytes=10_600_000, skipped_files=2, nodes_checked=0,
+        slots=1, seconds_at_most=91.0, checkpoint_bytes=885_000, storage_bytes=10_600_000, skipped_files=2,
+        nodes_checked=0,
     )  # fmt: skip
     assert printed(print_plan, plan) == [
         "images   12,000 for training, 180 for validation, 1 for the test; 2 files",

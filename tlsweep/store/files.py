@@ -88,13 +88,14 @@ def storage_fault(error: OSError) -> bool:
 
 def cannot_write(place: Place, error: OSError) -> ResultsError:
     """What to say when a file of a sweep cannot be written: nothing that was reported before is lost."""
+    go_on = command("launch --resume", place.parent)
     if isinstance(place, ObjectPath):
         return ResultsError(
-            f"cannot write '{place}': {error.strerror or error}; then go on with "
-            f"'{command('launch --resume', place.parent)}': everything until now is kept"
+            f"cannot write '{place}': {error.strerror or error}; then go on with '{go_on}': everything until now is "
+            "kept"
         )
     reason = os.strerror(error.errno) if error.errno else str(error)
     return ResultsError(
-        f"cannot write '{place}': {reason}; put that right (make room, if the disk is full), and go on with 'tlsweep "
-        f"launch --resume {place.parent.name}' (launch again if no trial had begun): everything until now is kept"
+        f"cannot write '{place}': {reason}; put that right (make room, if the disk is full), and go on with '{go_on}' "
+        "(launch again if no trial had begun): everything until now is kept"
     )

@@ -5,6 +5,7 @@ import shlex
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from tlsweep.errors import ResultsError
 from tlsweep.spec.sweep import NAME
@@ -120,7 +121,7 @@ def create_sweep_folder(results: Place, name: str, *, exact: bool) -> SweepFolde
     path = results / name
     try:
         if isinstance(results, ObjectPath):
-            _probe(results / ".probe")
+            _probe(results / f".probe-{uuid4().hex[:8]}")  # others may begin a sweep there at this moment
         if exact and _is_taken(path):
             raise ResultsError(
                 f"'{path}' holds another sweep already; give this one another --name, go on with that one with "
@@ -147,7 +148,7 @@ def _probe(place: Place) -> None:
         place.write_bytes(b"x", patience=0)
     else:
         place.write_bytes(b"x")
-    place.unlink()
+    place.unlink(missing_ok=True)
 
 
 def _is_taken(path: Place) -> bool:

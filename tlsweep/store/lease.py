@@ -44,25 +44,33 @@ class Lease:
         self._lost: str | None = None
         self._trouble = "it takes too long to renew the lease on the sweep"
         self._renewed, self._changed, self._over = 0.0, threading.Condition(), threading.Event()
+        self._lapsed = False
+        """Whether somebody else may have had it since it was last asked for."""
         self._take(phase)
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
     def wait_until_held(self) -> bool:
-        """Whether it had to be waited for: then somebody else may have had it meanwhile.
+        """Whether it had run out since the last time: then somebody else may have had it meanwhile.
 
         Raises:
             ResultsError: somebody else has it now.
             ObjectStoreError: it could not be renewed, as the store is away.
         """
         with self._changed:
-            waited = not self._held()
+            lapsed = self._lapsed or not self._held()
             self._changed.wait_for(lambda: self._lost is not None or self._held(), objects.PATIENCE)
             if self._lost is not None:
                 raise ResultsError(self._lost)
             if not self._held():
                 raise ObjectStoreError(self._trouble, str(self._place))
-        return waited
+            self._lapsed = False
+        return lapsed
+
+    @property
+    def lost(self) -> bool:
+        """Whether somebody else has it."""
+        return self._lost is not None
 
     def lose(self, holder: str) -> None:
         """Somebody else has it."""
@@ -84,12 +92,13 @@ class Lease:
     ) -> None:
         self._over.set()
         self._thread.join()
-        with suppress(OSError):
-            if self._read().get("id") == self._id:
-                self._place.unlink()
+        if self._held():  # else the store is away, or it is another's
+            with suppress(OSError):
+                if self._read().get("id") == self._id:
+                    self._place.unlink()
 
     def _held(self) -> bool:
-        return self._lost is None and time.monotonic() < self._renewed + TERM
+        return self._lost is None and _now() < self._renewed + TERM
 
     def _take(self, phase: Callable[[str], None]) -> None:
         found = self._read()
@@ -124,12 +133,15 @@ class Lease:
                 self._trouble = error.strerror or str(error)
 
     def _renew(self) -> None:
-        asked = time.monotonic()
+        asked = _now()
         self._renewals += 1
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         content = {"holder": holder, "id": self._id, "renewals": self._renewals}
         self._place.write_bytes(json.dumps(content).encode(), patience=0)
         with self._changed:
+            # One that came late, or was under way for so long that it may have landed on another's, proves nothing.
+            late = asked >= self._renewed + TERM or _now() - asked > GRACE
+            self._lapsed |= self._renewals > 1 and late
             self._renewed = asked
             self._changed.notify_all()
 
@@ -142,6 +154,11 @@ class Lease:
         except ValueError:
             return {"id": None}
         return found if isinstance(found, dict) else {"id": None}
+
+
+def _now() -> float:
+    """Seconds by a clock that goes on while the machine sleeps: others do not sleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _holder(found: dict[str, Any]) -> str:

@@ -38,7 +38,7 @@ class ObjectJournal:
         self._waiting: list[bytes] = []
         self._actions: list[tuple[int, Callable[[], None]]] = []
         self._running: list[Future[None]] = []
-        self._error: ResultsError | None = None
+        self._error: Exception | None = None
         self._closing, self._changed = False, threading.Condition()
         try:
             self._hold()
@@ -104,25 +104,26 @@ class ObjectJournal:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._actions or self._closing)
                 if not self._waiting and not self._actions:
-                    return
+                    return None
                 lines, self._waiting = self._waiting, []
             try:
                 self._hold()
                 if lines:
                     self._put(lines)
                     self._hold()  # what landed after the lease had run out may not count
+                with self._changed:
+                    self._durable += len(lines)
+                    self._start_actions()
+                    self._changed.notify_all()
             except OSError as error:
-                self._fail(cannot_write(self._place, error))
-                return
+                return self._fail(cannot_write(self._place, error))
             except ResultsError as error:
+                return self._fail(error)
+            except Exception as error:  # nobody may wait for ever for what will not be uploaded
                 self._fail(error)
-                return
-            with self._changed:
-                self._durable += len(lines)
-                self._start_actions()
-                self._changed.notify_all()
+                raise
 
-    def _fail(self, error: ResultsError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
             self._error = error
             self._changed.notify_all()

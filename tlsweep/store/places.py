@@ -1,5 +1,6 @@
 """Where files of a sweep lie: in a folder, or on object storage; and what differs between the two."""
 
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -53,13 +54,12 @@ def files_below(place: Place) -> dict[str, FileFacts]:
     if isinstance(place, ObjectPath):
         return place.files()
     found = {}
-    for path in place.rglob("*"):
-        try:
-            facts = path.stat()
-        except FileNotFoundError:  # removed meanwhile
-            continue
-        if path.is_file():
-            found[path.relative_to(place).as_posix()] = FileFacts(facts.st_size, facts.st_mtime)
+    for folder, _, names in os.walk(place):  # passes over folders that are removed meanwhile
+        for name in names:
+            path = Path(folder, name)
+            with suppress(OSError):  # removed meanwhile
+                facts = path.stat()
+                found[path.relative_to(place).as_posix()] = FileFacts(facts.st_size, facts.st_mtime)
     return found
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-_CONNECT, _ANSWER, _ATTEMPTS = 2.0, 4.0, 2
-"""What one question takes at most when nobody answers: about ten seconds."""
+_CONNECT, _ANSWER, _ATTEMPTS = 2.0, 8.0, 2
+"""Where nobody listens a question takes some five seconds; where somebody does and is silent, some twenty."""
 
 
 @cache

@@ -88,7 +88,8 @@ class Dashboard:
 def _reason(error: Exception) -> str:
     """What went wrong with a request, in two or three words: the whole text of `requests` is no help to anybody."""
     known = ("Connection refused", "Name or service not known", "timed out", "No route to host", "unreachable")
-    return next((one.lower() for one in known if one in str(error)), "no connection")
+    text = f"{error} {error.__context__}"  # Ray's client raises an error of its own in place of the telling one
+    return next((one.lower() for one in known if one in text), "no connection")
 
 
 def _checked(url: str) -> str:

@@ -1,10 +1,10 @@
 """`launch` and `resume`: from a spec, or from what an earlier launch left, to results, in order."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResultsError, SweepFailed
@@ -36,6 +36,9 @@ from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.retention import Retention
 from tlsweep.sweep.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from tlsweep.sweep.trainable import Shared
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def launch(
     spec = spec.model_copy(update={"name": folder.name})
     with (
         lock_folder(folder, watcher.phase) as lease,
-        _leaving_nothing_unused(folder),
+        _leaving_nothing_unused(folder, lease),
         _storage_errors_explained(folder),
     ):
         write_text(folder.spec, dump_spec(spec))
@@ -132,12 +135,13 @@ def resume(
 
 
 @contextmanager
-def _leaving_nothing_unused(folder: SweepFolder) -> Iterator[None]:
-    """A folder in which no trial began is removed after an error."""
+def _leaving_nothing_unused(folder: SweepFolder, lease: Lease | None) -> Iterator[None]:
+    """A folder in which no trial began is removed after an error, unless it is another's by now."""
     try:
         yield
     except BaseException:
-        folder.discard_if_unused()
+        if lease is None or not lease.lost:
+            folder.discard_if_unused()
         raise
 
 
@@ -204,9 +208,9 @@ def _run(
     interrupts: Interrupts,
 ) -> None:
     from tlsweep.report.recipe import write_recipe
+    from tlsweep.sweep.elastic import Elastic
     from tlsweep.sweep.environment import environment
     from tlsweep.sweep.stage import run_stage
-    from tlsweep.sweep.winner import evaluate
 
     spec, state = ledger.spec, ledger.state
     shared, weights = share(spec, folder, prepared, cluster, observer)
@@ -222,25 +226,42 @@ def _run(
         ledger.write_tables()
         slots = cluster.slots(spec.resources)
         observer.begin(SweepView(spec, folder, state, ledger.epochs, slots, cluster.dashboard, referee.began))
-        try:
-            if ledger.lease is not None:
-                ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
-            with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
-                if referee.more():
-                    run_stage(referee, shared, cluster, preflight)
-            referee.close()
-        finally:
-            observer.end()
-        if referee.resumable:
-            if referee.halted != INTERRUPTED:
-                raise ResultsError(
-                    f"{referee.halted}; put that right, and go on with '{command('launch --resume', folder.path)}': "
-                    "everything until now is kept"
-                )
-        else:
-            _raise_if_all_failed(state, folder)
-            evaluate(referee, shared, cluster, observer)
+        places = Elastic(
+            cluster,
+            spec.resources,
+            tell=referee.node,
+            halt=lambda reason: referee.halt(reason, resumable=True),
+            wanted=referee.wanted,
+            starting=referee.starting,
+            check=preflight.check_node,
+        )
+        with closing(places):
+            try:
+                if ledger.lease is not None:
+                    ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
+                with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
+                    if referee.more():
+                        run_stage(referee, shared, places)
+                referee.close()
+            finally:
+                places.rest()
+                observer.end()
+            _hand_over(referee, folder, shared, cluster, observer)
         write_recipe(folder.path)
+
+
+def _hand_over(referee: Referee, folder: SweepFolder, shared: "Shared", cluster: Cluster, observer: Observer) -> None:
+    """Evaluate the winner; where there is none yet, say why."""
+    from tlsweep.sweep.winner import evaluate
+
+    if not referee.resumable:
+        _raise_if_all_failed(referee.state, folder)
+        evaluate(referee, shared, cluster, observer)
+    elif referee.halted != INTERRUPTED:
+        raise ResultsError(
+            f"{referee.halted}; put that right, and go on with '{command('launch --resume', folder.path)}': "
+            "everything until now is kept"
+        )
 
 
 def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, weights: Any) -> None:

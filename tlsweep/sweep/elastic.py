@@ -20,9 +20,11 @@ class Elastic:
         cluster: As it was when the stage began.
         resources: Of one trial.
         tell: Is told what happens to a node: kind of event, details.
+        halt: Ends the sweep so that it can be resumed, for a reason.
         wanted: How many trials could have a place now, those that have one included.
-        check: Asks a node that joins whether it is ready for the sweep; the problems, in a while. Before it has
-            answered, and if there are any, no place is counted there.
+        starting: Whether one that was given a place still waits for its worker.
+        check: Asks a node that joins whether it is ready for the sweep; the problems, in a while. Until it has
+            answered, and if there are any, nothing is put there.
         clock: Seconds.
     """
 
@@ -32,18 +34,23 @@ class Elastic:
         resources: Resources,
         *,
         tell: Callable[[str, Mapping[str, Any]], None],
+        halt: Callable[[str], None],
         wanted: Callable[[], int],
+        starting: Callable[[], bool],
         check: Callable[[Node], "Future[list[str]]"],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         gpus = cluster.trial_gpus(resources)
-        self._cluster, self._tell, self._wanted, self._check, self._clock = cluster, tell, wanted, check, clock
+        self._cluster, self._check, self._clock = cluster, check, clock
+        self._tell, self._halt, self._wanted, self._starting = tell, halt, wanted, starting
         # What 'auto' meant when the sweep began does not change with the nodes.
         self._resources = resources.model_copy(update={"gpus": gpus})
         self._draining: set[str] = set()
         self._checked: dict[str, Future[list[str]]] = {}
-        self._refused: dict[str, Any] = {}
-        """Nodes that are not ready, and what keeps trials away from them."""
+        self._kept_free: dict[str, Any] = {}
+        """What keeps trials away from nodes that are not ready, or not known to be."""
+        self._refused: dict[str, str] = {}
+        """Nodes that are not ready, and why, of those that are there."""
         self._due = clock() + LOOK_SECONDS
         self._most = cluster.slots_at_most(resources)
         self._demand = Demand(resources.cpus, gpus)
@@ -69,28 +76,54 @@ class Elastic:
         self._report("node_draining", [one for name, one in alive.items() if name in draining - self._draining])
         self._report("node_lost", [one for name, one in here.items() if name not in alive])
         self._draining = draining
-        if self._most is None or self._most > self.slots:
-            wanted = self._wanted()
-            self._demand.ask(min(wanted, self._most or wanted) - self.slots)
+        self._forget({*self._kept_free} - {*alive})
+        self._ask()
         self._due = self._clock() + LOOK_SECONDS
 
-    def close(self) -> None:
-        """Ask for no node any more, and keep nothing away from any."""
+    def rest(self) -> None:
+        """No more trials will want a place; nodes that are not ready are still kept free."""
         self._demand.ask(0)
-        for group in self._refused.values():
-            remove_group(group)
+
+    def close(self) -> None:
+        """Leave the cluster as it was found."""
+        self._demand.ask(0)
+        self._forget({*self._kept_free})
+
+    def _ask(self) -> None:
+        """Tell an autoscaler what the sweep could use; end a sweep that no node is ready for."""
+        waits_for_answers = not all(one.done() for one in self._checked.values())
+        if self._refused and not self.slots and not waits_for_answers:
+            why = "; ".join(dict.fromkeys(self._refused.values()))
+            self._halt(f"no node is ready for this sweep: {why}")
+        # More nodes of a kind that is not ready are of no use; and a trial that waits for its worker comes first.
+        if self._refused or self._starting():
+            self._demand.ask(0)
+        elif self._most is None or self._most > self.slots:
+            wanted = self._wanted()
+            self._demand.ask(min(wanted, self._most or wanted) - self.slots)
 
     def _ready(self, node: Node) -> bool:
-        """Whether a node that joined has been asked, and has answered that trials can run there."""
+        """Whether a node that joined has answered that trials can run there; those that fit none are not asked."""
+        if not node.fit(self._resources.cpus, float(self._resources.gpus)):
+            return True
         if node.id not in self._checked:
+            self._kept_free[node.id] = occupy(node)
             self._checked[node.id] = self._check(node)
         answer = self._checked[node.id]
         if not answer.done() or node.id in self._refused:
             return False
         if problems := answer.result():
-            self._refused[node.id] = occupy(node)
+            self._refused[node.id] = f"node {node.address} {'; '.join(problems)}"
             self._report("node_refused", [node], problems=problems)
+        else:
+            self._forget({node.id})
         return not problems
+
+    def _forget(self, nodes: set[str]) -> None:
+        """Let a node be used, or no longer wait for one that is gone."""
+        for name in nodes & self._kept_free.keys():
+            remove_group(self._kept_free.pop(name))
+            self._refused.pop(name, None)
 
     def _report(self, kind: str, nodes: list[Node], **more: Any) -> None:
         for one in nodes:
@@ -126,7 +159,7 @@ class Demand:
 
 
 def occupy(node: Node) -> Any:
-    """Take all of a node, so that Ray puts nothing of this sweep there; the group that holds it."""
+    """Take all of a node, so that Ray puts no trial there; the group that holds it."""
     from ray.util import placement_group
 
     everything = {"CPU": node.cpus} | ({"GPU": node.gpus} if node.gpus else {})

@@ -51,6 +51,11 @@ def follow(
                 yield line
 
 
+def state_of(server: JobServer, job: str, told: Callable[[str], None], *, patience: float = PATIENCE) -> Job:
+    """A job as it is now; arguments and errors as of `follow`."""
+    return _Patience(server, job, told, patience).ask(partial(server.job, job))
+
+
 @dataclass(frozen=True)
 class _Patience:
     """Asks again as long as a cluster does not answer, up to a limit."""
@@ -123,7 +128,7 @@ def _chunks(server: JobServer, job: Job, file: str) -> Iterator[bytes]:
                 yield chunk
     finally:
         # Closing it would wait for the thread that reads; this ends its waiting, and it closes.
-        with suppress(RuntimeError, OSError):
+        with suppress(RuntimeError, ValueError, OSError):  # it has ended already
             response.raw.shutdown()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tlsweep.errors import ResultsError
 from tlsweep.spec import SweepSpec
 from tlsweep.store import to_place
-from tlsweep.sweep.dashboard import Dashboard, UnknownJob
+from tlsweep.sweep.dashboard import Dashboard, UnknownJob, Unreachable
 from tlsweep.sweep.shipping import SPEC_FILE, pack
 from tlsweep.sweep.stream import JOB
 
@@ -93,7 +93,7 @@ class JobServer(Dashboard):
                 f"--results {results}: a job has no working directory that stays; with --submit name a folder of the "
                 "cluster that all its nodes share, by its absolute path, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX"
             )
-        sweep = resume or name or (spec.name if spec else None) or "sweep"
+        sweep = (resume or name or (spec.name if spec else None) or "sweep").rpartition("/")[2]  # or a path of one
         job = f"tlsweep-{sweep}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         words = ["launch", *([SPEC_FILE] if spec else []), *(word for one in overrides for word in ("-o", one))]
         words += ["--results", results, *(["--resume", resume] if resume else []), *(["--name", name] if name else [])]
@@ -146,9 +146,17 @@ class JobServer(Dashboard):
         """Ask a job to end in order, and wait until it has; as it is then."""
         with self.asking(job.id):
             self.client.stop_job(job.id)
-        while not (now := self.job(job.id)).over:
+        end = time.monotonic() + STOP_SECONDS + 60
+        while True:
+            try:
+                now = self.job(job.id)
+            except Unreachable:  # for a moment, mostly
+                if time.monotonic() > end:
+                    raise
+            else:
+                if now.over:
+                    return now
             time.sleep(0.5)
-        return now
 
     def read(self, job: Job, file: str, lines: int = -1) -> bytes:
         """The last lines of a file in the log folder of a job's node, -1 for all; empty where there is none."""
@@ -159,7 +167,7 @@ class JobServer(Dashboard):
                 return bytes(response.content)
             if "A file is not found" in response.text:
                 return b""
-            raise RuntimeError(f"the log '{file}' cannot be read: {response.text.splitlines()[0]}")
+            raise RuntimeError(f"the log '{file}' cannot be read: {response.text.partition(chr(10))[0]}")
 
 
 def _job(details: "JobDetails") -> Job:

@@ -16,6 +16,8 @@ class Node:
     address: str
     cpus: float
     gpus: float
+    object_store: float | None = None
+    """Bytes of shared memory for images and weights; None where that is not known."""
 
     def fit(self, cpus: float, gpus: float) -> int:
         """Trials of this size that run here at once."""
@@ -118,6 +120,7 @@ def alive_nodes() -> tuple[Node, ...]:
             address=one["NodeManagerAddress"],
             cpus=one["Resources"].get("CPU", 0.0),
             gpus=one["Resources"].get("GPU", 0.0),
+            object_store=one["Resources"].get("object_store_memory"),
         )
         for one in ray.nodes()
         if one["Alive"]

@@ -128,9 +128,7 @@ class Preflight:
 
     def _too_large(self, node: Node) -> list[str]:
         """Decoded images travel through the object store of each node."""
-        import ray
-
-        memory = {one["NodeID"]: one["Resources"].get("object_store_memory") for one in ray.nodes()}.get(node.id)
+        memory = node.object_store
         needed = sum(task.images.nbytes for task in self._tasks if isinstance(task.images, np.ndarray))
         if memory is None or needed <= memory:
             return []

@@ -21,6 +21,10 @@ _MISTAKE = re.compile(r"tlsweep\.errors\.(Spec|Data|Model|Resource)Error: ")
 """The last line of a traceback that another try would only bring back."""
 
 
+_STORE_AWAY = re.compile(r"tlsweep\.store\.objects\.ObjectStoreError: (.*)")
+"""No fault of the trial's either: the sweep has to stop for it."""
+
+
 class Referee:
     """Applies the rules of each arm and keeps the budget. Knows nothing of Ray; Tune's trials come and go."""
 
@@ -53,6 +57,10 @@ class Referee:
     def wanted(self) -> int:
         """How many trials could have a place now, those that have one included."""
         return self._placing.wanted() if self.halted is None else 0
+
+    def starting(self) -> bool:
+        """Whether a trial that was given a place still waits for its worker."""
+        return any(trial not in self._heard for trial in self._placing.placed)
 
     def assign(self) -> Assignment | None:
         """Give the next place to a trial; None if nobody can use it now."""
@@ -127,7 +135,10 @@ class Referee:
             # What the trial cannot help is not counted, as long as it gets on at all.
             counted = counted or (not keeps_place and one.retried_at == (one.generation, one.epoch))
             details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
-            if one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
+            if away := _STORE_AWAY.match(lines[-1]):
+                self.halt(f"a checkpoint could not be read: {away[1]}", resumable=True)
+                self._stop(one, Stop(str(self.halted)), spent=True)
+            elif one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
                 self._end(one, "failed", details)
             else:
                 self._ledger.event("retried", trial, details | {"counted": int(counted)})

@@ -16,7 +16,10 @@ LIMIT = 100 * 1024**2
 """Bytes of a package that Ray's dashboard takes (ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
 _WEIGHT_FILES = (".pth", ".pt", ".safetensors")
 _RESULTS = "results"
-_JUNK = re.compile(r"\.git|\.hg|\.svn|__pycache__|node_modules|\.[a-z]+_cache|\.tox|\.nox|.*\.egg-info|.*\.pyc")
+_JUNK = re.compile(
+    r"\.git|\.hg|\.svn|__pycache__|node_modules|\.[a-z]+_cache|\.tox|\.nox|.*\.egg-info|.*\.pyc"
+    r"|\.env.*|\.aws|\.ssh|\.ray|\.netrc"  # secrets: what is shipped can be read by others on the cluster
+)
 
 
 def pack(archive: Path, spec: SweepSpec | None, code: Path | None) -> None:

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
@@ -15,8 +15,6 @@ from ray.tune.search import SearchAlgorithm
 from tlsweep.errors import TlsweepError
 from tlsweep.schedulers.tune_adapter import TuneAdapter, ours
 from tlsweep.sweep.elastic import Elastic
-from tlsweep.sweep.nodes import Cluster
-from tlsweep.sweep.preflight import Preflight
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
 
@@ -101,17 +99,15 @@ class _Starts(tune.Callback):
         self._referee.started(ours(trial))
 
 
-def run_stage(referee: Referee, shared: Shared, cluster: Cluster, preflight: Preflight) -> None:
+def run_stage(referee: Referee, shared: Shared, places: Elastic) -> None:
     """Run all trials of a stage; returns when each has ended or the referee has halted it."""
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
-    places = Elastic(cluster, resources, tell=referee.node, wanted=referee.wanted, check=preflight.check_node)
     queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), places)
     with (
         tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
         _pending_trials(),
         _own_errors(),
-        closing(places),
     ):
         tune.run(
             make_trainable(shared),

@@ -173,7 +173,10 @@ class Replay:
 
     def take(self, text: str, observer: Observer) -> None:
         """The next line."""
-        line = json.loads(text)
+        try:
+            line = json.loads(text)
+        except ValueError:  # torn, as by a full disk; the journal has what it told
+            return
         self._at, self._received = line["at"], time.monotonic()
         match line["kind"]:
             case "phase":

@@ -31,13 +31,15 @@ def watch(server: "JobServer", job: str, *, quiet: bool = False) -> int:
     Raises:
         ConnectionLost: the cluster is gone.
     """
+    from tlsweep.sweep.following import state_of
+
     console = make_console()
     try:
         if is_drawable(console) and not quiet:
             _watch_live(console, server, job)
         else:
             _copy_log(console, server, job)
-        return server.job(job).code
+        return state_of(server, job, _tell).code
     except KeyboardInterrupt:
         _tell(f"the job goes on; {how_to_see(server, job)}")
         return _INTERRUPTED
@@ -58,7 +60,7 @@ def _copy_log(console: Console, server: "JobServer", job: str) -> None:
 
 
 def _watch_live(console: Console, server: "JobServer", job: str) -> None:
-    from tlsweep.sweep.following import follow
+    from tlsweep.sweep.following import follow, state_of
     from tlsweep.sweep.stream import Replay, job_log_name, stream_name
 
     replay = Replay(server.url)
@@ -68,7 +70,7 @@ def _watch_live(console: Console, server: "JobServer", job: str) -> None:
             replay.take(line, view)
     if outcome := replay.outcome(console.width):
         console.print(Text.from_ansi(outcome))
-    ended = server.job(job)
+    ended = state_of(server, job, _tell)
     if replay.error:
         _tell(f"error: {replay.error}")
     elif ended.status == "failed" and not outcome:
@@ -113,9 +115,13 @@ def job_facts(server: "JobServer", job: "Job") -> dict[str, Any]:
 
 def _standing(server: "JobServer", job: "Job") -> Mapping[str, Any]:
     """The last line of a job's stream that tells how far it is; empty before the first."""
+    from tlsweep.sweep.dashboard import Unreachable
     from tlsweep.sweep.stream import STANDING_RECORDS, stream_name
 
-    tail = server.read(job, stream_name(job.id), STANDING_RECORDS + 20).splitlines(keepends=True)
+    try:
+        tail = server.read(job, stream_name(job.id), STANDING_RECORDS + 20).splitlines(keepends=True)
+    except Unreachable:  # the node that the job ran on is gone
+        return {}
     lines = (json.loads(line) for line in reversed(tail) if line.endswith(b"\n"))
     return next((line for line in lines if line["kind"] == "standing"), {})
 
