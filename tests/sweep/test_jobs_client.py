@@ -35,7 +35,7 @@ SMALL = [
     for change in ("search.trials=2", "train.epochs=2", "model.name=mlp", "model.weights=none", "controls=[]")
     for word in ("-o", change)
 ]
-PACED = [*SMALL, "-o", "model.name=own_code:paced", "-o", "model.args={seconds: 0.05}", "-o", "train.epochs=30"]
+PACED = [*SMALL, "-o", "model.name=own_code:paced", "-o", "model.args={seconds: 0.05}", "-o", "train.epochs=20"]
 
 
 @dataclass(frozen=True)
