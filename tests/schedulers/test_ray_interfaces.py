@@ -128,6 +128,15 @@ def test_a_private_ray_can_be_ended_at_once() -> None:
     assert {"check_alive", "allow_graceful"} <= set(parameters(Node.kill_all_processes))
 
 
+def test_what_the_cluster_says_goes_through_one_function_of_the_worker_module() -> None:
+    from ray._private import worker
+
+    assert parameters(worker.print_to_stdstream)[0] == "data"
+    source = inspect.getsource(worker.listen_error_messages)
+    assert "print_to_stdstream(" in source
+    assert '"lines": [error_message]' in source
+
+
 def test_a_token_is_sent_where_there_is_one_and_running_clusters_are_found() -> None:
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
     from ray._private.services import canonicalize_bootstrap_address

@@ -216,13 +216,19 @@ def usable_cpus() -> int:
 @contextmanager
 def _ray_logs_to(handler: logging.Handler) -> Iterator[None]:
     """Hand the log and warnings of Ray to `handler` instead of the terminal."""
+    from ray._private import worker
+
     logger = logging.getLogger("ray")
     handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
+    # What the cluster has to say (a node that is lost, …) a thread of Ray prints into the middle of our picture.
+    prints = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda message, *rest, **more: logger.warning("\n".join(message["lines"]))
     try:
         yield
     finally:
+        worker.print_to_stdstream = prints
         logger.handlers, logger.propagate = handlers, propagate
         logger.setLevel(level)
         handler.close()
