@@ -56,6 +56,12 @@ def test_so_many_trials_run_at_once(
     assert (cluster.slots(wanted), cluster.slots_at_most(wanted)) == (now, most)
 
 
+def test_an_autoscaler_that_does_not_say_what_it_may_start_is_asked_for_whatever_could_be_used() -> None:
+    cluster = Cluster((node(0),), grows=True)
+    assert (cluster.slots(Resources()), cluster.slots_at_most(Resources())) == (0, None)
+    assert cluster.slots_at_most(Resources(concurrent=3)) == 3
+
+
 @pytest.mark.parametrize(
     ("nodes", "kinds", "resources", "told"),
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Resources
-from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, draining_nodes, node_kinds
+from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, autoscaled, draining_nodes, node_kinds
 from tlsweep.sweep.token import check_token, use_token
 
 ENVIRONMENT = {
@@ -145,6 +145,7 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
     return Cluster(
         tuple(one for one in alive_nodes() if one.id not in draining),
         node_kinds(),
+        grows=autoscaled(),
         dashboard=f"http://{url}" if url else None,
         local=join is None,
     )

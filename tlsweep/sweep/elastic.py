@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from tlsweep.spec import Resources
 from tlsweep.sweep.nodes import Cluster, Node, alive_nodes, draining_nodes
@@ -155,7 +156,7 @@ class Demand:
                 remove_group(group)
             self._groups = kept
         while len(self._groups) < count:
-            self._groups.append(placement_group([self._bundle], name="tlsweep_asks_for_nodes"))
+            self._groups.append(placement_group([self._bundle], name=f"tlsweep_asks_for_nodes_{uuid4().hex[:8]}"))
 
 
 def occupy(node: Node) -> Any:
@@ -164,7 +165,7 @@ def occupy(node: Node) -> Any:
 
     everything = {"CPU": node.cpus} | ({"GPU": node.gpus} if node.gpus else {})
     return placement_group(
-        [everything], name="tlsweep_avoids_node", bundle_label_selector=[{"ray.io/node-id": node.id}]
+        [everything], name=f"tlsweep_avoids_{node.id}", bundle_label_selector=[{"ray.io/node-id": node.id}]
     )
 
 

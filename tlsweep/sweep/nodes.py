@@ -41,6 +41,8 @@ class Cluster:
     """Alive, and not about to be taken away."""
     kinds: tuple[NodeKind, ...] = ()
     """What an autoscaler may start; empty where there is none."""
+    grows: bool = False
+    """Whether an autoscaler runs that does not tell what it may start."""
     dashboard: str | None = None
     """Address of Ray's dashboard, with http://."""
     local: bool = False
@@ -75,6 +77,8 @@ class Cluster:
 
     def slots_at_most(self, resources: Resources) -> int | None:
         """Trials that run at once when an autoscaler has started all it may; None where that has no end."""
+        if self.grows:
+            return resources.concurrent
         gpus = self.trial_gpus(resources)
         added = sum(fit * kind.most for kind in self.kinds if (fit := kind.node.fit(resources.cpus, gpus)))
         if added == float("inf"):
@@ -93,6 +97,8 @@ class Cluster:
         return [node.fit(resources.cpus, gpus) for node in nodes]
 
     def _check(self, resources: Resources) -> None:
+        if self.grows:
+            return
         nodes, gpus = list(self._everything()), self.trial_gpus(resources)
         more = "lower it, or join a cluster of larger nodes with --address"
         where = "on one node " if len(nodes) > 1 else ""
@@ -145,4 +151,15 @@ def node_kinds() -> tuple[NodeKind, ...]:
             most=float("inf") if one.max_count < 0 else float(one.max_count),
         )
         for one in (config.node_group_configs if config else ())
+    )
+
+
+def autoscaled() -> bool:
+    """Whether an autoscaler looks after the cluster: it gives the head the name of its kind (RAY_NODE_TYPE_NAME)."""
+    import ray
+
+    return any(
+        "node:__internal_head__" in one["Resources"] and one["Labels"].get("ray.io/node-group")
+        for one in ray.nodes()
+        if one["Alive"]
     )
