@@ -108,7 +108,7 @@ class JobServer(Dashboard):
                     "working_dir": str(archive),
                     "env_vars": {JOB: job, "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
                 },
-                metadata={"tlsweep": version("tlsweep"), "sweep": sweep, "results": results},
+                metadata={"job_name": sweep, "tlsweep": version("tlsweep"), "sweep": sweep, "results": results},
             )
         return job
 
