@@ -137,7 +137,7 @@ class Operator:
         """Names of the hosts whose nodes live."""
         with self._open(f"{url}/nodes?view=summary", True) as answer:
             summary = json.load(answer)["data"]["summary"]
-        return {node["hostname"] for node in summary if node["raylet"]["state"] == "ALIVE"}
+        return {node.get("hostname", "") for node in summary if node["raylet"].get("state") == "ALIVE"}  # known later
 
     def _open(self, url: str, token: bool) -> Any:
         headers = {"Authorization": f"Bearer {self.token.read_text().strip()}"} if token else {}

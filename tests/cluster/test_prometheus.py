@@ -139,7 +139,7 @@ def test_prometheus_answers_while_a_sweep_runs(tmp_path: Path, grafana: str) -> 
     }
     with two_nodes(folder, often | shown | ports), command_line(tmp_path) as tlsweep:
         tlsweep.environment = often
-        discovery = Path(folder, "ray", "prom_metrics_service_discovery.json")
+        discovery = Path(folder, "node0", "prom_metrics_service_discovery.json")
         with prometheus(tmp_path, discovery, ports["PROMETHEUS"]):
             answers_to_everything(tlsweep, ports)
         # The metrics page of Ray's own dashboard is told to show ours in its second tab.
