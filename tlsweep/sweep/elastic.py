@@ -53,7 +53,8 @@ class Elastic:
         self._refused: dict[str, str] = {}
         """Nodes that are not ready, and why, of those that are there."""
         self._due = clock() + LOOK_SECONDS
-        self._most = cluster.slots_at_most(resources)
+        # Without an autoscaler there is nobody to ask: a group that waits would only take the place of a trial.
+        self._most = cluster.slots_at_most(resources) if cluster.grows or cluster.kinds else 0
         self._demand = Demand(resources.cpus, gpus)
         self.slots = cluster.slots_now(resources)
         """Trials that run at once, now."""
