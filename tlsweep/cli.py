@@ -11,15 +11,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tlsweep.errors import ConnectionLost, SweepFailed, UserError
+from tlsweep.errors import INTERRUPTED, ConnectionLost, SweepFailed, UserError
 
 if TYPE_CHECKING:
     from tlsweep.store import Results
     from tlsweep.sweep.jobs import JobServer
     from tlsweep.terminal import View
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 app = typer.Typer(
     name="tlsweep",

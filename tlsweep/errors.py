@@ -14,6 +14,9 @@ They cross process borders, so each is built from one string and pickles as it i
 A message gives the value, the rule and the way out.
 """
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
 
 class TlsweepError(Exception):
     """Base of all errors raised by tlsweep."""

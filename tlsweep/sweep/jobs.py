@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlsweep.errors import ResultsError
+from tlsweep.errors import INTERRUPTED, ResultsError
 from tlsweep.spec import SweepSpec
 from tlsweep.store import to_place
 from tlsweep.sweep.dashboard import Dashboard, UnknownJob, Unreachable
@@ -20,7 +20,6 @@ from tlsweep.sweep.stream import JOB
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-INTERRUPTED = 130
 STOP_SECONDS = 120
 """A job that is stopped may take so long to end in order; Ray's own default is 3."""
 

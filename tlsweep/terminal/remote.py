@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from tlsweep.errors import INTERRUPTED
 from tlsweep.terminal.columns import Column, fit_table
 from tlsweep.terminal.format import MISSING, duration, score
 from tlsweep.terminal.live import LiveView
@@ -18,7 +19,6 @@ from tlsweep.terminal.views import is_drawable, make_console
 if TYPE_CHECKING:
     from tlsweep.sweep.jobs import Job, JobServer
 
-_INTERRUPTED = 130
 _LOG_LINES = 20
 """Of the job's log, where nothing else says why it failed."""
 
@@ -42,7 +42,7 @@ def watch(server: "JobServer", job: str, *, quiet: bool = False) -> int:
         return state_of(server, job, _tell).code
     except KeyboardInterrupt:
         _tell(f"the job goes on; {how_to_see(server, job)}")
-        return _INTERRUPTED
+        return INTERRUPTED
 
 
 def how_to_see(server: "JobServer", job: str) -> str:
