@@ -84,14 +84,14 @@ def test_a_trial_that_fits_on_no_node_is_refused(
         Cluster(tuple(nodes), tuple(kinds)).slots(Resources.model_validate(resources))
 
 
-def paced(trials: int, epochs: int) -> SweepSpec:
+def paced(trials: int, epochs: int, interval: int = 4) -> SweepSpec:
     """Epochs of about half a second."""
     return load_spec(
         {
             "data": {"source": "digits", "labels_per_class": 5},
             "model": {"name": "own_code:paced", "args": {"seconds": 0.05}},
             "train": {"epochs": epochs, "lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": 5},
-            "search": {"strategy": "pbt", "population": trials, "interval": 4},
+            "search": {"strategy": "pbt", "population": trials, "interval": interval},
         }
     )
 
@@ -106,6 +106,9 @@ def test_places_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def records(kind: str) -> list[dict[str, Any]]:
         return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
 
+    def last_epoch_on(node: str) -> int:
+        return [int(one["epoch"]) for one in records("report") if one["node"] == node][-1]
+
     with ray_head(cpus=0) as address, ExitStack() as stack:
         stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1"))
 
@@ -114,6 +117,8 @@ def test_places_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1"))
             wait_until(lambda: len({one["node"] for one in records("report")}) == 2)
             first = records("report")[0]["node"]
+            # Far from the end of its interval, at which a member would give up its place by itself.
+            wait_until(lambda: last_epoch_on(first) % 12 in range(1, 7))
             subprocess.run(
                 [
                     RAY, "drain-node", f"--address={address}", f"--node-id={first}",
@@ -124,7 +129,7 @@ def test_places_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
         changer = threading.Thread(target=change_nodes)
         changer.start()
-        results = launch(paced(trials=4, epochs=12), results=tmp_path, name="it", address=address)
+        results = launch(paced(trials=3, epochs=24, interval=12), results=tmp_path, name="it", address=address)
         changer.join()
     reports = assert_complete(results)
     assert set(results.to_pandas("trials").status) == {"finished"}
