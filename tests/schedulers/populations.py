@@ -54,11 +54,13 @@ def report(
     generation: int = 0,
     checkpoint: bool = True,
     values: dict[str, Value] = VALUES,
+    spent: float = 0.0,
 ) -> Observation:
     """A report of the trial called `trial`; one called 'c' is number 2."""
     path = f"{trial}/g{generation}-e{epoch}" if checkpoint else None
     number = ord(trial) - ord("a") if len(trial) == 1 else int(trial[1:])
-    return Observation(trial, number, generation, epoch, score, values, path, f"sha of {path}" if path else None)
+    digest = f"sha of {path}" if path else None
+    return Observation(trial, number, generation, epoch, score, values, path, digest, spent)
 
 
 def tell(rules: Rules, one: Observation) -> Decision:

@@ -18,6 +18,10 @@ pytestmark = pytest.mark.usefixtures("instant_disk", "no_tables")
 
 ASHA = ("search.strategy=asha", "search.trials=7", "search.reduction_factor=2", "train.epochs=8")
 PBT = ("search.strategy=pbt", "search.population=4", "search.quantile=0.5", "train.epochs=5")
+THEN_PBT = (
+    "search.strategy=asha_then_pbt", "search.trials=6", "search.population=3", "search.reduction_factor=2",
+    "train.epochs=6", "search.screening_epochs=2",
+)  # fmt: skip
 INDEPENDENT = {
     "random": ("search.trials=4",),
     "grid": ("search.strategy=grid", "search.points=2", "train.batch_size={choice: [8, 16]}"),
@@ -25,6 +29,9 @@ INDEPENDENT = {
     "asha promotion": (*ASHA, "search.form=promotion"),
     "asha budget": (*ASHA, "search.form=promotion", "search.reduction_factor=3", "budget.epochs=15"),
     "asha arms": (*ASHA, "search.form=promotion", "search.trials=4", "controls=[scratch]", "model.weights=DEFAULT"),
+    "asha device hours": (*ASHA, "budget.device_hours=0.01"),
+    "random tpe": ("search.trials=12", "search.sampler=tpe", "train.epochs=4"),
+    "asha tpe": ("search.strategy=asha", "search.trials=14", "search.sampler=tpe", "train.epochs=3"),
 }
 POPULATIONS = {
     "pbt": PBT,
@@ -32,6 +39,10 @@ POPULATIONS = {
     "pbt sync": (*PBT, "search.synchronous=true"),
     "pbt sync interval": (*PBT, "search.synchronous=true", "search.interval=2", "train.epochs=7"),
     "pbt arms": (*PBT, "search.population=3", "controls=[no-explore]", "budget.epochs=9"),
+    "asha then pbt": THEN_PBT,
+    "asha then pbt sync": (*THEN_PBT, "search.synchronous=true", "search.interval=2"),
+    "asha then pbt budget": (*THEN_PBT, "search.trials=9", "budget.epochs=16"),
+    "asha then pbt arms": (*THEN_PBT, "search.trials=4", "search.population=2", "controls=[no-explore]"),
     "pb2": ("search.strategy=pb2", "search.population=3", "train.epochs=4"),
 }
 EVERY = INDEPENDENT | POPULATIONS
@@ -55,7 +66,7 @@ def undisturbed(path: Path, *search: str, dies: Dies | None = None) -> tuple[Sim
 
 def some(transactions: int, name: str, stride: int = 1) -> range:
     """Every `stride`th transaction; a fit of PB2's takes a while, so there fewer."""
-    return range(0, transactions, 7 * stride if name == "pb2" else stride)
+    return range(0, transactions, 5 * stride if name == "pb2" else stride)
 
 
 @every_search

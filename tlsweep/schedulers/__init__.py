@@ -9,6 +9,7 @@ from tlsweep.schedulers.decisions import (
     Exploit,
     Hold,
     Independent,
+    Join,
     Observation,
     Promotion,
     Rules,
@@ -18,32 +19,58 @@ from tlsweep.schedulers.decisions import (
 from tlsweep.schedulers.explore import Explorer, Perturb, keep
 from tlsweep.schedulers.pb2 import Bandit
 from tlsweep.schedulers.pbt import Pbt
+from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
-from tlsweep.spec import NO_EXPLORE_ARM, AshaSearch, PbtSearch, PopulationSearch, SweepSpec
+from tlsweep.schedulers.tpe import Tpe
+from tlsweep.spec import AshaSearch, AshaThenPbtSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
+from tlsweep.spec.search import Sampled
 from tlsweep.spec.space import Distribution
 
 
 def make_rules(spec: SweepSpec, arm: str) -> Rules:
     """The rules of one arm. Every arm has its own; what they draw depends on the seed alone, so all arms draw alike."""
     search, epochs = spec.search, spec.train.epochs
+    if spec.arm(arm).trials is not None:
+        return Independent()
     if isinstance(search, AshaSearch):
         return (PromotionAsha if search.form == "promotion" else StoppingAsha)(search, epochs)
+    if isinstance(search, AshaThenPbtSearch):
+        return AshaThenPbt(search, epochs, lambda members: make_population(spec, arm, members))
     if isinstance(search, PopulationSearch):
-        explorer = make_explorer(search, spec.space) if search.explore and arm != NO_EXPLORE_ARM else keep
-        return (SynchronousPbt if search.synchronous else Pbt)(search, epochs, spec.space, spec.seed, explorer)
+        return make_population(spec, arm, search.population)
     return Independent()
+
+
+def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
+    """The rules of a population of so many members."""
+    search = spec.search.model_copy(update={"population": members})
+    assert isinstance(search, PopulationSearch)
+    explorer = make_explorer(search, spec.space_in(arm)) if search.explore and spec.arm(arm).explore else keep
+    kind = SynchronousPbt if search.synchronous else Pbt
+    return kind(search, spec.train.epochs, spec.space, spec.seed, explorer)
+
+
+def make_tpe(spec: SweepSpec, arm: str) -> Tpe:
+    """What proposes the configurations of an arm; each arm learns from its own trials."""
+    return Tpe(spec.space_in(arm), spec.train.epochs, spec.seed)
+
+
+def uses_tpe(spec: SweepSpec) -> bool:
+    """Whether configurations are proposed, and not all drawn at random or listed."""
+    return isinstance(spec.search, Sampled) and spec.search.sampler == "tpe" and bool(spec.space)
 
 
 def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution]) -> Explorer:
     """How a population explores."""
     mutable = {name: space[name] for name in search.mutate if name in space}
-    if isinstance(search, PbtSearch):
+    if isinstance(search, Perturbed):
         return Perturb(mutable, search.factors, search.resample_probability)
     usual = PbtSearch(strategy="pbt")
     return Bandit(mutable, search.interval, Perturb(mutable, usual.factors, usual.resample_probability))
 
 
 __all__ = [
-    "Continue", "Decision", "Exploit", "Explorer", "Hold", "Independent", "Observation", "Pbt", "Promotion",
-    "PromotionAsha", "Rules", "Stop", "StoppingAsha", "SynchronousPbt", "Yield", "make_explorer", "make_rules",
+    "AshaThenPbt", "Continue", "Decision", "Exploit", "Explorer", "Hold", "Independent", "Join", "Observation", "Pbt",
+    "Promotion", "PromotionAsha", "Rules", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer",
+    "make_rules", "make_tpe", "uses_tpe",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlsweep.schedulers.decisions import Continue, Decision, Hold, Observation, Promotion, Rules, Stop, diverged
-from tlsweep.spec import AshaSearch
+from tlsweep.spec.search import HalvingSearch
 
 
 def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:
@@ -37,7 +37,7 @@ class Asha(Rules):
     the one that arrived earlier is better.
     """
 
-    def __init__(self, search: AshaSearch, epochs: int) -> None:
+    def __init__(self, search: HalvingSearch, epochs: int) -> None:
         self._eta, self._min_reports, self._epochs = search.reduction_factor, search.min_reports, epochs
         self._arrivals: dict[int, dict[str, Observation]] = {
             rung: {} for rung in rungs(search.min_epochs, epochs, search.reduction_factor)
@@ -84,7 +84,7 @@ class PromotionAsha(Asha):
     without a finished trial.
     """
 
-    def __init__(self, search: AshaSearch, epochs: int) -> None:
+    def __init__(self, search: HalvingSearch, epochs: int) -> None:
         super().__init__(search, epochs)
         self._trials = search.trials
         self._at: dict[str, int] = {}
@@ -125,7 +125,7 @@ class PromotionAsha(Asha):
         waiting = {rung: self._waiting(rung) for rung in reversed(self._arrivals)}
         for rung, ranks in waiting.items():
             for trial, rank in ranks.items():
-                if rank <= self._places(len(self._arrivals[rung])):
+                if rank <= self._places(rung, len(self._arrivals[rung])):
                     return Promotion(trial, self._standing(trial, rank) | {"idle": False})
         if idle and not self._finished:
             for ranks in waiting.values():
@@ -141,7 +141,7 @@ class PromotionAsha(Asha):
         hopeless: dict[str, Stop] = {}
         to_come = self._trials - len(self._at.keys() | self._ended)
         for rung, arrivals in self._arrivals.items():
-            places = self._places(len(arrivals) + to_come)
+            places = self._places(rung, len(arrivals) + to_come)
             beyond = [(trial, rank) for trial, rank in self._waiting(rung).items() if rank > places]
             dropped = beyond if self._finished else beyond[1:]
             hopeless |= {trial: self._cut(trial, rank) for trial, rank in dropped}
@@ -153,8 +153,8 @@ class PromotionAsha(Asha):
         rank = self._waiting(self._at[trial]).get(trial) if self.held(trial) else None
         return self._cut(trial, rank) if rank else super().verdict(trial)
 
-    def _places(self, arrived: int) -> int:
-        """How many of `arrived` trials may go on from a rung."""
+    def _places(self, rung: int, arrived: int) -> int:
+        """How many of the trials that arrived at a rung may go on from it."""
         return int(arrived / self._eta) if arrived >= self._min_reports else 0
 
     def _waiting(self, rung: int) -> dict[str, int]:
@@ -168,7 +168,7 @@ class PromotionAsha(Asha):
         rung = self._at[trial]
         arrivals = self._arrivals[rung]
         scores = sorted((report.score for report in arrivals.values()), reverse=True)
-        threshold = scores[max(self._places(len(scores)), 1) - 1]
+        threshold = scores[max(self._places(rung, len(scores)), 1) - 1]
         return self._numbers(rung, arrivals[trial].score, threshold, len(scores), rank)
 
     def _cut(self, trial: str, rank: int) -> Stop:

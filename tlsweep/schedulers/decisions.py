@@ -24,6 +24,8 @@ class Observation:
     """Where the state after this epoch lies; None where it was not kept."""
     digest: str | None = None
     """SHA-256 of that file."""
+    spent: float = 0.0
+    """Share of the arm's budget that is used with this report; 0 where there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,16 @@ Decision: TypeAlias = Continue | Stop | Yield | Hold | Exploit
 
 
 @dataclass(frozen=True)
+class Join:
+    """A trial that survived the screening is a member of the population, and goes on from where it waits."""
+
+    members: int
+    """Of the population, together."""
+    details: Mapping[str, Any]
+    """The numbers that decided."""
+
+
+@dataclass(frozen=True)
 class Promotion:
     """A trial that was held goes on to the next rung."""
 
@@ -88,6 +100,26 @@ class Rules:
     nothing, and draw from generators that are seeded anew for each decision, so asking twice gives the same answer.
     """
 
+    @property
+    def stage(self) -> str | None:
+        """What the arm does now, where a sweep has several stages."""
+        return None
+
+    @property
+    def last_stage(self) -> bool:
+        """Whether no other stage follows (`handover`)."""
+        return True
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the trials are trained side by side: who has the fewest epochs is the next to get a place."""
+        return False
+
+    @property
+    def accepts_new(self) -> bool:
+        """Whether trials that have not begun still may."""
+        return True
+
     # The fold
 
     def observe(self, report: Observation) -> None:
@@ -98,6 +130,9 @@ class Rules:
 
     def promoted(self, trial: str) -> None:
         """A trial that was held was told to go on."""
+
+    def joined(self, trial: str, members: int) -> None:
+        """A trial that survived the screening became one of so many members of a population."""
 
     def ended(self, trial: str) -> None:
         """The trial will send nothing more, for whatever reason. Its scores still count."""
@@ -122,6 +157,10 @@ class Rules:
     def promotion(self, *, idle: bool) -> Promotion | None:
         """The trial to go on next from where it is held. `idle`: nothing of the arm runs, and nothing is new."""
         return None
+
+    def handover(self) -> Mapping[str, Join | Stop]:
+        """What becomes of the trials that wait, now that none can go on by itself: the next stage begins."""
+        return {}
 
     def verdict(self, trial: str) -> Stop:
         """Why a trial that is still held when the sweep ends got no further."""

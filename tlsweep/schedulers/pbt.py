@@ -28,6 +28,10 @@ class Pbt(Rules):
         self._members: dict[str, Member] = {}
         self._seen: list[Interval] = []
 
+    @property
+    def takes_turns(self) -> bool:
+        return True
+
     # The fold
 
     def observe(self, report: Observation) -> None:

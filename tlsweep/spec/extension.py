@@ -7,7 +7,7 @@ from typing import Any
 from tlsweep.errors import SpecError
 from tlsweep.spec.sweep import SweepSpec
 
-EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.wall_time")
+EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.device_hours", "budget.wall_time")
 """Fields that may grow; a budget may also be lifted (`null`)."""
 
 

@@ -21,40 +21,51 @@ class SearchCommon(SpecModel):
         return -1 if self.metric == "val_loss" else 1
 
 
-class RandomSearch(SearchCommon):
-    """Independent random configurations, each trained to the end."""
+class Sampled(SearchCommon):
+    """What strategies that draw configurations have."""
 
-    strategy: Literal["random"]
-    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     trials: int = Field(20, ge=1)
     """Configurations to try."""
+    sampler: Literal["random", "tpe"] = "random"
+    """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well so
+    far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random."""
+
+
+class RandomSearch(Sampled):
+    """Independent configurations, each trained to the end."""
+
+    strategy: Literal["random"]
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
 
 
 class GridSearch(SearchCommon):
     """Every combination of the searched hyperparameters, each trained to the end."""
 
     strategy: Literal["grid"]
-    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
     points: int = Field(5, ge=2)
     """Values taken of each continuous distribution; lists are taken whole."""
 
 
-class AshaSearch(SearchCommon):
-    """Many random configurations, compared at rungs; the weak ones get no more epochs (Li et al. 2020)."""
+class HalvingSearch(Sampled):
+    """What strategies that compare trials at rungs have."""
 
-    strategy: Literal["asha"]
-    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
-    trials: int = Field(20, ge=1)
-    """Configurations to try."""
     min_epochs: int = Field(1, ge=1)
     """The first rung: no trial is stopped before it."""
     reduction_factor: float = Field(3.0, gt=1)
     """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
+    min_reports: int = Field(3, ge=1)
+    """So many trials must have reached a rung before any is cut (stopping) or goes on (promotion) there."""
+
+
+class AshaSearch(HalvingSearch):
+    """Many configurations, compared at rungs; the weak ones get no more epochs (Li et al. 2020)."""
+
+    strategy: Literal["asha"]
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
     form: Literal["stopping", "promotion"] = "promotion"
     """`promotion` (the paper's algorithm 2): every trial waits at each rung, and goes on only when it is among the best
     1/eta there. `stopping` (Ray Tune's): it goes on at once unless it is below the best 1/eta of those before it."""
-    min_reports: int = Field(3, ge=1)
-    """So many trials must have reached a rung before any is cut (stopping) or goes on (promotion) there."""
 
 
 class PopulationSearch(SearchCommon):
@@ -79,21 +90,26 @@ class PopulationSearch(SearchCommon):
     """Hyperparameters that change during training, where they are searched."""
 
 
-class PbtSearch(PopulationSearch):
-    """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
+class Perturbed(PopulationSearch):
+    """How PBT mutates."""
 
-    strategy: Literal["pbt"]
-    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
     resample_probability: float = Field(0.25, ge=0, le=1)
     """Chance that a mutated value is drawn anew instead of perturbed."""
     factors: tuple[float, ...] = (0.8, 1.25)
     """A continuous value is multiplied by one of these; a value on a lattice moves to a neighbour."""
 
     @model_validator(mode="after")
-    def _factors_are_positive(self) -> "PbtSearch":
+    def _factors_are_positive(self) -> "Perturbed":
         if not self.factors or min(self.factors) <= 0:
             raise ValueError(f"factors needs numbers above 0, not {list(self.factors)}")
         return self
+
+
+class PbtSearch(Perturbed):
+    """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
+
+    strategy: Literal["pbt"]
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
 
 
 class Pb2Search(PopulationSearch):
@@ -101,10 +117,29 @@ class Pb2Search(PopulationSearch):
     has seen proposes the new values."""
 
     strategy: Literal["pb2"]
-    """`random`, `grid`, `asha`, `pbt` or `pb2`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
 
 
-SearchSpec = Annotated[RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search, Field(discriminator="strategy")]
+class AshaThenPbtSearch(HalvingSearch, Perturbed):
+    """ASHA screens many configurations; the best go on with their weights and optimizer state, as the first generation
+    of a PBT population."""
+
+    strategy: Literal["asha_then_pbt"]
+    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    screening_epochs: int | None = Field(None, ge=1)
+    """The last rung of the screening: there a trial waits for the population to form. Default: a third of
+    train.epochs, at least min_epochs."""
+    screening_share: float = Field(0.5, gt=0, lt=1)
+    """The screening ends at the latest when it has used this share of a budget (of epochs, device hours, wall time)."""
+
+    def last_rung(self, epochs: int) -> int:
+        """Epochs that the screening trains a trial for at most, where the population trains up to `epochs`."""
+        return self.screening_epochs or max(self.min_epochs, epochs // 3)
+
+
+SearchSpec = Annotated[
+    RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search | AshaThenPbtSearch, Field(discriminator="strategy")
+]
 
 
 class Budget(SpecModel):
@@ -112,6 +147,9 @@ class Budget(SpecModel):
 
     epochs: int | None = Field(None, ge=1)
     """Epochs over all trials of an arm together."""
+    device_hours: float | None = Field(None, gt=0)
+    """Hours of GPUs over all trials of an arm together, where trials have GPUs; of CPU cores where they have none.
+    Half a GPU for two hours is one. Training, validation and waiting between epochs count."""
     wall_time: Seconds | None = None
     """Seconds, or '90s', '15m', '1h30m', from when a worker takes the first trial."""
     target: float | None = None

@@ -111,11 +111,12 @@ class Choice:
             raise ValueError("choice needs at least one value")
         if len(set(map(repr, self.values))) < len(self.values):
             raise ValueError(f"choice lists a value twice: {list(self.values)}")
-        if self._ordered:
+        if self.ordered:
             object.__setattr__(self, "values", tuple(sorted(self.values)))
 
     @property
-    def _ordered(self) -> bool:
+    def ordered(self) -> bool:
+        """Whether all values are numbers."""
         return all(isinstance(value, int | float) and not isinstance(value, bool) for value in self.values)
 
     @property
@@ -129,7 +130,7 @@ class Choice:
         """A neighbour on the sorted list (at its ends the only one); any other value where there is no order."""
         if value not in self.values:
             value = self.clip(value)
-        if self._ordered:
+        if self.ordered:
             at = self.values.index(value)
             options = [self.values[i] for i in (at - 1, at + 1) if 0 <= i < len(self.values)]
         else:
@@ -137,7 +138,7 @@ class Choice:
         return rng.choice(options) if options else value
 
     def clip(self, value: Value) -> Value:
-        if value in self.values or not self._ordered:
+        if value in self.values or not self.ordered:
             return value if value in self.values else self.values[0]
         return min(self.values, key=lambda known: abs(float(known) - float(value)))
 

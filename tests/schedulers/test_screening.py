@@ -1,0 +1,123 @@
+"""ASHA, then PBT: who survives the screening, and that nothing is lost in between."""
+
+from typing import Any
+
+import pytest
+from populations import report, tell
+
+from tlsweep.errors import SpecError
+from tlsweep.schedulers import Exploit, Hold, Join, Promotion, Stop, make_rules
+from tlsweep.schedulers.screening import AshaThenPbt
+from tlsweep.spec import load_spec
+
+SPEC: dict[str, Any] = {
+    "data": {"source": "digits"},
+    "train": {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [16, 128]}, "epochs": 12},
+    "search": {"strategy": "asha_then_pbt", "trials": 9, "population": 3, "quantile": 0.34},
+}
+
+
+def rules(**search: Any) -> AshaThenPbt:
+    made = make_rules(load_spec(SPEC | {"search": SPEC["search"] | search}), "main")
+    assert isinstance(made, AshaThenPbt)
+    return made
+
+
+def screened(**search: Any) -> AshaThenPbt:
+    """Nine trials at the rung of epoch 1, the three best at the one of epoch 3; trial `t8` is the best."""
+    screening = rules(**search)
+    for number in range(9):
+        assert isinstance(tell(screening, report(f"t{number}", 1, number / 10)), Hold)
+    while promotion := screening.promotion(idle=False):
+        screening.promoted(promotion.trial)
+        number = int(promotion.trial[1:])
+        tell(screening, report(promotion.trial, 2, 0.5))
+        assert isinstance(tell(screening, report(promotion.trial, 3, number / 10)), Hold)
+    return screening
+
+
+def joined(arm: AshaThenPbt) -> list[str]:
+    """Carry out the handover; who are the members, the best first."""
+    decisions = arm.handover()
+    for trial, decision in decisions.items():
+        assert arm.stage == "asha"  # all of it is decided by the screening
+        if isinstance(decision, Join):
+            arm.joined(trial, decision.members)
+        else:
+            arm.ended(trial)
+    return [trial for trial, decision in decisions.items() if isinstance(decision, Join)]
+
+
+def test_the_best_of_the_highest_rungs_are_the_population() -> None:
+    arm = screened()
+    assert (arm.stage, arm.takes_turns, arm.last_stage) == ("asha", False, False)
+    assert joined(arm) == ["t8", "t7", "t6"]
+    assert (arm.stage, arm.takes_turns, arm.last_stage, arm.accepts_new) == ("pbt", True, True, False)
+    assert not any(arm.held(trial) for trial in ("t6", "t7", "t8"))
+    assert arm.handover() == {}
+
+
+def test_where_too_few_reached_the_last_rung_the_best_below_it_join() -> None:
+    assert joined(screened(population=5)) == ["t8", "t7", "t6", "t5", "t4"]
+
+
+def test_who_cannot_survive_is_ended_early_and_who_may_is_not() -> None:
+    ended = screened(population=5).due()
+    assert set(ended) == {"t0", "t1", "t2", "t3"}
+    assert all(isinstance(stop, Stop) and "at the rung of epoch 1" in stop.reason for stop in ended.values())
+
+
+def test_nobody_goes_on_from_the_last_rung_before_the_population_forms() -> None:
+    arm = screened()
+    assert arm.promotion(idle=True) is None
+    assert all(arm.held(f"t{number}") for number in range(9))
+
+
+def test_a_member_can_be_copied_from_where_it_survived() -> None:
+    """The weak member at its next decision copies what a survivor brought along."""
+    arm = screened()
+    joined(arm)
+    exploit = tell(arm, report("t6", 4, 0.0))
+    assert isinstance(exploit, Exploit)
+    assert (exploit.donor, exploit.epoch) == ("t8", 3)
+    assert exploit.checkpoint in arm.needed("t8")
+
+
+def test_a_budget_ends_the_screening_at_its_share() -> None:
+    arm = rules(screening_share=0.5)
+    for number in range(4):
+        tell(arm, report(f"t{number}", 1, number / 10))
+    assert isinstance(arm.promotion(idle=False), Promotion)
+    decision = tell(arm, report("t4", 1, 0.9, spent=0.5))
+    assert isinstance(decision, Hold)
+    assert not arm.accepts_new
+    assert arm.promotion(idle=False) is None
+    assert joined(arm) == ["t4", "t3", "t2"]
+    # A worker had just begun with it when the screening ended.
+    assert isinstance(tell(arm, report("t5", 1, 1.0)), Stop)
+
+
+def test_a_diverged_trial_is_no_survivor() -> None:
+    arm = rules(trials=3)
+    for number, score in enumerate((0.1, float("nan"), 0.3)):
+        decision = tell(arm, report(f"t{number}", 1, score))
+        if isinstance(decision, Stop):
+            arm.ended(f"t{number}")
+    assert joined(arm) == ["t2", "t0"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("search.population=10", "search.population 10 is chosen from search.trials 9"),
+        ("search.screening_epochs=12", "search.screening_epochs 12 must lie from search.min_epochs 1 to below"),
+        ("search.min_epochs=5", None),
+        ("train.epochs=1", "search.screening_epochs 1 must lie from search.min_epochs 1 to below train.epochs 1"),
+    ],
+)
+def test_a_screening_must_fit(override: str, words: str | None) -> None:
+    if words is None:
+        load_spec(SPEC, [override])
+        return
+    with pytest.raises(SpecError, match=words):
+        load_spec(SPEC, [override])

@@ -1,0 +1,100 @@
+"""Configurations that Optuna's Tree-structured Parzen Estimator proposes from what was seen so far.
+
+Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NIPS 2011). Trials that were stopped early count as in
+BOHB (Falkner et al. 2018): whoever was trained longer ranks higher, then whoever has the better score.
+Optuna keeps nothing between two proposals: a study is made anew from the reports, with a seed of its own, so that a
+resumed sweep is proposed what an undisturbed one would have been.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tlsweep.schedulers.decisions import Observation, diverged
+from tlsweep.spec import derive_seed
+from tlsweep.spec.space import Choice, Distribution, LogUniform, Value
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+STARTUP = 10
+"""So many configurations are random, and so many trials must have reported, before anything is proposed."""
+
+
+@dataclass
+class _Seen:
+    """A trial: its values, and its best score so far (NaN: diverged) with the epochs it has."""
+
+    values: Mapping[str, Value]
+    epoch: int = 0
+    score: float = -math.inf
+
+
+class Tpe:
+    """Knows the trials of an arm by a fold over their reports, and proposes the next one."""
+
+    def __init__(self, space: Mapping[str, Distribution], epochs: int, seed: int) -> None:
+        self._space, self._epochs, self._seed = space, epochs, seed
+        self._seen: dict[str, _Seen] = {}
+
+    def created(self, trial: str, values: Mapping[str, Value]) -> None:
+        """A trial with these values begins; until it reports, nothing near it is proposed."""
+        self._seen[trial] = _Seen(values)
+
+    def observe(self, report: Observation) -> None:
+        """A trial completed an epoch."""
+        seen = self._seen[report.trial]
+        seen.epoch = report.epoch
+        seen.score = math.nan if diverged(report) else max(seen.score, report.score)
+
+    def propose(self, number: int) -> dict[str, Value] | None:
+        """Values for trial `number`; None while too little is known."""
+        if number < STARTUP or sum(one.epoch > 0 for one in self._seen.values()) < STARTUP:
+            return None
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would announce itself
+        sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=derive_seed(self._seed, "tpe", number) % 2**32)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        known = {name: _known_to_optuna(one) for name, one in self._space.items()}
+        study.add_trials([self._frozen(one, known) for one in self._seen.values()])
+        params = study.ask(known).params
+        return {name: _from_optuna(self._space[name], params[name]) for name in self._space}
+
+    def _frozen(self, seen: _Seen, known: Mapping[str, "BaseDistribution"]) -> "FrozenTrial":
+        from optuna.trial import TrialState, create_trial
+
+        params = {name: _to_optuna(self._space[name], seen.values[name]) for name in self._space}
+        common: dict[str, Any] = {"params": params, "distributions": dict(known)}
+        if not seen.epoch:
+            return create_trial(state=TrialState.RUNNING, **common)
+        if math.isnan(seen.score):  # below every other, however long it was trained
+            return create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan}, **common)
+        if seen.epoch >= self._epochs:
+            return create_trial(value=seen.score, **common)
+        return create_trial(state=TrialState.PRUNED, intermediate_values={seen.epoch: seen.score}, **common)
+
+
+def _known_to_optuna(distribution: Distribution) -> "BaseDistribution":
+    """What has an order is given as such: of a list of numbers the place in it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, Choice):
+        last = len(distribution.values) - 1
+        return IntDistribution(0, last) if distribution.ordered else CategoricalDistribution(distribution.values)
+    low, high = map(float, distribution.extremes)
+    return FloatDistribution(low, high, log=isinstance(distribution, LogUniform))
+
+
+def _to_optuna(distribution: Distribution, value: Value) -> Value:
+    if isinstance(distribution, Choice) and distribution.ordered:
+        return distribution.values.index(value)
+    return value
+
+
+def _from_optuna(distribution: Distribution, value: Any) -> Value:
+    if isinstance(distribution, Choice) and distribution.ordered:
+        value = distribution.values[value]
+    return distribution.clip(value)
