@@ -1,7 +1,6 @@
 """Synthetic sweeps for tests: the records that a real one would write, without training anything."""
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from tlsweep.spec import Hyperparameters, SweepSpec, dump_spec, load_spec
 from tlsweep.store import Journal, Record, Results, SweepFolder, SweepState
 from tlsweep.store.files import write_json, write_text
 from tlsweep.store.tables import TableWriter
+from tlsweep.sweep.spending import Spending
 
 SPEC: Mapping[str, Any] = {
     "name": "demo",
@@ -44,7 +44,7 @@ class SweepBuilder:
         write_text(self.folder.spec, dump_spec(self.spec))
         self.state = SweepState(self.spec.search.metric, self.spec.search.sign)
         self.records: list[Record] = []
-        self.epochs: Counter[str] = Counter()
+        self.spending = Spending(self.spec.budget, self.spec.resources)
         self._clock: Iterator[float] = itertools.count(0.0, 0.5)
 
     def create(self, trial: str, number: int, **values: Any) -> Record:
@@ -140,7 +140,7 @@ class SweepBuilder:
         record |= {"time": 1_700_000_000.0 + elapsed, "elapsed": elapsed}
         self.state.apply(record)
         if record["type"] == "report":
-            self.epochs[record["arm"]] += 1
+            self.spending.add(record)
         self.records.append(record)
         return record
 

@@ -138,6 +138,15 @@ def test_launch_hands_over_what_was_typed(run: Run, tmp_path: Path, sweep_room: 
     assert out.splitlines()[-1] == "results in r/mine"
 
 
+def test_a_study_is_a_flag(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
+    sweep_room.outcome = lambda options: make_sweep(tmp_path / "results")
+    assert run("launch", "--study", "freeze", "--study", "few_labels=5,10", "-q")[0] == 0
+    ((spec, _),) = sweep_room.calls
+    assert (spec.study.freeze, spec.study.few_labels, spec.data.labels_per_class) == (True, (10, 5), 10)
+    code, _, err = run("launch", "--study", "frieze")
+    assert (code, err) == (2, "error: --study 'frieze': write freeze, or few_labels=5,10,25\n")
+
+
 def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path: Path, sweep_room: Any) -> None:
     def outcome(options: Mapping[str, Any]) -> Any:
         options["observer"].phase("decoding images")

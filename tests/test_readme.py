@@ -38,6 +38,7 @@ from tlsweep.spec import (
     load_spec,
     presets,
 )  # fmt: skip
+from tlsweep.spec.study import Study
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -53,6 +54,7 @@ SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "budget": (Budget,),
     "resources": (Resources,),
     "faults": (Faults,),
+    "study": (Study,),
 }
 
 

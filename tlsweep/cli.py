@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -31,6 +31,10 @@ SpecArgument = Annotated[str, typer.Argument(metavar="PRESET|SPEC.YAML", help="W
 Overrides = Annotated[
     list[str] | None,
     typer.Option("-o", "--override", metavar="KEY.PATH=VALUE", help="Change a field: train.epochs=20; repeatable."),
+]
+Studies = Annotated[
+    list[str] | None,
+    typer.Option("--study", metavar="STUDY", help="Add arms: freeze, or few_labels=5,10,25; repeatable."),
 ]
 Address = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ray cluster to join from one of its machines.")]
 ResultsFolder = Annotated[
@@ -96,6 +100,7 @@ def launch(
         typer.Argument(metavar="[PRESET|SPEC.YAML]", help="What to do; see 'tlsweep presets'. Default: digits."),
     ] = None,
     override: Overrides = None,
+    study: Studies = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Go on with this sweep, which was stopped or killed; -o may extend it."),
@@ -131,7 +136,7 @@ def launch(
         raise SpecError("--resume goes on with a sweep that has a name; leave --name and --debug out")
     if or_resume and (name is None or debug):
         raise SpecError("--or-resume goes on with the sweep of a name, if it has begun; give it one with --name NAME")
-    changes = tuple(override or ())
+    changes = (*(override or ()), *_studies(study))
     if submit is not None:
         if local or address is not None or not dashboard or debug:
             raise SpecError("--submit runs it on a cluster; leave --local, --address, --no-dashboard and --debug out")
@@ -156,6 +161,15 @@ def launch(
         resume, name = name, None
     where = {"results": results, "local": local, "address": address, "dashboard": dashboard}
     raise typer.Exit(_run(spec, changes, name=name, resume=resume, quiet=quiet, where=where))
+
+
+def _studies(names: list[str] | None) -> tuple[str, ...]:
+    """As overrides of the spec."""
+    if not names:
+        return ()
+    from tlsweep.spec.study import study_override
+
+    return tuple(map(study_override, names))
 
 
 def _has_begun(results: str, name: str) -> bool:
@@ -250,6 +264,7 @@ def _print_epoch(row: Mapping[str, Any]) -> None:
 def check(
     spec: SpecArgument = "digits",
     override: Overrides = None,
+    study: Studies = None,
     address: Address = None,
     results: ResultsFolder = "results",
 ) -> None:
@@ -257,13 +272,50 @@ def check(
     from tlsweep.spec import load_spec
     from tlsweep.terminal import make_console, print_plan
 
-    loaded = load_spec(spec, override or ())
+    loaded = load_spec(spec, (*(override or ()), *_studies(study)))
     console = make_console()
     with _watching(console, quiet=not sys.stdout.isatty()) as view:
         from tlsweep.sweep import make_plan
 
         plan = make_plan(loaded, results=results, address=address, observer=view)
     print_plan(console, plan)
+
+
+@app.command()
+def rank(
+    spec: SpecArgument = "digits",
+    override: Overrides = None,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-c",
+            "--candidate",
+            metavar="MODEL[=WEIGHTS]",
+            help="One more network: resnet18=DEFAULT, resnet18=FILE, resnet18 (random weights); repeatable.",
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["probe", "logme", "h_score", "knn"], typer.Option(help="The score that orders them.")
+    ] = "probe",
+    images: Annotated[
+        int, typer.Option(min=2, help="At most so many images to train, and to validate, scores.")
+    ] = 5000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Order networks and weights by how well their frozen features suit the images; nothing is fine-tuned."""
+    from tlsweep.spec import load_spec
+    from tlsweep.terminal import make_console, print_ranking, ranking_as_json
+
+    loaded = load_spec(spec, override or ())
+    console = make_console()
+    with _watching(console, quiet=as_json) as view:
+        from tlsweep.sweep import make_ranking
+
+        ranking = make_ranking(loaded, candidate or (), by=by, images=images, observer=view)
+    if as_json:
+        print(ranking_as_json(ranking))
+    else:
+        print_ranking(console, ranking)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.batches import Batches, batch_bounds
+from tlsweep.data.moments import moments_of
 from tlsweep.spec import Augment
 
 EVERY_AUGMENT = [Augment(crop=crop, flip=flip) for crop in ("none", "shift", "resized") for flip in (False, True)]
@@ -34,6 +35,7 @@ def _task(count: int = 50, side: int = 12, channels: int = 3, size: int | None =
         "std": (0.2, 0.3, 0.1)[:channels],
         "image_size": size or side,
         "augment": Augment(crop="none", flip=False),
+        "moments": moments_of(images),
         "fingerprint": "x",
     }
     return Task(**values | fields)

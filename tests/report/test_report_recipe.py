@@ -82,7 +82,9 @@ def test_the_best_of_a_sweep_as_strict_json(tmp_path: Path) -> None:
     assert (told["trial"], told["epoch"]) == ("t0001", 4)
     assert (told["start"]["batch_size"], told["end"]["batch_size"]) == (32, 64)
     assert [(entry["from_epoch"], entry["to_epoch"]) for entry in told["schedule"]] == [(0, 1), (1, 2), (2, 4)]
-    assert told["gain"]["scratch"] == {"val_accuracy": pytest.approx(0.2), "test_accuracy": pytest.approx(0.22)}
+    gain = {"of": "main", "val_accuracy": pytest.approx(0.2), "test_accuracy": pytest.approx(0.22)}
+    assert told["gain"]["scratch"] == gain | {"test_interval": None}
+    assert [(arm["arm"], arm["pretrained"]) for arm in told["arms"]] == [("main", True), ("scratch", False)]
     assert (told["model"], told["recipe"]) == (None, str(results.folder.recipe))
 
 

@@ -44,7 +44,7 @@ def replayed(path: Path) -> tuple[Replay, Witness]:
 
 
 def view_of(builder: SweepBuilder) -> SweepView:
-    return SweepView(builder.spec, builder.folder, builder.state, builder.epochs, 2, None, began=100.0)
+    return SweepView(builder.spec, builder.folder, builder.state, builder.spending, 2, None, began=100.0)
 
 
 def test_a_view_elsewhere_sees_what_one_beside_the_driver_sees(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_view_elsewhere_sees_what_one_beside_the_driver_sees(tmp_path: Path) -
     assert there.told == here.told
     assert there.view is not None
     assert there.view.state == builder.state
-    assert there.view.epochs == builder.epochs
+    assert there.view.spending.epochs == builder.spending.epochs
     assert there.view.spec == builder.spec
     assert (there.view.slots, there.view.began, there.view.dashboard) == (2, 100.0, "http://head:8265")
     assert there.view.folder.path == builder.folder.path

@@ -114,7 +114,7 @@ def test_the_report_has_every_section(here: Path) -> None:
         "What works here in the arm main: best val accuracy, mean ± standard error (runs)",
         "0.01 to 0.0316               0.760 ± 0.060 (2)  0.950 (1)",
         "0.1 to 0.316                                    0.550 (1)  diverged (1)",
-        "Transfer against the controls",
+        "The arms against each other",
         "How t0001 came about",
         "1 trial failed",
         "t0003-scratch  after 0 epochs: ValueError: [boom]",  # no markup

@@ -1,6 +1,7 @@
 """Checkpoints: plain, small, and refused with a message when they do not fit."""
 
 import io
+from typing import get_args
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint
 from tlsweep.training.checkpoint import Checkpoint, dump_checkpoint, load_checkpoint
+
+OPTIMIZERS = get_args(Hyperparameters.model_fields["optimizer"].annotation)
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def test_it_reads_back_as_it_was_written(checkpoint: bytes) -> None:
 
 def test_a_stranger_needs_torch_alone_to_read_it(checkpoint: bytes) -> None:
     content = torch.load(io.BytesIO(checkpoint), weights_only=True)
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
 
 
@@ -56,6 +59,17 @@ def test_an_unknown_format_is_refused(checkpoint: bytes) -> None:
         load_checkpoint(buffer.getvalue())
 
 
+def test_a_checkpoint_of_the_first_format_goes_on(train: Train) -> None:
+    """It knew nothing of strategies and of the memory of parameter groups; what it was made with has neither."""
+    whole = train().checkpoints
+    content = torch.load(io.BytesIO(whole[0]), weights_only=True)
+    for later in ("optimizer_groups", "strategy", "noise"):
+        del content[later]
+    buffer = io.BytesIO()
+    torch.save(content | {"format": 1}, buffer)
+    assert train(resume=buffer.getvalue()).checkpoints == whole[1:]
+
+
 @pytest.mark.parametrize(
     "other",
     [SMALL_CNN.model_copy(update={"args": {"channels": [8, 8], "dense": [24]}}), ModelSpec(name="mlp")],
@@ -70,7 +84,7 @@ def test_fields_are_stored_by_name(checkpoint: bytes) -> None:
     assert set(torch.load(io.BytesIO(checkpoint), weights_only=True)) == {"format", *Checkpoint.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_equal_states_give_equal_bytes_whether_restored_or_not(train: Train, optimizer: str) -> None:
     """The digest of a checkpoint must not tell whether its trial was interrupted."""
     hyperparameters = Hyperparameters.model_validate({"lr": 0.01, "optimizer": optimizer})

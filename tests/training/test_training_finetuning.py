@@ -119,6 +119,16 @@ RESTORED = {
     "gradual": Hyperparameters(lr=0.05, freeze="gradual", layer_decay=0.7, head_lr_multiplier=2),
     "gradual-adam": Hyperparameters(lr=0.005, optimizer="adam", freeze="gradual"),
     "backbone": Hyperparameters(lr=0.05, freeze="backbone"),
+    "one-cycle": Hyperparameters(lr=0.05, lr_schedule="one_cycle", warmup_epochs=0.5),
+    "plateau": Hyperparameters(lr=0.05, lr_schedule="plateau", lr_patience=0, lr_threshold=0.2, lr_gamma=0.5),
+    "adjusted": Hyperparameters(lr=0.3, lr_schedule="adjusted", lr_patience=0, freeze="gradual"),
+    "dynamic": Hyperparameters(lr=0.3, optimizer="adam", lr_schedule="dynamic", lr_patience=0, warmup_epochs=1),
+    "growing batch": Hyperparameters(
+        lr=0.05, batch_size=8, lr_schedule="adjusted", lr_gamma=0.5, decay_by="batch_size", batch_size_limit=40
+    ),
+    "schedule-free": Hyperparameters(lr=0.1, optimizer="schedule_free_sgd", layer_decay=0.7, weight_decay=1e-3),
+    "schedule-free-adamw": Hyperparameters(lr=0.01, optimizer="schedule_free_adamw", freeze="gradual"),
+    "prodigy": Hyperparameters(optimizer="prodigy", freeze="gradual", weight_decay=1e-3, warmup_epochs=0.5),
 }
 
 

@@ -22,7 +22,7 @@ def hyperparameters(**values: Any) -> Hyperparameters:
     return Hyperparameters.model_validate({"lr": 0.01, "batch_size": 32} | values)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "schedule_free_adamw", "prodigy"])
 @pytest.mark.parametrize("phase", ["forward", "backward"])
 def test_a_trial_that_finds_the_limit_equals_one_that_was_told(train: Train, phase: str, optimizer: str) -> None:
     """Bit for bit, with batch norm and dropout: failed attempts have left nothing in buffers, generators, optimizer."""

@@ -62,6 +62,26 @@ def test_cosine_is_torchs_each_step() -> None:
     assert ours(Hyperparameters(lr_schedule="cosine")) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("start", [0.2, 0.3, 0.5, 0.9])
+def test_one_cycle_is_torchs_each_step(start: float) -> None:
+    options = {"pct_start": start, "div_factor": 20.0, "final_div_factor": 300.0}
+    expected = torchs(lr_scheduler.OneCycleLR, max_lr=1.0, total_steps=EPOCHS * STEPS, cycle_momentum=False, **options)
+    hyperparameters = Hyperparameters(
+        lr_schedule="one_cycle", lr_pct_start=start, lr_div_factor=20, lr_final_div_factor=300
+    )
+    assert ours(hyperparameters) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_cycle_reaches_its_peak_and_its_end_with_any_batches() -> None:
+    """The last step of an epoch may be shorter than the others, and one step longer than the rise."""
+    hyperparameters = Hyperparameters(lr_schedule="one_cycle", lr_pct_start=0.25, lr_div_factor=10)
+    uneven = [lr_factor(hyperparameters, e, 4, step=step) for e, step in ((0, 0.7), (0.7, 0.3), (1, 0.7), (3.7, 0.3))]
+    assert uneven[0] == pytest.approx(0.1)
+    assert uneven[1] == pytest.approx(1.0)
+    assert uneven[3] == pytest.approx(0.1 / 1e4)
+    assert lr_factor(hyperparameters, 0, 4, step=1) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("warmup", [0.4, 1.0, 2.0])
 def test_warm_up_then_cosine_is_torchs_sequence(warmup: float) -> None:
     steps = round(warmup * STEPS)
@@ -97,7 +117,7 @@ def test_a_warm_up_as_long_as_the_training_never_meets_the_cosine() -> None:
 
 
 @given(
-    name=st.sampled_from(["constant", "exponential", "step", "cosine"]),
+    name=st.sampled_from(["constant", "exponential", "step", "cosine", "one_cycle"]),
     samples=st.integers(1, 5000),
     batch=st.integers(1, 6000),
     epochs=st.integers(1, 30),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tlsweep.data import augment
-from tlsweep.data.readers import make_reader
+from tlsweep.data.readers import Reader, make_reader
 from tlsweep.data.task import Task
 from tlsweep.spec import derive_seed
 
@@ -34,17 +34,31 @@ class Batches:
         device: where batches are made and augmented.
         channels_last: memory format of the images.
         workers: processes that decode a streamed task ahead; a task in memory needs none.
+        beside: those of another view of the same images on the same device, whose readers these share. Of streamed
+            sets then only one of both may be read at a time.
     """
 
-    def __init__(self, task: Task, *, device: str = "cpu", channels_last: bool = False, workers: int = 0) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        device: str = "cpu",
+        channels_last: bool = False,
+        workers: int = 0,
+        beside: "Batches | None" = None,
+    ) -> None:
         self._task = task
         self._device = torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._side, self._size = int(task.images.shape[1]), task.image_size
-        self._train_reader = make_reader(task.images, self._device, workers)
+        self._train_reader: Reader = beside._train_reader if beside else make_reader(task.images, self._device, workers)
         # A streamed set needs a second one, so that an evaluation does not end a pass of training.
-        in_memory = isinstance(task.images, np.ndarray)
-        self._reader = self._train_reader if in_memory else make_reader(task.images, self._device, workers)
+        if beside:
+            self._reader: Reader = beside._reader
+        elif isinstance(task.images, np.ndarray):
+            self._reader = self._train_reader
+        else:
+            self._reader = make_reader(task.images, self._device, workers)
         self._indices = {name: torch.from_numpy(split.astype(np.int64)) for name, split in task.splits.items()}
         self._labels = torch.from_numpy(task.labels.astype(np.int64))
         mean, std = (torch.tensor(values, device=self._device).view(1, -1, 1, 1) for values in (task.mean, task.std))

@@ -9,11 +9,11 @@ import numpy as np
 
 from tlsweep.data.cache import Decoded, decode_cached, default_cache
 from tlsweep.data.decode import Survey
+from tlsweep.data.folds import make_runs
 from tlsweep.data.geometry import Geometry, choose_geometry
 from tlsweep.data.items import ArrayItems, Found
 from tlsweep.data.moments import channel_statistics, moments_of
-from tlsweep.data.splits import make_splits
-from tlsweep.data.task import Indices, Task
+from tlsweep.data.task import Indices, Run, Task
 from tlsweep.errors import DataError
 from tlsweep.spec import DataSpec, DigitsData, FolderData, TorchvisionData
 
@@ -40,7 +40,7 @@ def load_task(
         raise _bad_images(survey)
     given = _given_splits(found, survey.labels)
     labels, classes = _number_classes(survey.labels, given, found)
-    splits = make_splits(labels, given, classes, data, seed)
+    splits, runs = make_runs(labels, given, classes, data, seed)
     mean, std = channel_statistics(survey.moments[splits["train"]], geometry.side**2)
     return Task(
         images=decoded.images,
@@ -49,10 +49,12 @@ def load_task(
         classes=classes,
         mean=mean,
         std=std,
+        moments=survey.moments,
         image_size=geometry.image_size,
         augment=data.augment,
-        fingerprint=_fingerprint(survey.digest, splits, classes, geometry, data),
+        fingerprint=_fingerprint(survey.digest, splits, runs, classes, geometry, data),
         skipped=survey.bad,
+        runs=runs,
     )
 
 
@@ -133,11 +135,20 @@ def _bad_images(survey: Survey) -> DataError:
 
 
 def _fingerprint(
-    digest: str, splits: dict[str, Indices], classes: tuple[str, ...], geometry: Geometry, data: DataSpec
+    digest: str,
+    splits: dict[str, Indices],
+    runs: tuple[Run, ...],
+    classes: tuple[str, ...],
+    geometry: Geometry,
+    data: DataSpec,
 ) -> str:
     """Hash of content, splits and recipe."""
     total = hashlib.sha256(f"{digest} {classes} {geometry} {data.augment}".encode())
     for name, indices in splits.items():
         total.update(name.encode())
         total.update(indices.data)
+    for run in runs:
+        total.update(f"run {run.fold} {run.repeat}".encode())
+        total.update(run.train.data)
+        total.update(run.val.data)
     return total.hexdigest()

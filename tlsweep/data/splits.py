@@ -14,6 +14,8 @@ def make_splits(
 ) -> dict[str, Indices]:
     """`train`, `val` and `test`: what the source gives, the rest set aside from its training images.
 
+    With `data.folds` there is no `val`: `train` is everybody who is not in `test`, and the folds take turns.
+
     Args:
         labels: shape (N,), whole numbers from 0 to len(classes) - 1.
         given: sorted indices into `labels`, of `train` at least.
@@ -25,7 +27,7 @@ def make_splits(
         DataError: a class with too few images.
     """
     train, splits = given["train"], {name: indices for name, indices in given.items() if name != "train"}
-    fractions = {"test": data.test_fraction, "val": data.val_fraction}
+    fractions = {"test": data.test_fraction} | ({} if data.folds else {"val": data.val_fraction})
     missing = {name: fraction for name, fraction in fractions.items() if name not in splits}
     if sum(missing.values()) >= 1:
         raise DataError(
@@ -35,6 +37,8 @@ def make_splits(
     pool = len(train)
     for name, fraction in missing.items():
         train, splits[name] = _set_aside(train, labels, round(fraction * pool), classes, name, seed)
+    if data.folds is not None:
+        return {"train": np.sort(np.concatenate([train, splits.pop("val", train[:0])])), "test": splits["test"]}
     _check_every_class(labels[splits["val"]], classes, "val")
     if data.labels_per_class is not None:
         train = few_shot(train, labels, data.labels_per_class, classes, seed)
@@ -52,8 +56,8 @@ def few_shot(train: Indices, labels: Indices, per_class: int, classes: Sequence[
         members = train[labels[train] == label]
         if len(members) < per_class:
             raise DataError(
-                f"data.labels_per_class is {per_class}, but class '{name}' has {len(members)} training images; "
-                f"set it to {len(members)} or less"
+                f"data.labels_per_class is {per_class} (of study.few_labels, the most), but class '{name}' has "
+                f"{len(members)} training images; set it to {len(members)} or less"
             )
         order = np.random.default_rng(derive_seed(seed, "few-shot", label)).permutation(len(members))
         kept.append(members[order[:per_class]])

@@ -7,9 +7,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlsweep.spec import Augment
+from tlsweep.spec import Augment, derive_seed
 
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One of the networks that a trial trains side by side: who trains and who validates it."""
+
+    fold: int
+    """Of the cross-validation, from 0; 0 without one."""
+    repeat: int
+    """From 0."""
+    train: Indices
+    val: Indices
+    """Disjoint, sorted indices into the images."""
+
+    def seed(self, seed: int) -> int:
+        """What is drawn for this run follows from it: for the first from `seed` itself, as in a trial of one run."""
+        return derive_seed(seed, "run", self.repeat, self.fold) if self.fold or self.repeat else seed
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,9 @@ class Task:
     """For each channel, of the training split, pixels scaled to 0..1."""
     std: tuple[float, ...]
     """For each channel, of the training split; never 0."""
+    moments: npt.NDArray[np.int64]
+    """Shape (N, 2, C): for each image and channel the sum of its pixels and that of their squares, from which mean and
+    std of any other training split follow."""
     image_size: int
     """Side of the square that the network sees; at most H."""
     augment: Augment
@@ -40,6 +60,9 @@ class Task:
     """Hash of content, splits and recipe: tasks with the same one are the same."""
     skipped: tuple[str, ...] = field(default=())
     """Files that were left out because they do not decode (`on_bad_image: skip`)."""
+    runs: tuple[Run, ...] = field(default=())
+    """Where a trial trains several networks (`folds`, `repeats`): each one's splits. Those of the task itself are the
+    first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
 
     @property
     def channels(self) -> int:

@@ -2,7 +2,10 @@
 
 from tlsweep.report.arms import ArmResult, arm_results, gain
 from tlsweep.report.best import Best, find_best
-from tlsweep.report.describe import describe_model, describe_search
+from tlsweep.report.classes import ClassResult, ClassResults, class_results
+from tlsweep.report.curve import CurvePoint, learning_curve
+from tlsweep.report.describe import describe_model, describe_runs, describe_search
+from tlsweep.report.intervals import Interval
 from tlsweep.report.landscape import Cell, Landscape, landscape
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.recipe import recipe, write_recipe
@@ -10,7 +13,8 @@ from tlsweep.report.tables import Failure, Leader, SweepTables, failures, leader
 from tlsweep.report.totals import Totals, totals
 
 __all__ = [
-    "ArmResult", "Best", "Cell", "Failure", "Landscape", "Leader", "Segment", "SweepTables", "Totals", "arm_results",
-    "describe_model", "describe_search", "failures", "find_best", "gain", "landscape", "leaders", "lineage",
+    "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "CurvePoint", "Failure", "Interval", "Landscape",
+    "Leader", "Segment", "SweepTables", "Totals", "arm_results", "class_results", "describe_model", "describe_runs",
+    "describe_search", "failures", "find_best", "gain", "landscape", "leaders", "learning_curve", "lineage",
     "load_tables", "recipe", "totals", "write_recipe",
 ]  # fmt: skip

@@ -1,11 +1,12 @@
 """The arms of a sweep side by side: what the pretrained weights are worth against their controls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from tlsweep.report.intervals import Interval, bootstrap_mean
 from tlsweep.report.tables import Leader, SweepTables, leaders
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import derive_seed
 from tlsweep.store.schema import METRICS
 
 _NAMES = tuple(name.removeprefix("val_") for name in METRICS if name.startswith("val_"))
@@ -21,16 +22,52 @@ class ArmResult:
     """`loss`, `accuracy`, `precision`, `recall`, `f1` on the validation split, at the best epoch."""
     test: Mapping[str, float]
     """The same on the test split; empty before the winner has met it."""
+    test_accuracy: Interval | None = None
+    """With how far the choice of the test images could have moved it; None where no predictions were kept."""
+    against: str | None = None
+    """The arm that this one is a control of; None for the main arm."""
+    ahead: Interval | None = None
+    """The test accuracy of that arm minus this one's, image by image."""
+    val_error: Mapping[str, float] = field(default_factory=dict)
+    """Standard errors of `val`, which then are means over the networks of a trial (folds, repeats); else empty."""
+    test_error: Mapping[str, float] = field(default_factory=dict)
 
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
     """One for each arm that has a report, the main arm first."""
-    tests = evaluated(tables)
-    return [
-        ArmResult(arm, best.trial, {name: best.metrics[f"val_{name}"] for name in _NAMES}, _metrics(tests.get(arm, {})))
-        for arm in tables.spec.arms
-        if (best := winner(tables, arm))
-    ]
+    tests, right, seed = evaluated(tables), _right(tables), derive_seed(tables.spec.seed, "bootstrap")
+    found = []
+    for arm in tables.spec.arms:
+        if best := winner(tables, arm):
+            own, against = right.get(arm), tables.spec.arm(arm).control_of
+            other = right.get(against or "")
+            found.append(
+                ArmResult(
+                    arm,
+                    best.trial,
+                    {name: best.metrics[f"val_{name}"] for name in _NAMES},
+                    _metrics(tests.get(arm, {})),
+                    bootstrap_mean(list(own.values()), seed) if own else None,
+                    against,
+                    bootstrap_mean([other[image] - own[image] for image in own], seed) if own and other else None,
+                    _errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
+                    _errors(tests.get(arm, {})),
+                )
+            )
+    return found
+
+
+def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
+    """For each arm that has met the test split: image to 1 where its winner was right, else 0; of several networks the
+    mean."""
+    trials = {arm: details.get("trial") for arm, details in evaluated(tables).items()}
+    found: dict[str, dict[int, float]] = {}
+    for row in tables.predictions:
+        if row["trial"] == trials.get(row["arm"]):
+            images = found.setdefault(row["arm"], {})
+            right = (row["label"] == row["predicted"]) / tables.spec.data.runs
+            images[row["image"]] = images.get(row["image"], 0.0) + right
+    return found
 
 
 def winner(tables: SweepTables, arm: str) -> Leader | None:
@@ -57,8 +94,15 @@ def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(details[name]) for name in _NAMES if name in details}
 
 
+def _errors(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Of `…_se`, those that are known."""
+    return {name: float(figures[f"{name}_se"]) for name in _NAMES if figures.get(f"{name}_se") is not None}
+
+
 def gain(arms: list[ArmResult], control: str, split: str, metric: str) -> float | None:
-    """The main arm's `metric` on `split` (`val`, `test`) minus the control's; None where one of them is not known."""
+    """What an arm, mostly the main one, is ahead of its control in `metric` on `split` (`val`, `test`); None where one
+    of them is not known."""
     values = {one.arm: (one.val if split == "val" else one.test).get(metric) for one in arms}
-    main, other = values.get(MAIN_ARM), values.get(control)
+    against = next((one.against for one in arms if one.arm == control), None)
+    main, other = values.get(against or ""), values.get(control)
     return None if main is None or other is None else main - other

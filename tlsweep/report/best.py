@@ -6,9 +6,11 @@ from typing import Any
 
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import ArmResult, arm_results, gain, winner
+from tlsweep.report.classes import ClassResults, class_results
+from tlsweep.report.intervals import Interval
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.tables import SweepTables
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.space import Value
 from tlsweep.store import Place, SweepFolder
 
@@ -18,6 +20,7 @@ class Best:
     """The best trial of the main arm."""
 
     sweep: str
+    spec: SweepSpec
     trial: str
     epoch: int
     """The best one, counted through the whole lineage."""
@@ -26,6 +29,8 @@ class Best:
     result: ArmResult
     arms: list[ArmResult]
     """It, and the best of each control."""
+    classes: ClassResults | None
+    """Of the test split; None before the winner has met it."""
     model: Place | None
     """The exported model; None before the sweep has ended."""
     recipe: Place | None
@@ -52,16 +57,38 @@ class Best:
             ],
             "validation": dict(self.result.val),
             "test": dict(self.result.test) or None,
-            "gain": {
-                one.arm: {f"{split}_accuracy": gain(self.arms, one.arm, split, "accuracy") for split in ("val", "test")}
-                for one in self.arms
-                if one.arm != MAIN_ARM
-            },
+            "validation_se": dict(self.result.val_error) or None,
+            "test_se": dict(self.result.test_error) or None,
+            **(self.classes.as_dict() if self.classes else {"classes": None, "confusion": None}),
+            "gain": {one.arm: self._gain(one) for one in self.arms if one.against is not None},
+            "arms": [self._arm(one) for one in self.arms],
             "model": str(self.model) if self.model else None,
             "recipe": str(self.recipe) if self.recipe else None,
         }
         finite: dict[str, Any] = _finite(value)
         return finite
+
+    def _gain(self, control: ArmResult) -> dict[str, Any]:
+        """What the arm that a control belongs to is ahead of it."""
+        gains = {f"{split}_accuracy": gain(self.arms, control.arm, split, "accuracy") for split in ("val", "test")}
+        return {"of": control.against, **gains, "test_interval": _bounds(control.ahead)}
+
+    def _arm(self, result: ArmResult) -> dict[str, Any]:
+        arm = self.spec.arm(result.arm)
+        return {
+            "arm": result.arm,
+            "trial": result.trial,
+            "pretrained": arm.pretrained and self.spec.model.weights is not None,
+            "labels_per_class": arm.labels_per_class or self.spec.data.labels_per_class,
+            "hyperparameters": dict(arm.hyperparameters),
+            "val_accuracy": result.val.get("accuracy"),
+            "test_accuracy": result.test.get("accuracy"),
+            "test_interval": _bounds(result.test_accuracy),
+        }
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    return [interval.low, interval.high] if interval else None
 
 
 def _finite(value: Any) -> Any:
@@ -87,11 +114,13 @@ def find_best(tables: SweepTables) -> Best:
     arms, folder = arm_results(tables), SweepFolder(tables.path)
     return Best(
         sweep=tables.name,
+        spec=tables.spec,
         trial=found.trial,
         epoch=found.best_epoch,
         schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch),
         result=arms[0],
         arms=arms,
+        classes=class_results(tables),
         model=folder.best if folder.best.exists() else None,
         recipe=folder.recipe if folder.recipe.exists() else None,
     )

@@ -1,6 +1,7 @@
 """A spec in a few words, for headings."""
 
 from tlsweep.spec import (
+    AshaThenPbtSearch,
     DataSpec,
     DigitsData,
     FolderData,
@@ -14,9 +15,20 @@ from tlsweep.spec import (
 
 def describe_search(spec: SweepSpec) -> str:
     """Strategy and size: 'pbt: 8 members × 20 epochs × 2 arms (main, scratch)'."""
-    unit = "members" if isinstance(spec.search, PopulationSearch) else "trials"
+    search, trials = spec.search, f"{spec.trials_per_arm} trials"
+    if isinstance(search, AshaThenPbtSearch):
+        trials = f"{trials}, then {search.population} members"
+    elif isinstance(search, PopulationSearch):
+        trials = f"{search.population} members"
     arms = f" × {len(spec.arms)} arms ({', '.join(spec.arms)})" if len(spec.arms) > 1 else ""
-    return f"{spec.search.strategy}: {spec.trials_per_arm} {unit} × {spec.train.epochs} epochs{arms}"
+    runs = f" × {named}" if (named := describe_runs(spec.data)) else ""
+    return f"{search.strategy}: {trials} × {spec.train.epochs} epochs{runs}{arms}"
+
+
+def describe_runs(data: DataSpec) -> str:
+    """The networks of each trial: '5 folds', '3 repeats', '5 folds × 2 repeats'; empty where it is one."""
+    folds = [f"{data.folds} folds"] if data.folds else []
+    return " × ".join(folds + ([f"{data.repeats} repeats"] if data.repeats > 1 else []))
 
 
 def describe_model(spec: SweepSpec) -> str:
@@ -25,6 +37,8 @@ def describe_model(spec: SweepSpec) -> str:
 
 
 def _weights(model: ModelSpec) -> str:
+    if len(model.origins) > 1:
+        return f"one of the weights {', '.join(model.origins)}"
     if isinstance(model.weights, SourceTask):
         return f"pretrained on {_data(model.weights.data)}"
     return "random weights" if model.weights is None else f"weights {model.weights}"

@@ -1,12 +1,15 @@
 """The recipe: the piecewise schedule of hyperparameters that led to a result, enough to train it again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from tlsweep.errors import ResultsError
 from tlsweep.report.lineage import Segment, lineage
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.space import Value
 from tlsweep.store import Place, Results, SweepFolder, read_journal
 from tlsweep.store.files import write_text
 
@@ -46,11 +49,20 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
             | {name: one.hyperparameters[name] for name in changing}
             for one in segments
         ],
-        "constants": {name: value for name, value in last.items() if name not in changing},
+        "constants": {name: value for name, value in last.items() if name not in (*changing, WEIGHTS)},
         "data_fingerprint": results.environment.get("data", {}).get("fingerprint"),
-        "data": dumped["data"],
-        "model": dumped["model"] | ({"weights": None} if arm == "scratch" else {}),
+        "data": dumped["data"] | ({"labels_per_class": few} if (few := spec.arm(arm).labels_per_class) else {}),
+        "model": dumped["model"] | {"weights": _weights(spec, arm, last)},
     }
+
+
+def _weights(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> Any:
+    """As `model.weights` of a spec: what the winner started from."""
+    if not spec.arm(arm).pretrained:
+        return None
+    origins = spec.model.origins
+    origin = origins[str(values.get(WEIGHTS, next(iter(origins))))]
+    return spec.model.starting_from(origin).model_dump(mode="json")["weights"]
 
 
 def _changes(segments: list[Segment], name: str) -> bool:

@@ -21,6 +21,7 @@ _REPORT_COLUMNS = (
     "arm", "trial", "generation", "epoch", "lr", "batch_size", "val_loss", "val_accuracy", "val_precision",
     "val_recall", "val_f1", "time",
 )  # fmt: skip
+_PREDICTION_COLUMNS = ("arm", "trial", "image", "label", "predicted")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class SweepTables:
     events: Sequence[Record]
     """As in the journal: `details` is a mapping, `time` in seconds since 1970."""
     trials: Sequence[Row]
+    predictions: Sequence[Row] = ()
+    """Of predictions.parquet: arm, trial, image, label, predicted; empty before the winners have met the test split."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def load_tables(results: Results) -> SweepTables:
     Raises:
         ResultsError: they have not been written yet.
     """
+    predictions = results.predictions
     return SweepTables(
         name=results.name,
         path=results.path,
@@ -79,6 +83,7 @@ def load_tables(results: Results) -> SweepTables:
         reports=_rows(results.reports.select(list(_REPORT_COLUMNS))),
         events=[_decode(row) for row in _rows(results.events)],
         trials=results.trials.to_pylist(),
+        predictions=[] if predictions is None else predictions.select(list(_PREDICTION_COLUMNS)).to_pylist(),
     )
 
 

@@ -6,22 +6,26 @@ from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
 from tlsweep.spec.search import (
     AshaSearch,
+    AshaThenPbtSearch,
     Budget,
     Faults,
     GridSearch,
     Pb2Search,
     PbtSearch,
+    Perturbed,
     PopulationSearch,
     RandomSearch,
     Resources,
     SearchSpec,
 )
 from tlsweep.spec.seeds import derive_seed, generator
-from tlsweep.spec.sweep import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, SweepSpec
+from tlsweep.spec.study import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, Arm
+from tlsweep.spec.sweep import SweepSpec
 
 __all__ = [
-    "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "AshaSearch", "Augment", "Budget", "DataSpec", "DigitsData", "Faults",
-    "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Pb2Search", "PbtSearch", "PopulationSearch",
-    "PythonData", "RandomSearch", "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData",
-    "TrainSettings", "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec", "presets",
+    "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "Arm", "AshaSearch", "AshaThenPbtSearch", "Augment", "Budget",
+    "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Pb2Search",
+    "PbtSearch", "Perturbed", "PopulationSearch", "PythonData", "RandomSearch", "Resources", "SearchSpec",
+    "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec", "derive_seed", "dump_spec",
+    "generator", "load_spec", "presets",
 ]  # fmt: skip

@@ -29,10 +29,22 @@ class DataCommon(SpecModel):
     """Part of the training data set aside for the final test where the source has no test split (stratified)."""
     labels_per_class: int | None = Field(None, ge=1)
     """Keep only so many training images of each class (few-shot); validation and test stay as they are."""
+    folds: int | None = Field(None, ge=2)
+    """Stratified cross-validation: each trial trains so many networks side by side, each validated on a fold that the
+    others train on, and is judged by the mean. All images but the test's take part, a given validation split too, and
+    `val_fraction` is not used; `labels_per_class` keeps so many training images of each fold."""
+    repeats: int = Field(1, ge=1)
+    """Each trial trains so many networks side by side, with other seeds (initialisation, order, augmentation, which few
+    labels are kept), and is judged by the mean; with `folds`, so many for each fold, cut anew each time."""
     augment: Augment = Augment()
     """Random changes of training images."""
     memory_limit: Bytes = 4 * 1024**3
     """Decoded images up to this size are kept in memory, shared by all trials; larger sets are streamed from disk."""
+
+    @property
+    def runs(self) -> int:
+        """Networks that each trial trains side by side."""
+        return (self.folds or 1) * self.repeats
 
 
 class DigitsData(DataCommon):

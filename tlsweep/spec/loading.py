@@ -167,6 +167,6 @@ def _path(loc: tuple[int | str, ...]) -> str:
         for field, union in _VARIANTS.values()
         for variant in typing.get_args(typing.get_args(union)[0])
         for tag in typing.get_args(variant.model_fields[field].annotation)
-    } | {"weights as text", "weights as mapping"}
+    } | {"weights as text", "weights as mapping", "weights as choice"}
     parts = [part for at, part in enumerate(loc) if not (at > 0 and part in tags)]
     return ".".join(str(part) for part in parts)

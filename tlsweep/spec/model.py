@@ -1,17 +1,21 @@
 """The `model:` section: the network and the weights it starts from."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.base import SpecModel
-from tlsweep.spec.data import DataSpec
+from tlsweep.spec.data import DataSpec, DigitsData, FolderData, TorchvisionData
 from tlsweep.spec.hyperparameters import Hyperparameters
 
 
 class SourceTask(SpecModel):
     """A task to pretrain on, once; the weights are kept under a hash of everything that made them."""
 
+    name: str | None = Field(None, min_length=1)
+    """What it is called in tables; default: the data set's name."""
     data: DataSpec
     """The source images."""
     epochs: int = Field(20, ge=1)
@@ -19,14 +23,71 @@ class SourceTask(SpecModel):
     train: Hyperparameters = Hyperparameters(lr=1e-3, batch_size=64, optimizer="adam", lr_schedule="cosine")
     """How to pretrain; constants only."""
 
+    @field_validator("data")
+    @classmethod
+    def _trained_once(cls, data: DataSpec) -> DataSpec:
+        if data.folds is not None or data.repeats > 1:
+            raise ValueError("a source task is trained on once: leave folds and repeats out; they belong to data:")
+        return data
+
+
+WEIGHTS = "weights"
+"""The hyperparameter, and the column, that names the weights a trial starts from."""
+NO_WEIGHTS = "none"
+"""What random weights are called."""
+
 
 def _weights_tag(value: Any) -> str:
     """So that a mistake in a source task is reported as that, not also as 'no string'."""
+    if isinstance(value, WeightsChoice) or (isinstance(value, dict) and "choice" in value):
+        return "weights as choice"
     return "weights as mapping" if isinstance(value, dict | SourceTask) else "weights as text"
 
 
-WeightsSpec = Annotated[
+def _none_is_none(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() in (NO_WEIGHTS, "scratch", "") else value
+
+
+Origin = Annotated[
     Annotated[str, Tag("weights as text")] | Annotated[SourceTask, Tag("weights as mapping")],
+    Discriminator(_weights_tag),
+]
+"""Where weights come from."""
+
+
+def origin_name(origin: str | SourceTask | None) -> str:
+    """What weights are called in tables, and as a value of the hyperparameter `weights`."""
+    if not isinstance(origin, SourceTask):
+        return origin or NO_WEIGHTS
+    data = origin.data
+    if isinstance(data, FolderData):
+        return origin.name or Path(data.path).name
+    if isinstance(data, DigitsData):
+        return origin.name or f"digits-{data.domain}"
+    return origin.name or (data.dataset if isinstance(data, TorchvisionData) else data.function)
+
+
+class WeightsChoice(SpecModel):
+    """Several weights, of which each trial starts from one: the hyperparameter `weights`."""
+
+    choice: tuple[Annotated[Origin | None, BeforeValidator(_none_is_none)], ...]
+    """As for `model.weights`, each; `none` among them for random weights."""
+
+    @field_validator("choice")
+    @classmethod
+    def _names_differ(cls, origins: tuple[str | SourceTask | None, ...]) -> tuple[str | SourceTask | None, ...]:
+        if len(origins) < 2:
+            raise PydanticCustomError("choice", "takes at least two; or write the one without choice")
+        names = [origin_name(one) for one in origins]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two of the weights are called '{twice[0]}'; give each source task a name of its own")
+        return origins
+
+
+WeightsSpec = Annotated[
+    Annotated[str, Tag("weights as text")]
+    | Annotated[SourceTask, Tag("weights as mapping")]
+    | Annotated[WeightsChoice, Tag("weights as choice")],
     Discriminator(_weights_tag),
 ]
 
@@ -39,12 +100,23 @@ class ModelSpec(SpecModel):
     with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d of what it returns is the head."""
     weights: WeightsSpec | None = None
     """`DEFAULT` or another name of torchvision's; a `.pth` or `.safetensors` file; a source task (a mapping with
-    `data:`); or `none` for random weights."""
+    `data:`); `none` for random weights; or `{choice: [A, B, …]}` of these, searched like any hyperparameter (never
+    mutated: a copy of another member goes on from that member's)."""
     args: dict[str, Any] = {}
     """Keyword arguments of the network: `cnn` takes `channels` [32, 64, 64] and `dense` [64]; `mlp` takes
     `hidden` [128, 64]; both take `dropout` 0."""
 
     @field_validator("weights", mode="before")
     @classmethod
-    def _none_is_none(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.lower() in ("none", "scratch", "") else value
+    def _no_weights(cls, value: Any) -> Any:
+        return _none_is_none(value)
+
+    @property
+    def origins(self) -> dict[str, str | SourceTask | None]:
+        """What a trial may start from, by name; one unless there is a choice."""
+        weights = self.weights
+        return {origin_name(one): one for one in (weights.choice if isinstance(weights, WeightsChoice) else (weights,))}
+
+    def starting_from(self, origin: str | SourceTask | None) -> "ModelSpec":
+        """The same network with these weights."""
+        return self.model_copy(update={"weights": origin})

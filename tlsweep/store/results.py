@@ -51,6 +51,11 @@ class Results:
         return self._table("reports")
 
     @property
+    def folds(self) -> "pa.Table | None":
+        """One row for each (trial, generation, epoch, fold, repeat); None where trials train one network each."""
+        return self._table("folds") if (self.path / "folds.parquet").exists() else None
+
+    @property
     def events(self) -> "pa.Table":
         """One row for each decision or incident."""
         return self._table("events")
@@ -60,8 +65,13 @@ class Results:
         """One row for each trial."""
         return self._table("trials")
 
+    @property
+    def predictions(self) -> "pa.Table | None":
+        """One row for each test image and each arm's winner; None before they have met the test split."""
+        return self._table("predictions") if (self.path / "predictions.parquet").exists() else None
+
     def to_pandas(self, table: str) -> "pd.DataFrame":
-        """`reports`, `events` or `trials` as a pandas DataFrame."""
+        """`reports`, `folds`, `events`, `trials` or `predictions` as a pandas DataFrame."""
         frame: pd.DataFrame = self._table(table).to_pandas()
         return frame
 

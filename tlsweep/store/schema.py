@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from tlsweep.spec import Hyperparameters
+from tlsweep.spec.model import WEIGHTS
 
 SCHEMA_VERSION: Final = 1
 
@@ -23,6 +24,7 @@ def _type_of(annotation: object) -> Type:
 
 HYPERPARAMETERS: Final[Mapping[str, Type]] = MappingProxyType(
     {name: _type_of(field.annotation) for name, field in Hyperparameters.model_fields.items()}
+    | {WEIGHTS: "string"}  # `none`: random ones
 )
 
 METRICS: Final[Mapping[str, Type]] = MappingProxyType(
@@ -31,11 +33,16 @@ METRICS: Final[Mapping[str, Type]] = MappingProxyType(
     )
 )
 
+ERRORS: Final[Mapping[str, Type]] = MappingProxyType(
+    {f"{name}_se": kind for name, kind in METRICS.items() if name.startswith("val_")}
+)
+"""Standard errors of the means over runs; null where a trial trains one network."""
+
 REPORTS: Final[Mapping[str, Type]] = MappingProxyType(
     {
         "sweep": "string",  # name of the results folder
         "stage": "string",  # one Ray Tune run in the sweep
-        "arm": "string",  # main, or a control
+        "arm": "string",  # main, or one beside it (`controls`, `study`)
         "trial": "string",  # t0007; the control of the same configuration is t0007-scratch
         "generation": "int",  # 0; each exploit starts the next one
         "parent_trial": "string",  # where this generation's weights came from; null in generation 0
@@ -44,8 +51,12 @@ REPORTS: Final[Mapping[str, Type]] = MappingProxyType(
         "step": "int",  # optimizer steps taken by these weights
         **HYPERPARAMETERS,  # in force in this epoch
         "scheduled_lr": "float",  # lr at the last step, after the schedule
+        "scheduled_batch_size": "int",  # samples for each step: batch_size, or what it has grown to (decay_by)
         "micro_batch": "int",  # samples for each forward and backward pass
-        **METRICS,  # precision, recall and F1 are macro averages
+        **METRICS,  # precision, recall and F1 are macro averages; all are means over runs
+        "runs": "int",  # networks trained side by side: folds × repeats
+        **ERRORS,
+        "noise_scale": "float",  # gradient noise scale, in samples; null or NaN where it was not measured
         "train_seconds": "float",
         "eval_seconds": "float",
         "wait_seconds": "float",  # for data, and for the sweep's answer to the report before
@@ -55,6 +66,29 @@ REPORTS: Final[Mapping[str, Type]] = MappingProxyType(
         "node": "string",
         "time": "time",
         "elapsed": "float",  # seconds that the sweep has run, over all its launches, by a clock that never goes back
+    }
+)
+
+FOLDS: Final[Mapping[str, Type]] = MappingProxyType(
+    {
+        "sweep": "string",
+        "stage": "string",
+        "arm": "string",
+        "trial": "string",
+        "generation": "int",
+        "epoch": "int",  # to here as in reports: each of its rows has one of these for each run
+        "fold": "int",  # from 0; 0 without data.folds
+        "repeat": "int",  # from 0
+        "train_images": "int",  # in the training split of the run
+        "val_images": "int",  # in the fold that validates it
+        "samples": "int",  # training samples seen by these weights
+        "step": "int",  # optimizer steps taken by these weights
+        "scheduled_lr": "float",
+        **METRICS,
+        "train_seconds": "float",
+        "eval_seconds": "float",
+        "time": "time",
+        "elapsed": "float",
     }
 )
 
@@ -82,6 +116,7 @@ KINDS: Final = MappingProxyType(
         "paused": "it gave up its place to others, or waits for them, and will go on",
         "moved": "its node is about to be taken away; it goes on elsewhere from the checkpoint it just wrote",
         "promoted": "it goes on from the rung where it was held (ASHA, promotion form)",
+        "joined": "it survived the screening and is a member of the population; details say where it ranked",
         "stopped": "it was ended before its last epoch: details say by what rule and numbers",
         "exploited": "it took weights and configuration of a better member",
         "perturbed": "values of the copied configuration were changed",
@@ -117,6 +152,9 @@ TRIALS: Final[Mapping[str, Type]] = MappingProxyType(
         "best_generation": "int",
         **{f"best_{name}": kind for name, kind in METRICS.items()},
         **{f"last_{name}": kind for name, kind in METRICS.items()},
+        "runs": "int",  # networks trained side by side; the metrics are means over them
+        **{f"best_{name}": kind for name, kind in ERRORS.items()},
+        **{f"last_{name}": kind for name, kind in ERRORS.items()},
         "checkpoint": "string",  # of the best epoch, below the sweep's folder; null where it was not kept
         "checkpoint_digest": "string",  # SHA-256 of that file
         "device_seconds": "float",  # training and evaluation, over all generations
@@ -125,4 +163,20 @@ TRIALS: Final[Mapping[str, Type]] = MappingProxyType(
     }
 )
 
-TABLES: Final = MappingProxyType({"reports": REPORTS, "events": EVENTS, "trials": TRIALS})
+PREDICTIONS: Final[Mapping[str, Type]] = MappingProxyType(
+    {
+        "sweep": "string",
+        "arm": "string",
+        "trial": "string",  # the winner of its arm
+        "fold": "int",  # of the run whose network it is, as in folds
+        "repeat": "int",
+        "image": "int",  # of the test split: its number in the data set, the same in all arms
+        "label": "string",  # the class that it is of
+        "predicted": "string",  # the class that the network finds most probable
+        "probability": "float",  # of that class
+    }
+)
+
+TABLES: Final = MappingProxyType(
+    {"reports": REPORTS, "folds": FOLDS, "events": EVENTS, "trials": TRIALS, "predictions": PREDICTIONS}
+)

@@ -169,7 +169,8 @@ class SweepState:
         if not diverged(record, self.metric) and self._rank(record) > self._rank(trial.best):
             trial.best = record
         device, size = record["device"], record["micro_batch"]
-        if size < min(record["batch_size"], self.micro_batches.get(device, size + 1)):
+        batch = record.get("scheduled_batch_size", record["batch_size"])
+        if size < min(batch, self.micro_batches.get(device, size + 1)):
             self.micro_batches[device] = size
 
     def _sweep_event(self, record: Record) -> None:
@@ -186,7 +187,9 @@ class SweepState:
     def _event(self, record: Record) -> None:
         kind, details = record["kind"], record["details"] or {}
         if kind == "created":
-            values = {name: details["hyperparameters"][name] for name in HYPERPARAMETERS}
+            # A journal of an earlier version lacks those that came later.
+            known = details["hyperparameters"]
+            values = {name: known[name] for name in HYPERPARAMETERS if name in known}
             self.trials[record["trial"]] = TrialState(
                 record["trial"], record["arm"], record["stage"], details["number"], values, values
             )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tlsweep.store.files import cannot_write, write_whole
 from tlsweep.store.journal import Record
 from tlsweep.store.places import Place, files_below
-from tlsweep.store.schema import HYPERPARAMETERS, METRICS, SCHEMA_VERSION, TABLES
+from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS, SCHEMA_VERSION, TABLES
 from tlsweep.store.state import SweepState, TrialState
 
 _TYPES = {
@@ -80,11 +80,14 @@ def trial_row(sweep: str, trial: TrialState, files: Container[str]) -> dict[str,
         "parent_trial": trial.parent_trial,
         "epoch": trial.epoch,
         **trial.hyperparameters,
-        **{f"start_{name}": trial.start[name] for name in HYPERPARAMETERS},
+        **{f"start_{name}": trial.start.get(name) for name in HYPERPARAMETERS},
         "best_epoch": best.get("epoch"),
         "best_generation": best.get("generation"),
         **{f"best_{name}": best.get(name) for name in METRICS},
         **{f"last_{name}": last.get(name) for name in METRICS},
+        "runs": last.get("runs"),
+        **{f"best_{name}": best.get(name) for name in ERRORS},
+        **{f"last_{name}": last.get(name) for name in ERRORS},
         "checkpoint": kept if (kept := best.get("checkpoint")) and kept in files else None,
         "checkpoint_digest": best.get("digest"),
         "device_seconds": trial.device_seconds,
@@ -94,7 +97,7 @@ def trial_row(sweep: str, trial: TrialState, files: Container[str]) -> dict[str,
 
 
 class TableWriter:
-    """Keeps the three files of a sweep up to date.
+    """Keeps the three files of a sweep up to date, and a fourth where a trial trains several networks.
 
     A Parquet file cannot grow in place, so each is written anew under another name and moved over the old one: a reader
     always finds a whole file. Rewriting is spaced so that it takes at most a twentieth of the time.
@@ -102,14 +105,15 @@ class TableWriter:
 
     def __init__(self, folder: Place, sweep: str) -> None:
         self._folder, self._sweep = folder, sweep
-        self._written: dict[str, list[pa.Table]] = {"reports": [], "events": []}
-        self._rows: dict[str, list[Record]] = {"reports": [], "events": []}
+        self._written: dict[str, list[pa.Table]] = {"reports": [], "folds": [], "events": []}
+        self._rows: dict[str, list[Record]] = {"reports": [], "folds": [], "events": []}
         self._due = 0.0
 
     def add(self, records: Iterable[Record]) -> None:
         """Take `records` for the next writing."""
         for record in records:
             self._rows["reports" if record["type"] == "report" else "events"].append(record)
+            self._rows["folds"] += [record | run for run in record.get("folds", ())]
 
     @property
     def due(self) -> bool:
@@ -117,10 +121,10 @@ class TableWriter:
         return time.monotonic() >= self._due
 
     def write(self, state: SweepState) -> None:
-        """Write all three tables as of now."""
+        """Write all tables as of now."""
         begun = time.monotonic()
         for table, rows in self._rows.items():
-            if rows or not self._written[table]:
+            if rows or not (self._written[table] or table == "folds"):
                 self._written[table].append(rows_to_table(table, [self._with_sweep(row) for row in rows]))
                 rows.clear()
                 self._replace(table, self._written[table])
@@ -135,13 +139,22 @@ class TableWriter:
     def _replace(self, table: str, parts: list[pa.Table]) -> None:
         whole = pa.concat_tables(parts).combine_chunks()
         parts[:] = [whole]
-        path = self._folder / f"{table}.parquet"
-        try:
-            content = io.BytesIO()
-            pq.write_table(whole, content, compression="zstd")
-            write_whole(path, content.getvalue())
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        write_table(self._folder, table, whole)
+
+
+def write_table(folder: Place, table: str, rows: pa.Table) -> None:
+    """Write one of the tables of a results folder, whole or not at all.
+
+    Raises:
+        ResultsError: the disk, or the store, does not take it.
+    """
+    path = folder / f"{table}.parquet"
+    try:
+        content = io.BytesIO()
+        pq.write_table(rows, content, compression="zstd")
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def read_table(folder: Place, table: str) -> pa.Table:

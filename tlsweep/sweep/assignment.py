@@ -1,9 +1,11 @@
 """Which trials there are, and what a worker must know about one of them."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tlsweep.spec import MAIN_ARM, GridSearch, Hyperparameters, SweepSpec, derive_seed, generator
+from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.space import Value
 from tlsweep.store import Checkpoint
 
@@ -37,10 +39,31 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
     return derive_seed(spec.seed, "trial", number)
 
 
-def configuration(spec: SweepSpec, number: int) -> Hyperparameters:
-    """The hyperparameters that trial `number` starts with; each drawn by a generator of its own, equal in all arms."""
+def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
+    """What is searched, for trial `number`; each drawn by a generator of its own, equal in all arms."""
     if isinstance(spec.search, GridSearch):
-        return spec.train.resolve(spec.grid_point(number))
-    return spec.train.resolve(
-        {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
-    )
+        return spec.grid_point(number)
+    return {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
+
+
+def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:
+    """All columns of hyperparameters: `values` for what is searched, the spec's constants, what is the arm's own."""
+    here = spec.arm(arm)
+    origin = values.get(WEIGHTS, next(iter(spec.model.origins))) if here.pretrained else NO_WEIGHTS
+    searched = {name: value for name, value in values.items() if name != WEIGHTS}
+    return spec.train.resolve(searched | dict(here.hyperparameters)).model_dump() | {WEIGHTS: origin}
+
+
+def starting_values(spec: SweepSpec, arm: str, number: int) -> dict[str, Value]:
+    """The hyperparameters that trial `number` of an arm starts with."""
+    return completed(spec, arm, drawn(spec, number))
+
+
+def trained_with(values: Mapping[str, Any]) -> Hyperparameters:
+    """What the fine-tuning function is given of them; the weights, it is given themselves."""
+    return Hyperparameters(**{name: values[name] for name in Hyperparameters.model_fields if name in values})
+
+
+def configuration(spec: SweepSpec, number: int) -> Hyperparameters:
+    """What trial `number` of the main arm starts with."""
+    return trained_with(starting_values(spec, MAIN_ARM, number))

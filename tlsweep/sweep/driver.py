@@ -187,7 +187,7 @@ def _conduct(
 def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
     """Whether an earlier launch did everything already."""
     state, spec = ledger.state, ledger.spec
-    exhausted = exhausted_arms(state, spec, ledger.epochs)
+    exhausted = exhausted_arms(state, spec, ledger.spending)
     return (
         not state.interrupted
         and all(one.status.final for one in state.trials.values())
@@ -209,23 +209,23 @@ def _run(
 ) -> None:
     from tlsweep.report.recipe import write_recipe
     from tlsweep.sweep.elastic import Elastic
-    from tlsweep.sweep.environment import environment
+    from tlsweep.sweep.environment import environment, weights_hash
     from tlsweep.sweep.stage import run_stage
 
     spec, state = ledger.spec, ledger.state
     shared, weights = share(spec, folder, prepared, cluster, observer)
-    history.check_weights(weights)
+    history.check_weights(weights_hash(weights))
     write_json(folder.environment, environment(prepared.task, cluster, weights))
     write_text(folder.spec, dump_spec(spec))
     folder.recipe.unlink(missing_ok=True)  # it is written last: where it is, everything was done
     with ledger.open(folder.journal):
-        _begin(ledger, folder, history, prepared.task, weights)
+        _begin(ledger, folder, history, prepared.task, weights_hash(weights))
         retention = Retention(folder, ledger)
         retention.tidy()
         referee = Referee(ledger, retention)
         ledger.write_tables()
         slots = cluster.slots(spec.resources)
-        observer.begin(SweepView(spec, folder, state, ledger.epochs, slots, cluster.dashboard, referee.began))
+        observer.begin(SweepView(spec, folder, state, ledger.spending, slots, cluster.dashboard, referee.began))
         places = Elastic(
             cluster,
             spec.resources,
@@ -264,15 +264,15 @@ def _hand_over(referee: Referee, folder: SweepFolder, shared: "Shared", cluster:
         )
 
 
-def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, weights: Any) -> None:
+def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, weights: str | None) -> None:
     """The first record of a launch: what it depends on."""
-    details = {
+    details: dict[str, Any] = {
         "spec": ledger.spec.model_dump(mode="json"),
         "data": task.fingerprint,
-        "weights": weights.sha256 if weights else None,
+        "weights": weights,
     }
     if history.launched:
-        exhausted = exhausted_arms(ledger.state, ledger.spec, ledger.epochs)
+        exhausted = exhausted_arms(ledger.state, ledger.spec, ledger.spending)
         details["reopened"] = reopened(ledger.state, ledger.spec, folder.path, exhausted)
         details["extended"] = {field: {"from": old, "to": new} for field, (old, new) in history.extended.items()}
         ledger.event("resumed", details=details)

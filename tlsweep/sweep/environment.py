@@ -1,9 +1,12 @@
 """What a result depended on beside its spec: versions, commit, hardware, fingerprints."""
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,14 @@ from tlsweep.sweep.nodes import Cluster
 PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 
 
-def environment(task: Task, cluster: Cluster, weights: Any) -> dict[str, Any]:
-    """The content of environment.json."""
+def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of environment.json.
+
+    Args:
+        task: of the main arm.
+        cluster: where trials run.
+        weights: what they may start from, by name; None for random ones.
+    """
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "commit": _commit(),
@@ -35,9 +44,24 @@ def environment(task: Task, cluster: Cluster, weights: Any) -> dict[str, Any]:
             "skipped": len(task.skipped),
             "skipped_files": list(task.skipped),
         },
-        "weights": {"origin": weights.origin, "sha256": weights.sha256} if weights else None,
+        "weights": _weights(weights),
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
     }
+
+
+def weights_hash(weights: Mapping[str, Any]) -> str | None:
+    """SHA-256 of the weights that trials start from: of a choice, over that of each; None for random ones alone."""
+    hashes = {name: one.sha256 if one else None for name, one in weights.items()}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def _weights(weights: Mapping[str, Any]) -> dict[str, Any] | None:
+    facts = {name: {"origin": one.origin, "sha256": one.sha256} if one else None for name, one in weights.items()}
+    if len(facts) == 1:
+        return next(iter(facts.values()))
+    return {"origin": f"one of {', '.join(facts)}", "sha256": weights_hash(weights), "choice": facts}
 
 
 def _version(package: str) -> str | None:

@@ -5,18 +5,20 @@ what it knew before it.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tlsweep.schedulers import Exploit, Observation, Rules, make_rules
+from tlsweep.schedulers import Exploit, Observation, Rules, make_rules, make_tpe, uses_tpe
 from tlsweep.spec import SweepSpec
+from tlsweep.spec.space import Value
 from tlsweep.store import Lease, Place, Record, SweepFolder, SweepState, diverged, open_journal
 from tlsweep.store.journal import AnyJournal
 from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
 from tlsweep.store.tables import TableWriter
+from tlsweep.sweep.assignment import completed, starting_values
 from tlsweep.sweep.observer import Observer, tell
+from tlsweep.sweep.spending import Spending
 
 _ENDS = ("stopped", "finished", "failed")
 
@@ -32,8 +34,9 @@ class Ledger:
         """On object storage, the right to write there."""
         self.state = SweepState(spec.search.metric, spec.search.sign)
         self.rules: dict[str, Rules] = {arm: make_rules(spec, arm) for arm in spec.arms}
-        self.epochs: Counter[str] = Counter()
-        """Reported so far in each arm."""
+        self._tpe = {arm: make_tpe(spec, arm) for arm in spec.arms} if uses_tpe(spec) else {}
+        self.spending = Spending(spec.budget, spec.resources)
+        """What each arm has used of the budget."""
         self._observer = observer
         self._journal: AnyJournal | None = None
         self._replayed = 0
@@ -73,11 +76,12 @@ class Ledger:
         """Take down a worker's row as the report of its trial."""
         trial = self.state.trials[row["trial"]]
         known = {name: row[name] for name in REPORTS if name in row}
+        known |= {"folds": runs} if (runs := row.get("folds")) else {}
         return self._note(
             known
             | {
                 "type": "report",
-                "stage": self.stage,
+                "stage": self._stage(trial.arm),
                 "arm": trial.arm,
                 "generation": trial.generation,
                 "parent_trial": trial.parent_trial,
@@ -99,11 +103,12 @@ class Ledger:
     ) -> Record:
         """Take down an event; arm, generation and epoch are those of the trial unless given."""
         known = self.state.trials.get(trial or "")
+        arm = arm or (known.arm if known else None)
         return self._note(
             {
                 "type": "event",
-                "stage": self.stage,
-                "arm": arm or (known.arm if known else None),
+                "stage": self._stage(arm),
+                "arm": arm,
                 "trial": trial,
                 "generation": generation if generation is not None else (known.generation if known else 0),
                 "kind": kind,
@@ -157,10 +162,20 @@ class Ledger:
             generation=report["generation"],
             epoch=report["epoch"],
             score=float("nan") if diverged(report, search.metric) else search.sign * report[search.metric],
-            hyperparameters={name: report[name] for name in HYPERPARAMETERS},
+            hyperparameters={name: report[name] for name in HYPERPARAMETERS if name in report},
             checkpoint=report["checkpoint"],
             digest=report.get("digest"),
+            spent=self.spending.share(report["arm"]),
         )
+
+    def starting_values(self, arm: str, number: int) -> dict[str, Value]:
+        """The hyperparameters that the next new trial of an arm starts with, as far as is known now."""
+        proposed = self._tpe[arm].propose(number) if arm in self._tpe else None
+        return starting_values(self.spec, arm, number) if proposed is None else completed(self.spec, arm, proposed)
+
+    def _stage(self, arm: str | None) -> str:
+        """What the arm does now."""
+        return (self.rules[arm].stage if arm else None) or self.stage
 
     def _note(self, record: Record) -> Record:
         # A clock that is set back must not make an effect look older than its cause.
@@ -174,8 +189,11 @@ class Ledger:
         reopened = self._reopened(record) if record["type"] == "event" and record["kind"] == "resumed" else []
         self.state.apply(record)
         if record["type"] == "report":
-            self.epochs[record["arm"]] += 1
-            self.rules[record["arm"]].observe(self.observation(record))
+            self.spending.add(record)
+            seen = self.observation(record)
+            self.rules[record["arm"]].observe(seen)
+            if tpe := self._tpe.get(record["arm"]):
+                tpe.observe(seen)
         for trial in reopened:
             self.rules[self.state.trials[trial].arm].reopened(trial)
         if record["type"] == "event" and record["trial"]:
@@ -187,10 +205,14 @@ class Ledger:
 
     def _fold_event(self, record: Record) -> None:
         kind, trial, rules = record["kind"], record["trial"], self.rules[record["arm"]]
-        if kind == "exploited":
+        if kind == "created" and record["arm"] in self._tpe:
+            self._tpe[record["arm"]].created(trial, record["details"]["hyperparameters"])
+        elif kind == "exploited":
             rules.exploited(trial, record["generation"], _exploit(record["details"]))
         elif kind == "promoted":
             rules.promoted(trial)
+        elif kind == "joined":
+            rules.joined(trial, record["details"]["members"])
         elif kind in _ENDS and not self.state.trials[trial].resumable:
             rules.ended(trial)
 

@@ -1,11 +1,12 @@
 """How a sweep tells people what it is doing. The terminal implements `Observer`; the API passes none."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from tlsweep.spec import SweepSpec
 from tlsweep.store import Record, SweepFolder, SweepState
+from tlsweep.sweep.spending import Spending
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class SweepView:
     spec: SweepSpec
     folder: SweepFolder
     state: SweepState
-    epochs: Mapping[str, int]
-    """Reported so far in each arm, over all launches."""
+    spending: Spending
+    """What each arm has used of the budget, over all launches."""
     slots: int
     """Trials that run at once."""
     dashboard: str | None
@@ -28,8 +29,7 @@ class SweepView:
     def epochs_at_most(self) -> int:
         """Epochs of all trials if none is stopped early, or the budget's if that is less."""
         spec = self.spec
-        arm = spec.trials_per_arm * spec.train.epochs
-        return len(spec.arms) * min(arm, spec.budget.epochs or arm)
+        return sum(map(spec.epochs_in, spec.arms))
 
 
 class Observer(Protocol):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tlsweep.schedulers import Promotion
-from tlsweep.spec import PopulationSearch, SweepSpec
+from tlsweep.spec import SweepSpec
 from tlsweep.store import SweepState, TrialState
 from tlsweep.sweep.assignment import trial_id
 from tlsweep.sweep.ledger import Ledger
@@ -27,12 +27,12 @@ class Placing:
 
     First comes a trial that lost its place without a decision (its worker or the driver died), so that with one place a
     resumed sweep trains in the same order as one that was never stopped. Then: in a population, who has the fewest
-    epochs; else who was told to go on, then who is promoted, then a new one.
+    epochs; else who was told to go on, then who is promoted, then a new one. Among arms of which one is a population
+    already and the other not yet, who has used less of the budget.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._state = ledger, ledger.state
-        self._population = isinstance(ledger.spec.search, PopulationSearch)
         self._arms = {arm: rank for rank, arm in enumerate(ledger.spec.arms)}
         self._waiting = {one.trial for one in self._state.trials.values() if not one.status.final}
         self.placed: dict[str, Candidate] = {}
@@ -41,29 +41,36 @@ class Placing:
         self._next_new = next(self._new, None)
 
     def exhausted(self, arm: str) -> bool:
-        """Whether an arm has used up its epochs."""
-        budget = self._ledger.spec.budget.epochs
-        return budget is not None and self._ledger.epochs[arm] >= budget
+        """Whether an arm has used up its budget."""
+        return self._ledger.spending.used_up(arm) is not None
+
+    def settled(self, arm: str) -> bool:
+        """Whether all trials of an arm that have not ended are held, nobody is promoted, and none is to come."""
+        rules, trials = self._ledger.rules[arm], [one for one in self._state.trials.values() if one.arm == arm]
+        if rules.accepts_new and len(trials) < self._ledger.spec.trials_in(arm):
+            return False
+        if any(one.arm == arm and one.trial not in self._state.trials for one in self.placed.values()):
+            return False  # it is about to begin
+        live = [one.trial for one in trials if not one.status.final]
+        return all(rules.held(trial) for trial in live) and rules.promotion(idle=False) is None
 
     def next(self) -> Candidate | None:
         """Who is to get a place; None if nobody can use one now. Changes nothing."""
         waiting = min(self._runnable(), key=self._order, default=None)
         new = self._peek_new()
         if waiting is not None and (new is None or not self._behind(new, waiting)):
-            return Candidate(waiting.trial, waiting.arm, waiting.number)
-        if not self._population:
-            for arm in sorted(self._arms, key=lambda arm: self._ledger.epochs[arm]):
-                if promotion := self._promotion(arm, idle=new is None and not self._runs(arm)):
-                    one = self._state.trials[promotion.trial]
-                    return Candidate(one.trial, arm, one.number, promotion)
-        return new
+            promoted = self._promoted(new) if self._turns(waiting.arm) else None
+            if promoted is None or not self._used_less(promoted.arm, waiting.arm):
+                return Candidate(waiting.trial, waiting.arm, waiting.number)
+            return promoted
+        return self._promoted(new) or new
 
     def wanted(self) -> int:
         """How many trials could have a place now, those that have one included; held ones may be promoted later."""
         new = 0
         if self._peek_new() is not None:
             spec, born = self._ledger.spec, Counter(one.arm for one in self._state.trials.values())
-            new = sum(spec.trials_per_arm - born[arm] for arm in spec.arms if not self.exhausted(arm))
+            new = sum(spec.trials_in(arm) - born[arm] for arm in spec.arms if not self._closed(arm))
         unborn_placed = sum(trial not in self._state.trials for trial in self.placed)
         return len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
 
@@ -87,20 +94,42 @@ class Placing:
         """Whether a trial that could run now waits with less progress than `epoch`."""
         return self._peek_new() is not None or any(one.epoch < epoch for one in self._runnable())
 
-    def _order(self, one: TrialState) -> tuple[bool, int, int, int]:
-        return not one.placed, one.epoch if self._population else 0, one.number, self._arms[one.arm]
+    def _order(self, one: TrialState) -> tuple[bool, int, int, int, int]:
+        # A member that copied an earlier state is as far as before: those that did so less often come first, or two
+        # that copy each other's past would never let the others on.
+        turn = (one.epoch, one.generation) if self._turns(one.arm) else (0, 0)
+        return not one.placed, *turn, one.number, self._arms[one.arm]
+
+    def _turns(self, arm: str) -> bool:
+        return self._ledger.rules[arm].takes_turns
+
+    def _used_less(self, arm: str, other: str) -> bool:
+        epochs = self._ledger.spending.epochs
+        return epochs.get(arm, 0) < epochs.get(other, 0)
+
+    def _promoted(self, new: Candidate | None) -> Candidate | None:
+        """Who is promoted next, in the arm that has used least."""
+        for arm in sorted(self._arms, key=lambda arm: self._ledger.spending.epochs.get(arm, 0)):
+            if promotion := self._promotion(arm, idle=new is None and not self._runs(arm)):
+                one = self._state.trials[promotion.trial]
+                return Candidate(one.trial, arm, one.number, promotion)
+        return None
 
     def _behind(self, new: Candidate, waiting: TrialState) -> bool:
         """Whether in a population a member that has not begun comes before one that has."""
-        if not self._population or waiting.placed:
+        if not self._turns(waiting.arm) or waiting.placed:
             return False
-        return (0, new.number, self._arms[new.arm]) < (waiting.epoch, waiting.number, self._arms[waiting.arm])
+        return (False, 0, 0, new.number, self._arms[new.arm]) < (False, *self._order(waiting)[1:])
 
     def _runnable(self) -> Iterator[TrialState]:
         for trial in self._waiting:
             one = self._state.trials[trial]
             if not self._ledger.rules[one.arm].held(trial) and not self.exhausted(one.arm):
                 yield one
+
+    def _closed(self, arm: str) -> bool:
+        """Whether no trial of an arm begins any more."""
+        return self.exhausted(arm) or not self._ledger.rules[arm].accepts_new
 
     def _promotion(self, arm: str, *, idle: bool) -> Promotion | None:
         return None if self.exhausted(arm) else self._ledger.rules[arm].promotion(idle=idle)
@@ -109,15 +138,16 @@ class Placing:
         return any(candidate.arm == arm for candidate in self.placed.values())
 
     def _peek_new(self) -> Candidate | None:
-        while self._next_new is not None and self.exhausted(self._next_new.arm):
+        while self._next_new is not None and self._closed(self._next_new.arm):
             self._next_new = next(self._new, None)
         return self._next_new
 
 
 def unborn(spec: SweepSpec, state: SweepState) -> Iterator[Candidate]:
     """Trials that have not begun: the same number in each arm in turn."""
-    for number in range(spec.trials_per_arm):
-        for arm in spec.arms:
+    counts = {arm: spec.trials_in(arm) for arm in spec.arms}
+    for number in range(max(counts.values())):
+        for arm, count in counts.items():
             trial = trial_id(arm, number)
-            if trial not in state.trials:
+            if number < count and trial not in state.trials:
                 yield Candidate(trial, arm, number)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tlsweep.data import load_task
-from tlsweep.spec import AshaSearch, PopulationSearch, SourceTask, SweepSpec
+from tlsweep.spec import MAIN_ARM, AshaSearch, PopulationSearch, SweepSpec
+from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.places import to_place
-from tlsweep.sweep.assignment import configuration, trial_seed
+from tlsweep.sweep.assignment import configuration, starting_values, trained_with, trial_seed
 from tlsweep.sweep.cluster import RayStart, this_machine
 from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer, Silence
 from tlsweep.sweep.preflight import Preflight
-from tlsweep.sweep.prepare import Prepared, prepare
+from tlsweep.sweep.prepare import Prepared, prepare, pretrain_here
 from tlsweep.sweep.retention import KEPT_TRIALS
 
 
@@ -46,6 +47,8 @@ class Plan:
     skipped_files: int
     nodes_checked: int
     """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
+    runs: int = 1
+    """Networks that a trial trains side by side, an epoch of each for an epoch of the trial."""
 
 
 def make_plan(
@@ -74,39 +77,46 @@ def make_plan(
         spec.train.settings(),
         task,
         spec.model,
-        weights=prepared.weights,
+        weights=prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS])),
         seed=trial_seed(spec, 0),
         threads=max(1, int(spec.resources.cpus)),
     )
-    trials = spec.trials_per_arm * len(spec.arms)
-    epochs = len(spec.arms) * min(spec.trials_per_arm * spec.train.epochs, spec.budget.epochs or 10**12)
-    epoch_seconds = task.size("train") * rehearsal.seconds_per_training_image
-    epoch_seconds += task.size("val") * rehearsal.seconds_per_validation_image
+    trials = sum(map(spec.trials_in, spec.arms))
+    epochs = sum(map(spec.epochs_in, spec.arms))
+    sizes = [(len(run.train), len(run.val)) for run in task.runs] or [(task.size("train"), task.size("val"))]
+    rates = rehearsal.seconds_per_training_image, rehearsal.seconds_per_validation_image
+    epoch_seconds = sum(train * rates[0] + val * rates[1] for train, val in sizes)
     seconds = epochs * epoch_seconds / slots
-    weights = spec.model.weights
+    checkpoint_bytes = len(sizes) * rehearsal.checkpoint_bytes
     # Of a trial its last two and its best; of a member of a population all that another one may copy.
     kept = spec.train.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
     waits = isinstance(spec.search, PopulationSearch) or (
         isinstance(spec.search, AshaSearch) and spec.search.form == "promotion"
     )
     live = trials if waits else slots
+
+    def origin(name: str) -> str:
+        known = prepared.weights.get(name)
+        return known.origin if known else "random" if name in prepared.weights else "source task"
+
     return Plan(
         arms=spec.arms,
         trials=trials,
         epochs_at_most=epochs,
+        runs=len(sizes),
         train_images=task.size("train"),
         val_images=task.size("val"),
         test_images=task.size("test"),
         classes=task.classes,
         image_shape=(task.channels, task.image_size, task.image_size),
         model=spec.model.name,
-        weights=prepared.weights.origin if prepared.weights else ("source task" if weights else None),
+        weights=", ".join(map(origin, spec.model.origins)) if spec.model.weights is not None else None,
         parameters=rehearsal.parameters,
         device=rehearsal.device,
         slots=slots,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
-        checkpoint_bytes=rehearsal.checkpoint_bytes,
-        storage_bytes=rehearsal.checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
+        checkpoint_bytes=checkpoint_bytes,
+        storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
         skipped_files=len(task.skipped),
         nodes_checked=nodes_checked,
     )
@@ -131,17 +141,13 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
 
     Each epoch is passed to `report` as a row; nothing is written.
     """
-    from tlsweep.sweep.prepare import source_cache
-    from tlsweep.training import finetune, pretrained
+    from tlsweep.training import finetune
 
     prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
-    weights, threads = prepared.weights, max(1, int(spec.resources.cpus))
-    if prepared.source is not None:
-        assert isinstance(spec.model.weights, SourceTask)
-        weights = pretrained(
-            spec.model.weights, spec.model, prepared.source, seed=spec.seed, cache=source_cache(), threads=threads
-        )
-    hyperparameters = configuration(spec, 0)
+    values = starting_values(spec, MAIN_ARM, 0)
+    name, hyperparameters = str(values[WEIGHTS]), trained_with(values)
+    source = prepared.sources.get(name)
+    weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
     finetune(
         hyperparameters,
         spec.train.settings(),
@@ -150,5 +156,5 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
         weights=weights,
         seed=trial_seed(spec, 0),
         report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
-        threads=threads,
+        threads=max(1, int(spec.resources.cpus)),
     )

@@ -1,6 +1,6 @@
 """What is done once, before trials run: data, weights, and every check that needs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,15 @@ class Prepared:
     """The material of a sweep."""
 
     task: Task
-    weights: "Weights | None"
-    """Of the main arm; None for random ones, or for a source task that is still to be trained on."""
-    source: Task | None
-    """The source task's data, where the weights come from one and are not cached yet."""
+    weights: "Mapping[str, Weights | None]"
+    """What trials may start from, by name; None for random ones. Those still to be made are missing."""
+    sources: Mapping[str, Task]
+    """By the name of its weights, the data of each source task that is still to be trained on."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """All data that workers read."""
-        return (self.task,) if self.source is None else (self.task, self.source)
+        return (self.task, *self.sources.values())
 
 
 def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
@@ -44,21 +44,34 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     check_batch_sizes(spec, task)
     observer.phase("building the network")
     # Imports torch, which takes seconds.
-    from tlsweep.models import Weights, build_network, resolve_weights, validate_model
+    from tlsweep.models import Weights, resolve_weights, validate_model
+
+    weights: dict[str, Weights | None] = {}
+    sources: dict[str, Task] = {}
+    for name, origin in spec.model.origins.items():
+        model = spec.model.starting_from(origin)
+        validate_model(model, **_seen_by(task))
+        if not isinstance(origin, SourceTask):
+            weights[name] = resolve_weights(model)
+            continue
+        observer.phase("reading the source task's images")
+        source = load_task(origin.data, spec.seed, progress=observer.progress)
+        cached = _fitting(spec, origin, source, task)
+        weights |= {name: cached} if cached else {}
+        sources |= {} if cached else {name: source}
+    return Prepared(task, weights, sources)
+
+
+def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "Weights | None":
+    """The weights of a source task if they were made before. Before hours of pretraining: would they fit the target?"""
+    from tlsweep.models import Weights, build_network
     from tlsweep.training import cached_weights
 
-    model, seen = spec.model, _seen_by(task)
-    validate_model(model, **seen)
-    if not isinstance(model.weights, SourceTask):
-        return Prepared(task, resolve_weights(model), None)
-    observer.phase("reading the source task's images")
-    source = load_task(model.weights.data, spec.seed, progress=observer.progress)
-    weights = cached_weights(model.weights, model, source, seed=spec.seed, cache=source_cache())
-    # Before hours of pretraining: would its weights fit the network of the target?
-    untrained = build_network(model, **_seen_by(source), seed=0).module.state_dict()
+    weights = cached_weights(origin, spec.model, source, seed=spec.seed, cache=source_cache())
+    untrained = build_network(spec.model, **_seen_by(source), seed=0).module.state_dict()
     stand_in = weights or Weights.from_state_dict(untrained, origin="an untrained source task")
-    build_network(model, **seen, seed=0, weights=stand_in)
-    return Prepared(task, weights, None if weights else source)
+    build_network(spec.model, **_seen_by(task), seed=0, weights=stand_in)
+    return weights
 
 
 def _seen_by(task: Task) -> dict[str, Any]:
@@ -67,17 +80,22 @@ def _seen_by(task: Task) -> dict[str, Any]:
 
 
 def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
-    """No batch may be larger than the training split: its step would silently be a smaller one.
+    """No batch may be larger than the smallest arm's training split: its step would silently be a smaller one.
 
     Raises:
         DataError: one is.
     """
     space = spec.space.get("batch_size")
     sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
-    largest, images = max(int(size) for size in sizes), task.size("train")
+    counts = [spec.arm(arm).labels_per_class for arm in spec.arms]
+    few = min((count for count in counts if count is not None), default=None)
+    largest = max(int(size) for size in sizes)
+    smallest = min((len(run.train) for run in task.runs), default=task.size("train"))
+    images = smallest if few is None else few * task.num_classes
     if largest > images:
+        where = "the training split" if few is None else f"with {few} labels a class (study.few_labels) it"
         raise DataError(
-            f"train.batch_size = {largest}: the training split has only {images} images; lower the batch size to at "
+            f"train.batch_size = {largest}: {where} has only {images} images; lower the batch size to at "
             f"most {images}, or give more labels"
         )
 
@@ -89,19 +107,24 @@ def source_cache() -> Path:
 
 def share(
     spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
-) -> "tuple[Shared, Weights | None]":
-    """Put what all trials need into the object store, pretraining first where a source task asks for it."""
+) -> "tuple[Shared, dict[str, Weights | None]]":
+    """Put what all trials need into the object store, pretraining first where a source task asks for it.
+
+    Returns:
+        What trials are given, and all weights by name.
+    """
     import ray
 
     from tlsweep.sweep.trainable import Shared
 
     gpus = cluster.trial_gpus(spec.resources)
-    weights = prepared.weights
-    if prepared.source is not None:
+    weights = dict(prepared.weights)
+    for name, source in prepared.sources.items():
         observer.phase("pretraining on the source task")
-        weights = where_trials_run(_pretrain, spec, cluster, spec, prepared.source, gpus)
+        weights[name] = where_trials_run(_pretrain, spec, cluster, spec, name, source, gpus)
     observer.phase("sharing images and weights")
-    return Shared(spec, folder.path, ray.put(prepared.task), ray.put(weights), gpus), weights
+    references = {name: ray.put(one) for name, one in weights.items()}
+    return Shared(spec, folder.path, ray.put(prepared.task), references, gpus), weights
 
 
 def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:
@@ -119,19 +142,17 @@ def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Clu
     return ray.get(remote.remote(*arguments))
 
 
-def _pretrain(spec: SweepSpec, source: Any, gpus: float) -> Any:
+def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights":
     """The cache is on the machine where it ran; the weights travel back as well."""
     from tlsweep.sweep.trainable import device_for
+
+    return pretrain_here(spec, name, source, device=device_for(gpus))
+
+
+def pretrain_here(spec: SweepSpec, name: str, source: Task, *, device: str = "auto") -> "Weights":
+    """The weights called `name`, of the source task with these images, trained in this process unless they are kept."""
     from tlsweep.training import pretrained
 
-    assert isinstance(spec.model.weights, SourceTask)
-    threads = max(1, int(spec.resources.cpus))
-    return pretrained(
-        spec.model.weights,
-        spec.model,
-        source,
-        seed=spec.seed,
-        cache=source_cache(),
-        device=device_for(gpus),
-        threads=threads,
-    )
+    origin, threads = spec.model.origins[name], max(1, int(spec.resources.cpus))
+    assert isinstance(origin, SourceTask)
+    return pretrained(origin, spec.model, source, seed=spec.seed, cache=source_cache(), device=device, threads=threads)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tlsweep.schedulers import Continue, Exploit, Hold, Stop, Yield
+from tlsweep.schedulers import Continue, Exploit, Hold, Join, Stop, Yield
 from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.space import Value
 from tlsweep.store import Record, SweepState, TrialState, diverged
-from tlsweep.sweep.assignment import Assignment, configuration, trial_seed
+from tlsweep.sweep.assignment import Assignment, trial_seed
 from tlsweep.sweep.ledger import Ledger
-from tlsweep.sweep.placing import Placing
+from tlsweep.sweep.placing import Candidate, Placing
 from tlsweep.sweep.retention import Retention
 
 INTERRUPTED = "stopped by the user"
@@ -41,6 +42,8 @@ class Referee:
         """When it took over, by time.monotonic()."""
         self._touched: dict[str, TrialState] = {}
         """Trials that the transaction at hand is about."""
+        self._drawn: dict[str, dict[str, Value]] = {}
+        """The configurations of trials that have a place, and have not begun."""
         self._heard: dict[str, float] = {}
         """When each running trial was last heard of."""
         for arm in self.spec.arms:
@@ -83,7 +86,7 @@ class Referee:
             generation=one.generation if one else 0,
             parent_trial=one.parent_trial if one else None,
             seed=trial_seed(self.spec, candidate.number),
-            hyperparameters=dict(one.hyperparameters if one else configuration(self.spec, candidate.number)),
+            hyperparameters=dict(one.hyperparameters) if one else self._starting_values(candidate),
             trail=one.trail if one else (),
             micro_batches=dict(self.state.micro_batches),
         )
@@ -108,7 +111,7 @@ class Referee:
         if row.get("unwritten"):
             self.halt(row["unwritten"], resumable=True)
         if self.halted is not None or self._placing.exhausted(trial.arm):
-            self._stop(trial, Stop(self.halted or "the arm's budget of epochs is used up"), spent=True)
+            self._stop(trial, self._out_of_budget(trial), spent=True)
             goes_on = False
         else:
             if row.get("passed_over"):
@@ -185,8 +188,7 @@ class Referee:
         """The stage ended: give every trial a final state, tidy up, write the tables a last time."""
         for one in [one for one in self.state.trials.values() if not one.status.final]:
             rules, spent = self._ledger.rules[one.arm], self.halted is not None or self._placing.exhausted(one.arm)
-            budget = Stop(self.halted or "the arm's budget of epochs is used up")
-            self._stop(one, budget if spent else rules.verdict(one.trial), spent=spent)
+            self._stop(one, self._out_of_budget(one) if spent else rules.verdict(one.trial), spent=spent)
         if self.resumable:
             self._ledger.event("interrupted", details={"reason": self.halted})
         self._commit()
@@ -205,9 +207,15 @@ class Referee:
         """The first thing that is written down of a trial is its configuration."""
         if trial not in self.state.trials:
             candidate = self._placing.placed[trial]
-            values = configuration(self.spec, candidate.number).model_dump()
-            details = {"number": candidate.number, "hyperparameters": values}
+            details = {"number": candidate.number, "hyperparameters": self._starting_values(candidate)}
             self._ledger.event("created", trial, details, arm=candidate.arm)
+            del self._drawn[trial]
+
+    def _starting_values(self, candidate: Candidate) -> dict[str, Value]:
+        """Chosen when the trial gets its place: what is reported until its worker starts does not change them."""
+        if candidate.trial not in self._drawn:
+            self._drawn[candidate.trial] = self._ledger.starting_values(candidate.arm, candidate.number)
+        return self._drawn[candidate.trial]
 
     def _commit(self) -> None:
         """Disk first, then effects."""
@@ -242,13 +250,25 @@ class Referee:
 
     def _settle(self) -> None:
         """Carry out what is due for trials that wait; an end can make more of it due."""
-        while due := {trial: what for rules in self._ledger.rules.values() for trial, what in rules.due().items()}:
+        while due := self._due():
             for trial, decision in due.items():
                 one = self.state.trials[trial]
-                if isinstance(decision, Stop):
-                    self._stop(one, decision)
-                else:
-                    self._exploit(one, decision)
+                match decision:
+                    case Stop():
+                        self._stop(one, decision)
+                    case Exploit():
+                        self._exploit(one, decision)
+                    case Join():
+                        self._ledger.event("joined", trial, {"members": decision.members, **decision.details})
+
+    def _due(self) -> dict[str, Exploit | Stop | Join]:
+        """What rules have decided on trials that wait; where an arm has nothing else to do, the next stage begins."""
+        due: dict[str, Exploit | Stop | Join] = {}
+        for arm, rules in self._ledger.rules.items():
+            due |= rules.due()
+            if not (due or rules.last_stage or self._placing.exhausted(arm)) and self._placing.settled(arm):
+                due |= rules.handover()
+        return due
 
     def _repeated(self, trial: TrialState, row: Mapping[str, Any]) -> bool:
         """An epoch that was reported before, trained again from an older checkpoint: the first report stays."""
@@ -277,6 +297,9 @@ class Referee:
             self._end(trial, "interrupted", details)
         else:
             self._end(trial, "stopped", details | ({"out_of_budget": True} if spent else {}))
+
+    def _out_of_budget(self, trial: TrialState) -> Stop:
+        return Stop(self.halted or self._ledger.spending.used_up(trial.arm) or "the sweep ended")
 
     def _end(self, trial: TrialState, kind: str, details: Mapping[str, Any]) -> None:
         """The first end counts."""

@@ -11,6 +11,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
 from tlsweep.store import Place, Record, Status, SweepFolder, SweepState, TrialState, read_journal
 from tlsweep.store.places import files_below
+from tlsweep.sweep.spending import Spending
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,10 @@ class History:
                 "put them back as they were, or start a new sweep"
             )
 
-    def check_weights(self, weights: Any) -> None:
+    def check_weights(self, now: str | None) -> None:
         """Raises:
         ModelError: the weights are not those that the sweep began with; its checkpoints hold only what differs.
         """
-        now = weights.sha256 if weights else None
         if self.launched and self.launched.get("weights") != now:
             raise ModelError(
                 f"the weights that trials start from have changed since the sweep began (SHA-256 {now}, it was "
@@ -89,8 +89,8 @@ def reopened(state: SweepState, spec: SweepSpec, folder: Place, exhausted: set[s
     ]
 
 
-def exhausted_arms(state: SweepState, spec: SweepSpec, epochs: dict[str, int]) -> set[str]:
-    """Arms that may train no more: of epochs or wall time there is none left, or the target is reached."""
+def exhausted_arms(state: SweepState, spec: SweepSpec, spending: Spending) -> set[str]:
+    """Arms that may train no more: of a budget there is nothing left, or the target is reached."""
     budget = spec.budget
     if budget.wall_time is not None and state.elapsed >= budget.wall_time:
         return set(spec.arms)
@@ -98,4 +98,4 @@ def exhausted_arms(state: SweepState, spec: SweepSpec, epochs: dict[str, int]) -
     reached = winner.score(state.metric, state.sign) if winner else None
     if budget.target is not None and reached is not None and reached >= state.sign * budget.target:
         return set(spec.arms)
-    return {arm for arm in spec.arms if budget.epochs is not None and epochs.get(arm, 0) >= budget.epochs}
+    return {arm for arm in spec.arms if spending.used_up(arm)}

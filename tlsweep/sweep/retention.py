@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from tlsweep.schedulers import Rules
-from tlsweep.spec import PopulationSearch
 from tlsweep.store import Status, SweepFolder, TrialState
 from tlsweep.store.places import files_below
 from tlsweep.sweep.ledger import Ledger
@@ -25,7 +24,6 @@ class Retention:
     def __init__(self, folder: SweepFolder, ledger: Ledger) -> None:
         self._folder, self._ledger, self._state = folder, ledger, ledger.state
         self._rules: Mapping[str, Rules] = ledger.rules
-        self._population = isinstance(ledger.spec.search, PopulationSearch)
         self._claims: dict[str, frozenset[str]] = {}
         self._count: Counter[str] = Counter()
         self._best: dict[str, set[str]] = defaultdict(set)
@@ -68,7 +66,7 @@ class Retention:
         kept = {one.trial for one in self._state.best_of((self._state.trials[name] for name in best), KEPT_TRIALS)}
         for name in best:
             one = self._state.trials[name]
-            finished = one.status is Status.FINISHED and (self._population or name in kept)
+            finished = one.status is Status.FINISHED and (self._rules[trial.arm].takes_turns or name in kept)
             last = frozenset(checkpoint.path for checkpoint in one.trail[-1:] if finished)
             self._claim(name, last | (self._best_checkpoint(one) if name in kept else frozenset()))
         self._best[trial.arm] = kept

@@ -34,7 +34,7 @@ class TrialQueue(SearchAlgorithm):
     @property
     def total_samples(self) -> int:
         spec = self._referee.spec
-        return spec.trials_per_arm * len(spec.arms)
+        return sum(map(spec.trials_in, spec.arms))
 
     def add_configurations(self, experiments: Any) -> None:
         """Tune's description of the run: where its own files go, what to run."""

@@ -19,6 +19,7 @@ from tlsweep.errors import TlsweepError
 from tlsweep.spec import load_spec
 from tlsweep.store import Record, SweepFolder, SweepState, read_journal, to_place
 from tlsweep.sweep.observer import Observer, SweepView
+from tlsweep.sweep.spending import Spending
 
 JOB = "TLSWEEP_JOB"
 """Environment variable with the id of the job that this process is the driver of."""
@@ -122,7 +123,7 @@ class JobStream:
             "standing",
             sweep=view.folder.name,
             trials=trials,
-            epochs=sum(view.epochs.values()),
+            epochs=sum(view.spending.epochs.values()),
             best={one.arm: {"trial": one.trial, state.metric: one.best[state.metric]} for one in best if one.best},
         )
 
@@ -158,7 +159,6 @@ class Replay:
         self._dashboard = dashboard
         self._past: list[Record] = []
         self._view: SweepView | None = None
-        self._epochs: Counter[str] = Counter()
         self._texts: dict[int, str] = {}
         self._at, self._received = 0.0, time.monotonic()
 
@@ -199,8 +199,8 @@ class Replay:
 
     def _begin(self, line: Mapping[str, Any], observer: Observer) -> None:
         spec, folder = load_spec(line["spec"]), SweepFolder(to_place(line["results"]))
-        state = SweepState(spec.search.metric, spec.search.sign)
-        self._view = SweepView(spec, folder, state, self._epochs, line["slots"], self._dashboard, line["began"])
+        state, spending = SweepState(spec.search.metric, spec.search.sign), Spending(spec.budget, spec.resources)
+        self._view = SweepView(spec, folder, state, spending, line["slots"], self._dashboard, line["began"])
         self.sweep = folder.name
         for record in self._past:
             self._fold(record)
@@ -211,4 +211,4 @@ class Replay:
         assert self._view is not None
         self._view.state.apply(record)
         if record["type"] == "report":
-            self._epochs[record["arm"]] += 1
+            self._view.spending.add(record)

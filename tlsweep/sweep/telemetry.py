@@ -35,7 +35,9 @@ METRICS = {
         "Gauge", "The best that a trial has reached on the validation split.", ("arm", "metric")
     ),
     "tlsweep_samples_per_second": Metric("Gauge", "Training samples, over the running trials' last epochs.", ("arm",)),
-    "tlsweep_budget_used": Metric("Gauge", "Share of the epochs, or of the wall time, that there are.", ("budget",)),
+    "tlsweep_budget_used": Metric(
+        "Gauge", "Share of the epochs, device hours or wall time that there are.", ("budget",)
+    ),
     "tlsweep_epochs": Metric("Counter", "Epochs reported.", ("arm",)),
     "tlsweep_samples": Metric("Counter", "Training samples in the epochs reported.", ("arm",)),
     "tlsweep_trial_seconds": Metric(
@@ -127,6 +129,9 @@ def gauges(view: SweepView) -> Iterator[tuple[Key, float]]:
         yield ("tlsweep_samples_per_second", (arm,)), speed[arm]
         if (winner := state.winner(arm)) and winner.best:
             yield ("tlsweep_best_score", (arm, state.metric)), winner.best[state.metric]
-    yield ("tlsweep_budget_used", ("epochs",)), sum(list(view.epochs.values())) / view.epochs_at_most
+    yield ("tlsweep_budget_used", ("epochs",)), sum(list(view.spending.epochs.values())) / view.epochs_at_most
+    if limit := spec.budget.device_hours:
+        used = sum(view.spending.device_hours(arm) for arm in spec.arms)
+        yield ("tlsweep_budget_used", ("device hours",)), used / (limit * len(spec.arms))
     if limit := spec.budget.wall_time:
         yield ("tlsweep_budget_used", ("wall time",)), state.elapsed / limit

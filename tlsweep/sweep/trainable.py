@@ -1,17 +1,20 @@
 """The one adapter between Ray and the fine-tuning function; runs in the workers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import ray
 from ray import tune
 
-from tlsweep.spec import SCRATCH_ARM, Hyperparameters, SweepSpec
+from tlsweep.data.views import with_few_labels
+from tlsweep.spec import SweepSpec
+from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import Checkpoint, Place, SweepFolder
 from tlsweep.store.files import storage_fault, write_whole
-from tlsweep.sweep.assignment import Assignment
+from tlsweep.sweep.assignment import Assignment, trained_with
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,22 @@ class Shared:
     folder: Place
     task: Any
     """ObjectRef of the Task: its arrays are mapped into each worker, not copied."""
-    weights: Any
-    """ObjectRef of the Weights of the main arm, or of None."""
+    weights: Mapping[str, Any]
+    """ObjectRefs of the Weights that trials may start from, by name; of None for random ones."""
     gpus: float
     """GPUs of one trial."""
 
-    def arm_weights(self, arm: str) -> Any:
-        """Control arm `scratch` starts from nothing."""
-        return None if arm == SCRATCH_ARM else fetch(self.weights)
+    def base_weights(self, arm: str, hyperparameters: Mapping[str, Any]) -> Any:
+        """What a trial starts from. A copy of another member goes on from that one's, so the values in force decide."""
+        # A trial that an earlier version began has no name of them.
+        name = hyperparameters.get(WEIGHTS) or (
+            next(iter(self.weights)) if self.spec.arm(arm).pretrained else NO_WEIGHTS
+        )
+        return fetch(self.weights[name]) if name in self.weights else None
+
+    def arm_task(self, arm: str) -> Any:
+        """The images as the trials of an arm see them."""
+        return _with_labels(self.task, self.spec.arm(arm).labels_per_class, self.spec.seed)
 
     @property
     def device(self) -> str:
@@ -60,6 +71,13 @@ def fetch(reference: Any) -> Any:
     return _fetched[reference]
 
 
+@cache
+def _with_labels(reference: Any, labels_per_class: int | None, seed: int) -> Any:
+    """A view of the task, made once for each process."""
+    task = fetch(reference)
+    return task if labels_per_class is None else with_few_labels(task, labels_per_class, seed)
+
+
 def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs. Its name is what the Ray dashboard shows."""
 
@@ -88,11 +106,11 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
     device = choose_device(shared.device)
     finetune(
-        Hyperparameters.model_validate(assignment.hyperparameters),
+        trained_with(assignment.hyperparameters),
         shared.spec.train.settings(),
-        fetch(shared.task),
+        shared.arm_task(assignment.arm),
         shared.spec.model,
-        weights=shared.arm_weights(assignment.arm),
+        weights=shared.base_weights(assignment.arm, assignment.hyperparameters),
         seed=assignment.seed,
         report=report,
         resume=start,

@@ -1,20 +1,27 @@
 """The winner of each arm meets the test split, once; the main arm's is exported."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+from tlsweep.data import Task
 from tlsweep.errors import ResultsError
-from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec
+from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import SweepFolder, SweepState, TrialState
 from tlsweep.store.files import folder_to_fill
-from tlsweep.store.schema import METRICS
+from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
+from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.nodes import Cluster
 from tlsweep.sweep.observer import Observer
 from tlsweep.sweep.prepare import where_trials_run
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.retention import KEPT_TRIALS
-from tlsweep.sweep.trainable import Shared, fetch, last_sound
+from tlsweep.sweep.trainable import Shared, last_sound
+
+if TYPE_CHECKING:
+    from tlsweep.training import Evaluation
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,19 @@ class Winner:
             trial=trial.trial,
             number=trial.number,
             checkpoint=(best["checkpoint"], best["digest"], best["epoch"]),
-            hyperparameters={name: best[name] for name in Hyperparameters.model_fields},
-            validation={name: best[name] for name in METRICS},
+            hyperparameters={name: best[name] for name in HYPERPARAMETERS if name in best},
+            validation={name: best[name] for name in (*METRICS, *ERRORS) if best.get(name) is not None},
         )
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a winner did on the test split."""
+
+    trial: str
+    figures: dict[str, Any]
+    predictions: dict[str, list[Any]]
+    """For each test image: the columns of predictions.parquet from `fold` on."""
 
 
 def evaluate(referee: Referee, shared: Shared, cluster: Cluster, observer: Observer) -> None:
@@ -55,8 +72,17 @@ def evaluate(referee: Referee, shared: Shared, cluster: Cluster, observer: Obser
         return
     observer.phase("evaluating the winner on the test split")
     tests = where_trials_run(_evaluate_arms, referee.spec, cluster, candidates, shared)
-    for arm, (winner, test) in tests.items():
-        referee.evaluated(arm, winner, test)
+    folder = SweepFolder(shared.folder)
+    rows = [row for arm, one in tests.items() for row in _prediction_rows(folder.name, arm, one)]
+    write_table(folder.path, "predictions", rows_to_table("predictions", rows))
+    for arm, one in tests.items():
+        referee.evaluated(arm, one.trial, one.figures)
+
+
+def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str, Any]]:
+    columns = tested.predictions
+    for values in zip(*columns.values(), strict=True):
+        yield {"sweep": sweep, "arm": arm, "trial": tested.trial, **dict(zip(columns, values, strict=True))}
 
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
@@ -65,8 +91,8 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
     return {arm: winners for arm, winners in found.items() if winners} if found[MAIN_ARM] else {}
 
 
-def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, tuple[str, dict[str, Any]]]:
-    """For each arm the trial that was evaluated and its test metrics; exports the main arm's to `best/`.
+def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, Tested]:
+    """For each arm the trial that was evaluated; exports the main arm's to `best/`.
 
     Raises:
         ResultsError: no checkpoint of the main arm is sound.
@@ -78,8 +104,9 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
             content, damaged = last_sound(SweepFolder(shared.folder), [winner.checkpoint])
             passed_over += damaged
             if content is not None:
-                figures = _evaluate(winner, content, shared)
-                tests[arm] = (winner.trial, figures | ({"passed_over": passed_over} if passed_over else {}))
+                tested = _evaluate(winner, content, shared)
+                noted = {"passed_over": passed_over} if passed_over else {}
+                tests[arm] = replace(tested, figures=tested.figures | noted)
                 break
         else:
             if arm == MAIN_ARM:
@@ -88,15 +115,15 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
     return tests
 
 
-def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> dict[str, Any]:
-    from tlsweep.training import evaluate_checkpoint, export_model
+def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> Tested:
+    from tlsweep.training import evaluate_runs, export_model, summarise_test, unpack
 
-    folder, task = SweepFolder(shared.folder), fetch(shared.task)
+    folder, task = SweepFolder(shared.folder), shared.arm_task(winner.arm)
     common: dict[str, Any] = {
-        "weights": shared.arm_weights(winner.arm),
+        "weights": shared.base_weights(winner.arm, winner.hyperparameters),
         "seed": trial_seed(shared.spec, winner.number),
     }
-    test = evaluate_checkpoint(
+    tests = evaluate_runs(
         checkpoint,
         task,
         shared.spec.model,
@@ -106,7 +133,7 @@ def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> dict[str, An
         threads=shared.threads,
         **common,
     )
-    figures = test.to_dict()
+    figures = summarise_test(tests, task)
     if winner.arm == MAIN_ARM:
         metrics = {
             "trial": winner.trial,
@@ -115,5 +142,21 @@ def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> dict[str, An
             "test": figures,
         }
         with folder_to_fill(folder.best) as best:
-            export_model(best, checkpoint, task, shared.spec.model, metrics=metrics, **common)
-    return {name: value for name, value in figures.items() if isinstance(value, float)}
+            # Of several networks always the first, so that the test has no say in which.
+            first = unpack(checkpoint, len(tests))[0]
+            export_model(best, first, task, shared.spec.model, metrics=metrics, **common)
+    return Tested(winner.trial, figures, _predictions(tests, task))
+
+
+def _predictions(tests: "Sequence[Evaluation]", task: Task) -> dict[str, list[Any]]:
+    """The columns of predictions.parquet from `fold` on, all runs one after another."""
+    runs = [(run.fold, run.repeat) for run in task.runs] or [(0, 0)]
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for (fold, repeat), test in zip(runs, tests, strict=True):
+        columns["fold"] += [fold] * len(test.labels)
+        columns["repeat"] += [repeat] * len(test.labels)
+        columns["image"] += task.splits["test"].tolist()
+        columns["label"] += [task.classes[label] for label in test.labels]
+        columns["predicted"] += [task.classes[label] for label in test.predictions]
+        columns["probability"] += test.probabilities.tolist()
+    return columns

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from tlsweep.report import Best, Segment, find_best, load_tables
+from tlsweep.report import Best, Segment, describe_runs, find_best, load_tables
 from tlsweep.store import Place, Results
+from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import place, score, value, words
+from tlsweep.terminal.format import place, uncertain, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
 
 
@@ -27,7 +28,12 @@ def print_best(console: Console, results: Results) -> None:
         console.print(Text("\nschedule", style="bold"))
         print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
     console.print()
-    console.print(named_lines([("validation", _metrics(best.result.val)), ("test", _test(best))]))
+    of_runs = f" (± standard error over {runs})" if (runs := describe_runs(tables.spec.data)) else ""
+    validation = _metrics(best.result.val, best.result.val_error) + of_runs
+    console.print(named_lines([("validation", validation), ("test", _test(best, of_runs))]))
+    if best.classes is not None:
+        console.print(Text("\nclasses of the test split", style="bold"))
+        print_classes(console, best.classes)
     if len(best.arms) > 1:
         console.print()
         print_arms(console, tables, best.arms)
@@ -65,12 +71,15 @@ def _span(segment: Segment) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _metrics(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {score(number)}" for name, number in metrics.items())
+def _metrics(metrics: Mapping[str, float], errors: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {uncertain(number, errors.get(name))}" for name, number in metrics.items())
 
 
-def _test(best: Best) -> str:
-    return _metrics(best.result.test) if best.result.test else "not evaluated; the winner meets it when the sweep ends"
+def _test(best: Best, of_runs: str) -> str:
+    result = best.result
+    if not result.test:
+        return "not evaluated; the winner meets it when the sweep ends"
+    return _metrics(result.test, result.test_error) + of_runs
 
 
 def _files(best: Best) -> list[tuple[str, str]]:

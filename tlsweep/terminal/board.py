@@ -10,10 +10,10 @@ from rich.text import Text
 
 from tlsweep.report import describe_search
 from tlsweep.spec import PopulationSearch, SweepSpec
-from tlsweep.store import Status, TrialState
+from tlsweep.store import Record, Status, TrialState
 from tlsweep.store.journal import is_finite
 from tlsweep.terminal.columns import Column, fit_table
-from tlsweep.terminal.format import MISSING, counted, duration, place, score, value, words
+from tlsweep.terminal.format import MISSING, counted, duration, place, score, uncertain, value, words
 from tlsweep.terminal.notable import best_line
 from tlsweep.terminal.progress import Progress
 
@@ -84,9 +84,13 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
         *(generation if isinstance(spec.search, PopulationSearch) else []),
         Column("epoch", lambda one: f"{one.epoch}/{spec.train.epochs}"),
         Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING),
-        Column("best", lambda one: score(one.best[metric]) if one.best and is_finite(one.best[metric]) else MISSING),
+        Column("best", lambda one: _best(one.best, metric)),
         Column("state", lambda one: str(one.status), right=False),
     ]
+
+
+def _best(report: Record | None, metric: str) -> str:
+    return uncertain(report[metric], report.get(f"{metric}_se")) if report and is_finite(report[metric]) else MISSING
 
 
 def _rest(trials: list[TrialState]) -> Text:

@@ -24,6 +24,16 @@ def score(number: float | None) -> str:
     return f"{number:.3f}" if number == 0 or 1e-3 <= abs(number) < 1e4 else f"{number:.1e}"
 
 
+def bounds(low: float, high: float) -> str:
+    """Of an interval."""
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def uncertain(number: float | None, error: float | None) -> str:
+    """A mean over the networks of a trial, 0.913 ± 0.012; a metric of one network as it is."""
+    return score(number) if error is None or math.isnan(error) else f"{score(number)} ± {score(error)}"
+
+
 def difference(number: float | None) -> str:
     """A gain, with its sign."""
     return MISSING if number is None or math.isnan(number) else f"{number:+.3f}"

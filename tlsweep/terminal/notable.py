@@ -1,7 +1,7 @@
 """What happened, in one line."""
 
 from tlsweep.store import Record, SweepState
-from tlsweep.terminal.format import counted, score, value, words
+from tlsweep.terminal.format import counted, score, uncertain, value, words
 
 _ENDS = ("stopped", "finished", "failed", "interrupted")
 _NODES = {
@@ -36,8 +36,12 @@ def notable(record: Record, state: SweepState) -> str | None:
         return f"{record['trial']} moves (epoch {record['epoch']}): {details['reason']}"
     if kind == "promoted":
         return f"{record['trial']} goes on from the rung of epoch {record['epoch']}"
+    if kind == "joined":
+        rank = f"number {details['rank']} of the screening"
+        return f"{record['trial']} is one of {counted(details['members'], 'member')} of the population: {rank}"
     if kind == "evaluated":
-        return f"best of {record['arm']}: {record['trial']}, test accuracy {score(details['accuracy'])}"
+        reached = uncertain(details["accuracy"], details.get("accuracy_se"))
+        return f"best of {record['arm']}: {record['trial']}, test accuracy {reached}"
     return None
 
 
@@ -64,7 +68,8 @@ def best_line(state: SweepState, arms: tuple[str, ...]) -> str:
     """The best metric so far, of each arm; empty before the first."""
     found = [(arm, one) for arm in arms if (one := state.winner(arm)) is not None and one.best is not None]
     return ", ".join(
-        f"{arm + ' ' if len(arms) > 1 else ''}{score(one.best[state.metric])} ({one.trial})"
+        f"{arm + ' ' if len(arms) > 1 else ''}{uncertain(best[state.metric], best.get(f'{state.metric}_se'))} "
+        f"({one.trial})"
         for arm, one in found
-        if one.best is not None
+        if (best := one.best) is not None
     )

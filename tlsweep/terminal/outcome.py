@@ -1,17 +1,30 @@
 """What a launch leaves on the screen: the best trials, what the weights were worth, where everything lies."""
 
 import io
+from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.text import Text
 
-from tlsweep.report import ArmResult, Leader, SweepTables, arm_results, gain, leaders, load_tables, totals
+from tlsweep.report import (
+    ArmResult,
+    Interval,
+    Leader,
+    SweepTables,
+    arm_results,
+    describe_runs,
+    gain,
+    leaders,
+    learning_curve,
+    load_tables,
+    totals,
+)
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Place, Results, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.store.places import files_below
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import MISSING, counted, difference, duration, place, score, size, value, words
+from tlsweep.terminal.format import MISSING, bounds, counted, difference, duration, place, size, uncertain, value, words
 
 _SHOWN = 10
 _RESUME = "launch --resume"
@@ -73,7 +86,7 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
         return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=True)
 
     def reached(name: str) -> Column[Leader]:
-        return Column(f"best {words(name)}", lambda one: score(one.metrics[name]), optional=name != metric)
+        return Column(f"best {words(name)}", lambda one: _reached(one, name), optional=name != metric)
 
     return [
         Column("trial", lambda one: one.trial, right=False),
@@ -86,31 +99,64 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
     ]
 
 
+def _reached(one: Leader, metric: str) -> str:
+    return uncertain(one.metrics[metric], one.metrics.get(f"{metric}_se"))
+
+
 def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> None:
-    """The best of each arm, and the gain of the main one over its controls."""
+    """The best of each arm, and the gain of the main one over its controls; with few labels, the learning curve."""
 
     def row(arm: ArmResult) -> tuple[str, ...]:
-        return arm.arm, arm.trial, *(score(one.get("accuracy")) for one in (arm.val, arm.test))
+        reached = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
+        return arm.arm, arm.trial, reached, test_accuracy(arm)
 
-    def against(control: str) -> tuple[str, ...]:
-        gains = [difference(gain(arms, control, split, "accuracy")) for split in ("val", "test")]
-        return f"gain over {control}", "", *gains
+    def against(control: ArmResult) -> tuple[str, ...]:
+        return f"gain over {control.arm}", "", difference(gain(arms, control.arm, "val", "accuracy")), ahead(control)
 
+    def ahead(control: ArmResult) -> str:
+        return with_bounds(difference(gain(arms, control.arm, "test", "accuracy")), control.ahead)
+
+    curve = learning_curve(tables.spec, arms)
+    on_curve = {one.arm for point in curve for one in (point.transfer, point.scratch) if one}
     rows = [row(arm) for arm in arms]
     if any(arm.arm == MAIN_ARM for arm in arms):
-        rows += [against(arm.arm) for arm in arms if arm.arm != MAIN_ARM]
-    columns = [
-        Column[tuple[str, ...]]("arm", lambda cells: cells[0], right=False),
-        Column[tuple[str, ...]]("best trial", lambda cells: cells[1], right=False),
-        Column[tuple[str, ...]]("val accuracy", lambda cells: cells[2]),
-        Column[tuple[str, ...]]("test accuracy", lambda cells: cells[3]),
-    ]
-    console.print(fit_table(columns, rows, console.width))
+        rows += [against(arm) for arm in arms if arm.arm != MAIN_ARM and arm.arm not in on_curve]
+    titles = ("arm", "best trial", "val accuracy", "test accuracy")
+    console.print(_cells_table(titles, rows, console.width))
+    if curve:
+        console.print()
+        lines = [(str(one.labels_per_class), *map(test_accuracy, (one.transfer, one.scratch)),
+                  ahead(one.scratch) if one.scratch else MISSING) for one in curve]  # fmt: skip
+        console.print(_cells_table(("labels a class", "transfer", "scratch", "gain"), lines, console.width))
+    if any(arm.test_accuracy for arm in arms):
+        console.print(Text("[ ]: 95 % interval over test images (bootstrap)", style="dim"))
+    if runs := describe_runs(tables.spec.data):
+        console.print(Text(f"±: standard error over {runs}", style="dim"))
+
+
+def test_accuracy(arm: ArmResult | None) -> str:
+    """0.915 [0.886, 0.942]."""
+    if arm is None:
+        return MISSING
+    return with_bounds(uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy")), arm.test_accuracy)
+
+
+def with_bounds(figure: str, interval: Interval | None) -> str:
+    """A figure, and the interval around it where it is known."""
+    return f"{figure} {bounds(interval.low, interval.high)}" if interval else figure
+
+
+def _cells_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> Group:
+    def column(at: int) -> Column[tuple[str, ...]]:
+        return Column(titles[at], lambda cells: cells[at], right=titles[at] not in ("arm", "best trial"))
+
+    return fit_table([column(at) for at in range(len(titles))], rows, width)
 
 
 def _arm_line(arm: ArmResult) -> str:
-    test = score(arm.test.get("accuracy"))
-    reached = f"val accuracy {score(arm.val['accuracy'])}" + (f", test accuracy {test}" if test != MISSING else "")
+    test = uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy"))
+    val = uncertain(arm.val["accuracy"], arm.val_error.get("accuracy"))
+    reached = f"val accuracy {val}" + (f", test accuracy {test}" if test != MISSING else "")
     return f"best of {arm.arm}: {arm.trial}, {reached}"
 
 

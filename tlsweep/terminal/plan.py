@@ -27,6 +27,8 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("weights", plan.weights or "random"),
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
+        *([("runs", f"{counted(plan.runs, 'network')} in each trial, one for each fold and repeat")]
+          if plan.runs > 1 else []),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
         *([("nodes", f"{counted(plan.nodes_checked, 'node')} checked: {_CHECKED}")] if plan.nodes_checked else []),
         ("time", f"{duration(plan.seconds_at_most)} of training if nothing is stopped early; starting and "

@@ -1,13 +1,15 @@
 """How far a sweep is, and how long it can still take."""
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import AshaThenPbtSearch, SweepSpec
 from tlsweep.store import Record, SweepState
 
 if TYPE_CHECKING:
     from tlsweep.sweep.observer import SweepView
+    from tlsweep.sweep.spending import Spending
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Tally:
 
 def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
     """Where a sweep is at `now` (time.monotonic())."""
-    done, elapsed = sum(view.epochs.values()), now - view.began
-    remaining = sum(_remaining(view.spec, view.state, arm, view.epochs.get(arm, 0)) for arm in view.spec.arms)
+    done, elapsed = sum(view.spending.epochs.values()), now - view.began
+    remaining = sum(_remaining(view.spec, view.state, view.spending, arm) for arm in view.spec.arms)
     left = (
         (now - tally.first) * remaining / (tally.reports - 1) if tally.first is not None and tally.reports > 1 else None
     )
@@ -53,10 +55,18 @@ def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
     return Progress(done, done + remaining, elapsed, left)
 
 
-def _remaining(spec: SweepSpec, state: SweepState, arm: str, used: int) -> int:
+def _remaining(spec: SweepSpec, state: SweepState, spending: "Spending", arm: str) -> int:
     """Epochs that the trials of an arm may still train; those that were stopped need none."""
     trials = [one for one in list(state.trials.values()) if one.arm == arm]
     epochs = spec.train.epochs
     open_epochs = sum(max(epochs - one.epoch, 0) for one in trials if not one.status.final)
-    remaining = open_epochs + epochs * max(spec.trials_per_arm - len(trials), 0)
-    return remaining if spec.budget.epochs is None else min(remaining, max(spec.budget.epochs - used, 0))
+    remaining = open_epochs + epochs * max(spec.trials_in(arm) - len(trials), 0)
+    used = spending.epochs.get(arm, 0)
+    if spec.budget.epochs is not None:
+        remaining = min(remaining, max(spec.budget.epochs - used, 0))
+    if isinstance(spec.search, AshaThenPbtSearch):  # most trials will not get beyond the screening
+        remaining = min(remaining, max(spec.epochs_in(arm) - used, open_epochs))
+    if spec.budget.device_hours is not None and used:
+        rest = max(spec.budget.device_hours - spending.device_hours(arm), 0.0)
+        remaining = min(remaining, math.ceil(rest * used / spending.device_hours(arm)))
+    return remaining

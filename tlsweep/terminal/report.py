@@ -22,6 +22,7 @@ from tlsweep.report import (
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Results
 from tlsweep.terminal.best import print_schedule
+from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, duration, place, score, value, words
 from tlsweep.terminal.outcome import headline, next_steps, print_arms, print_leaders
@@ -37,10 +38,13 @@ def print_report(console: Console, results: Results) -> None:
         _title(console, f"Best trials, by {words(tables.spec.search.metric)}")
         print_leaders(console, tables)
         _print_landscape(console, tables)
-        _title(console, "Transfer against the controls" if len(arms) > 1 else "Best of the sweep")
+        _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")
         print_arms(console, tables, arms)
     if any(one.arm == MAIN_ARM for one in arms):
         best = find_best(tables)
+        if best.classes is not None:
+            _title(console, f"Classes of the test split, as {best.trial} takes them")
+            print_classes(console, best.classes)
         if len(best.schedule) > 1:
             _title(console, f"How {best.trial} came about")
             print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))

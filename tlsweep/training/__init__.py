@@ -8,10 +8,12 @@ from tlsweep.training.metrics import ClassScores, Evaluation
 from tlsweep.training.pretraining import cached_weights, pretrain, pretrained, source_key
 from tlsweep.training.rehearsal import Rehearsal, rehearse
 from tlsweep.training.reports import EpochReport, Report, Snapshot
+from tlsweep.training.runs import evaluate_runs, unpack
 from tlsweep.training.schedules import lr_factor
+from tlsweep.training.summary import summarise_test
 
 __all__ = [
     "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Rehearsal", "Report", "Snapshot", "cached_weights",
-    "choose_device", "device_name", "evaluate_checkpoint", "export_model", "finetune", "load_exported", "lr_factor",
-    "pretrain", "pretrained", "rehearse", "source_key",
+    "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model", "finetune",
+    "load_exported", "lr_factor", "pretrain", "pretrained", "rehearse", "source_key", "summarise_test", "unpack",
 ]  # fmt: skip

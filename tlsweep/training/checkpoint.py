@@ -7,7 +7,7 @@ checkpoint keeps its own randomness.
 import io
 import pickle
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.models import Network
-from tlsweep.training.optimizers import OptimizerState
+from tlsweep.training.optimizers import GroupMemory, OptimizerState
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
+"""Format 1 lacks what has a default below."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Checkpoint:
     optimizer_state: OptimizerState
     hyperparameters: dict[str, Any]
     """In force when it was made."""
+    optimizer_groups: list[GroupMemory] = field(default_factory=list)
+    """What the optimizer remembers of each of its parameter groups."""
+    strategy: dict[str, Any] = field(default_factory=dict)
+    """State of the learning-rate strategy."""
+    noise: dict[str, float] = field(default_factory=dict)
+    """Where the noise scale is measured, its moving averages."""
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -56,6 +64,8 @@ def _interned(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {_interned(key): _interned(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_interned(one) for one in value]
     return sys.intern(value) if isinstance(value, str) else value
 
 
@@ -73,9 +83,9 @@ def load_checkpoint(content: bytes) -> Checkpoint:
         raise ResultsError(
             f"a checkpoint of {len(content)} bytes cannot be read ({reason}); remove it, its trial starts anew"
         ) from error
-    if version != FORMAT:
+    if version not in READABLE:
         raise ResultsError(
-            f"a checkpoint has format {version}, this version of tlsweep reads {FORMAT}; "
+            f"a checkpoint has format {version}, this version of tlsweep reads {READABLE[0]} to {FORMAT}; "
             "resume with the version that wrote it, or start the sweep anew"
         )
     return Checkpoint(**fields)

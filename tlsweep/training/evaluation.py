@@ -26,11 +26,11 @@ def evaluation_batch_size(task: Task) -> int:
     return max(1, min(IMAGES_PER_BATCH, VALUES_PER_BATCH // (task.channels * task.image_size**2)))
 
 
-def make_batches(task: Task, device: str, *, channels_last: bool) -> Batches:
+def make_batches(task: Task, device: str, *, channels_last: bool, beside: Batches | None = None) -> Batches:
     """The batches of a trial. For a GPU, as many processes as CPU threads decode a streamed task ahead; where the CPU
-    itself trains, they would only take its cores away."""
+    itself trains, they would only take its cores away. `beside`: of another run of the trial, to share its readers."""
     workers = torch.get_num_threads() if device.startswith("cuda") else 0
-    return Batches(task, device=device, channels_last=channels_last, workers=workers)
+    return Batches(task, device=device, channels_last=channels_last, workers=workers, beside=beside)
 
 
 @torch.inference_mode()
@@ -45,17 +45,20 @@ def evaluate(
         ResourceError: the memory is too small for one image.
     """
 
-    def infer(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def infer(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits = forward(images).float()
-        return F.cross_entropy(logits, labels, reduction="sum"), logits.argmax(1)
+        predicted = logits.argmax(1)
+        probable = logits.softmax(1).gather(1, predicted[:, None])[:, 0]
+        return F.cross_entropy(logits, labels, reduction="sum"), predicted, probable
 
-    results: list[tuple[Tensor, Tensor]] = []
+    results: list[tuple[Tensor, Tensor, Tensor]] = []
     for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
         results += micro_batch.run(infer, images, labels)
-    losses, predictions = zip(*results, strict=True)
+    losses, predictions, probabilities = zip(*results, strict=True)
     loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
     predicted = torch.cat(predictions).cpu().numpy()
-    return score(task.labels[task.splits[split]], predicted, task.num_classes, loss)
+    probable = torch.cat(probabilities).cpu().double().numpy()
+    return score(task.labels[task.splits[split]], predicted, task.num_classes, loss, probable)
 
 
 def evaluate_checkpoint(

@@ -8,6 +8,8 @@ from tlsweep.models import Weights
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training.devices import choose_device, device_name, isolated, peak_memory, reset_peak_memory
 from tlsweep.training.reports import EpochReport, Report
+from tlsweep.training.runs import Runs
+from tlsweep.training.summary import summarise
 from tlsweep.training.trainer import Trainer
 
 
@@ -33,7 +35,8 @@ def finetune(
     Args:
         hyperparameters: in force from the first step to the last, also after a restore.
         settings: what all trials of a sweep share.
-        task: the images, split; `train` is trained on, `val` is evaluated.
+        task: the images, split; `train` is trained on, `val` is evaluated. If it has several runs (folds, repeats), so
+            many networks are trained side by side, an epoch of each for an epoch of the trial.
         model: the network.
         weights: what it starts from; None: random weights.
         seed: initialisation, order, augmentation and dropout follow from it.
@@ -53,21 +56,21 @@ def finetune(
     device = choose_device(device)
     with isolated(device, threads):
         reset_peak_memory(device)
-        trainer = Trainer(
+        runs = Runs(
             hyperparameters, settings, task, model, weights=weights, seed=seed, device=device, micro_batch=micro_batch
         )
         if resume is not None:
-            trainer.restore(resume)
+            runs.restore(resume)
         reporting_seconds = 0.0
-        while trainer.epoch < settings.epochs:
-            row = run_epoch(trainer, device, reporting_seconds)
+        while runs.epoch < settings.epochs:
+            row = summarise([run_epoch(trainer, device) for trainer in runs.trainers], task, reporting_seconds)
             started = time.perf_counter()
-            report(row, trainer.snapshot)
+            report(row, runs.snapshot)
             reporting_seconds = time.perf_counter() - started
 
 
-def run_epoch(trainer: Trainer, device: str, reporting_seconds: float) -> EpochReport:
-    """Train for an epoch, evaluate, and say how it went."""
+def run_epoch(trainer: Trainer, device: str) -> EpochReport:
+    """Train a network for an epoch, evaluate it, and say how it went."""
     started = time.perf_counter()
     samples_before = trainer.samples
     training = trainer.train_epoch()
@@ -80,7 +83,8 @@ def run_epoch(trainer: Trainer, device: str, reporting_seconds: float) -> EpochR
         samples=trainer.samples,
         step=trainer.step,
         lr=training.lr,
-        micro_batch=trainer.micro_batch.limit or trainer.hyperparameters.batch_size,
+        scheduled_batch_size=trainer.batch_size,
+        micro_batch=min(trainer.micro_batch.limit or trainer.batch_size, trainer.batch_size),
         train_loss=training.loss,
         train_accuracy=training.accuracy,
         val_loss=validation.loss if validation else math.nan,
@@ -88,9 +92,10 @@ def run_epoch(trainer: Trainer, device: str, reporting_seconds: float) -> EpochR
         val_precision=validation.precision if validation else math.nan,
         val_recall=validation.recall if validation else math.nan,
         val_f1=validation.f1 if validation else math.nan,
+        noise_scale=trainer.noise.value if trainer.noise is not None else math.nan,
         train_seconds=trained - started - training.data_seconds,
         eval_seconds=evaluated - trained,
-        wait_seconds=reporting_seconds + training.data_seconds,
+        wait_seconds=training.data_seconds,
         samples_per_second=(trainer.samples - samples_before) / (trained - started),
         device_memory=peak_memory(device),
         device=device_name(device),

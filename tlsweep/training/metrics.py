@@ -44,6 +44,8 @@ class Evaluation:
     """Shape (N,): the true classes."""
     predictions: Classes
     """Shape (N,): the most probable classes."""
+    probabilities: Floats
+    """Shape (N,): how probable the network found them."""
 
     @property
     def confusion(self) -> Classes:
@@ -59,8 +61,16 @@ class Evaluation:
         return figures | {"per_class": per_class, "confusion": self.confusion.tolist()}
 
 
-def score(labels: Classes, predictions: Classes, num_classes: int, loss: float) -> Evaluation:
-    """All figures from true and predicted classes, both of shape (N,) with values below `num_classes`."""
+def score(
+    labels: Classes, predictions: Classes, num_classes: int, loss: float, probabilities: Floats | None = None
+) -> Evaluation:
+    """All figures from true and predicted classes, both of shape (N,) with values below `num_classes`.
+
+    Args:
+        labels, predictions, num_classes: as said.
+        loss: passed on.
+        probabilities: of the predictions; default: 1, as of a classifier that is always sure.
+    """
     hits = np.bincount(labels[labels == predictions], minlength=num_classes)
     predicted = np.bincount(predictions, minlength=num_classes)
     support = np.bincount(labels, minlength=num_classes)
@@ -80,4 +90,5 @@ def score(labels: Classes, predictions: Classes, num_classes: int, loss: float) 
         per_class=per_class,
         labels=labels,
         predictions=predictions,
+        probabilities=np.ones(len(labels)) if probabilities is None else probabilities,
     )

@@ -1,10 +1,9 @@
 """Weights from a source task: trained once, kept under a hash of everything that made them."""
 
-import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import safetensors.numpy
 from filelock import FileLock
 
 from tlsweep.data import Task
-from tlsweep.errors import ModelError, ResultsError
+from tlsweep.errors import ModelError
 from tlsweep.models import Weights, read_weights
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
-from tlsweep.training.files import write_whole
+from tlsweep.training.files import kept_in, write_whole
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.networks import trained_network
 from tlsweep.training.reports import EpochReport, Snapshot
@@ -25,6 +24,7 @@ Progress = Callable[[int, int], None]
 
 VERSION = 1
 """To be raised whenever training gives other weights from the same arguments."""
+_WHAT = "weights of the source task"
 
 
 def source_key(source: SourceTask, model: ModelSpec, seed: int, fingerprint: str) -> str:
@@ -111,14 +111,14 @@ def pretrained(
     """
     path = _path(source, model, task, seed, cache)
     lock = FileLock(path.with_suffix(".lock"))
-    with _disk_errors(cache):
+    with kept_in(cache, _WHAT):
         cache.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         weights = cached_weights(source, model, task, seed=seed, cache=cache)
         if weights is None:
             weights = pretrain(source, model, task, seed=seed, device=device, threads=threads, progress=progress)
-            with _disk_errors(cache):
+            with kept_in(cache, _WHAT):
                 write_whole(path, safetensors.numpy.save(dict(weights.tensors)))
         return weights
     finally:
@@ -141,14 +141,3 @@ def _path(source: SourceTask, model: ModelSpec, task: Task, seed: int, cache: Pa
 
 def _origin(key: str) -> str:
     return f"source task {key}"
-
-
-@contextlib.contextmanager
-def _disk_errors(cache: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ResultsError(
-            f"weights of the source task cannot be kept in '{cache}' ({error}); make room there, or name another "
-            "folder in the environment variable TLSWEEP_CACHE"
-        ) from error

@@ -5,8 +5,35 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class RunReport:
+    """One epoch of one of the networks that a trial trains side by side; the names mean what they do in EpochReport."""
+
+    fold: int
+    repeat: int
+    train_images: int
+    """In its training split."""
+    val_images: int
+    samples: int
+    step: int
+    scheduled_lr: float
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_precision: float
+    val_recall: float
+    val_f1: float
+    train_seconds: float
+    eval_seconds: float
+
+
+@dataclass(frozen=True)
 class EpochReport:
-    """One epoch of one trial. Losses are means over samples, in nats; times are in seconds and do not overlap."""
+    """One epoch of one trial. Losses are means over samples, in nats; times are in seconds and do not overlap.
+
+    Where a trial trains several networks side by side (folds, repeats), losses and other figures of merit are means
+    over these runs, samples, steps and times their sums, and `lr` is that of the first.
+    """
 
     epoch: int
     """Epochs completed, from 1."""
@@ -16,9 +43,11 @@ class EpochReport:
     """Steps of the optimizer so far, over the life of these weights."""
     lr: float
     """The backbone's learning rate at the last step, schedule applied."""
+    scheduled_batch_size: int
+    """Images for each step of this epoch: `batch_size`, or what `decay_by: batch_size` made of it."""
     micro_batch: int
-    """`batch_size` where batches go through the network whole; less where the memory is too small for that: then, at
-    the end of the epoch, they are divided into nearly equal parts of at most so many images."""
+    """`scheduled_batch_size` where batches go through the network whole; less where the memory is too small for that:
+    then, at the end of the epoch, they are divided into nearly equal parts of at most so many images."""
     train_loss: float
     """With label smoothing, and with the weights of each step; NaN or infinite where training diverged."""
     train_accuracy: float
@@ -29,6 +58,9 @@ class EpochReport:
     """Mean over classes, as the next two; see `tlsweep.training.metrics`."""
     val_recall: float
     val_f1: float
+    noise_scale: float
+    """The gradient noise scale, in samples; NaN unless `train.noise_scale` asks for it, before the first measurement,
+    and while the gradient cannot be told from its noise."""
     train_seconds: float
     """In training steps."""
     eval_seconds: float
@@ -41,6 +73,16 @@ class EpochReport:
     """Peak of the memory allocated on the device since the trial started, in bytes; 0 on a CPU."""
     device: str
     """Name of the device, such as `cpu` or `NVIDIA H200`."""
+    runs: int = 1
+    """Networks that were trained side by side."""
+    val_loss_se: float | None = None
+    """Standard error of the mean over runs, as the next ones; None with one run. See `training.summary`."""
+    val_accuracy_se: float | None = None
+    val_precision_se: float | None = None
+    val_recall_se: float | None = None
+    val_f1_se: float | None = None
+    folds: tuple[RunReport, ...] = ()
+    """Each run, where there are several."""
 
 
 Snapshot = Callable[[], bytes]

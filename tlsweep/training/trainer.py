@@ -1,5 +1,6 @@
 """The state of one trial, and one step and one epoch of it."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlsweep.data import Task
+from tlsweep.data.batches import Batches
 from tlsweep.models import Weights, frozen_groups, set_frozen
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
@@ -19,8 +21,17 @@ from tlsweep.training.figures import PartFigures, TrainingFigures, means
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
-from tlsweep.training.optimizers import allocate_state, build_optimizer, optimizer_state, restore_optimizer, set_lr
-from tlsweep.training.schedules import lr_factor
+from tlsweep.training.noise_scale import MIN_BATCH, PARTS, Gradients, NoiseScale
+from tlsweep.training.optimizers import (
+    allocate_state,
+    build_optimizer,
+    group_memory,
+    optimizer_state,
+    restore_optimizer,
+    set_lr,
+    set_training,
+)
+from tlsweep.training.strategies import Strategy
 
 T = TypeVar("T")
 
@@ -57,7 +68,9 @@ class Trainer:
         seed: int,
         device: str,
         micro_batch: int | None = None,
+        beside: "Trainer | None" = None,
     ) -> None:
+        """`beside`: another run of the same trial, with which images and limits of memory are shared."""
         self.hyperparameters = hyperparameters
         self.settings = settings
         self.task = task
@@ -71,13 +84,19 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
+        self.strategy = Strategy(hyperparameters, settings.epochs, task.size("train"))
+        self.batch_size = hyperparameters.batch_size
         # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
         # below the batch size, and the report shows it.
-        whole = micro_batch is not None and micro_batch >= min(hyperparameters.batch_size, task.size("train"))
+        whole = micro_batch is not None and micro_batch >= min(self.strategy.largest_batch, task.size("train"))
         self.micro_batch = MicroBatch("training", device, None if whole else micro_batch)
         self.inference_batch = MicroBatch("evaluation", device)
+        if beside is not None:
+            self.micro_batch, self.inference_batch = beside.micro_batch, beside.inference_batch
         self.forward_state = ForwardState(self.module, device)
-        self.batches = make_batches(task, device, channels_last=channels_last)
+        self.noise = NoiseScale() if settings.noise_scale else None
+        shared = beside.batches if beside is not None else None
+        self.batches: Batches = make_batches(task, device, channels_last=channels_last, beside=shared)
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
         self.untouched = 0 if weights is None else len(self.network.groups)
@@ -89,12 +108,14 @@ class Trainer:
         seed_generators(derive_seed(self.seed, "dropout", self.epoch), self.device)
         parts: list[PartFigures] = []
         lr, seen, steps = 0.0, 0, 0
-        batches = Timed(self.batches.train(self.epoch, self.hyperparameters.batch_size, self.seed))
+        self.batch_size = self.strategy.batch_size(self.epoch)
+        batches = Timed(self.batches.train(self.epoch, self.batch_size, self.seed))
         for images, labels in batches:
             lr, figures = self.train_step(images, labels, seen)
             parts += figures
             seen, steps = seen + len(labels), steps + 1
         self.epoch, self.samples, self.step = self.epoch + 1, self.samples + seen, self.step + steps
+        self.leave_training()
         loss, accuracy = means(parts)
         return TrainingFigures(loss=loss, accuracy=accuracy, lr=lr, data_seconds=batches.seconds)
 
@@ -112,24 +133,35 @@ class Trainer:
         Raises:
             ResourceError: the memory is too small for one image.
         """
-        hyperparameters, samples = self.hyperparameters, self.task.size("train")
+        samples = self.task.size("train")
         # One division of whole numbers, so that epoch k begins at exactly k.
         progress = (self.epoch * samples + seen) / samples
-        self._thaw(progress / self.settings.epochs)
-        factor = lr_factor(hyperparameters, progress, self.settings.epochs, step=len(labels) / samples)
-        lr = hyperparameters.lr * factor
+        self.thaw(progress / self.settings.epochs)
+        lr = self.strategy.lr(progress, len(labels) / samples, self.batch_size)
+        return lr, self.step_with(lr, images, labels)
+
+    def step_with(self, lr: float, images: Tensor, labels: Tensor) -> list[PartFigures]:
+        """As `train_step`, with a base learning rate that no schedule decides on."""
         set_lr(self.optimizer, lr)
         self.forward_state.keep()
+        if self.noise is not None and self.noise.due() and len(labels) >= MIN_BATCH:
+            self.noise.measured(self._noise_of(images, labels))
         parts = self.micro_batch.run(partial(self._accumulate, len(labels)), images, labels, undo=self._forget)
+        if self.noise is not None:
+            self.noise.step(self.module, len(labels))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return lr, parts
+        return parts
+
+    def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean over these images, and their logits (n, classes)."""
+        with self.autocast:
+            logits = self.forward(images)
+            return F.cross_entropy(logits, labels, label_smoothing=self.hyperparameters.label_smoothing), logits
 
     def _accumulate(self, batch: int, images: Tensor, labels: Tensor) -> PartFigures:
         """Add the gradient of these images' share in the mean loss over a batch of so many."""
-        with self.autocast:
-            logits = self.forward(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.hyperparameters.label_smoothing)
+        loss, logits = self.loss(images, labels)
         loss.backward(torch.full_like(loss, len(labels) / batch))  # type: ignore[no-untyped-call]
         return PartFigures(loss.detach(), logits.detach().argmax(1) == labels)
 
@@ -138,20 +170,44 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.forward_state.restore()
 
-    def _thaw(self, progress: float) -> None:
+    def _noise_of(self, images: Tensor, labels: Tensor) -> float:
+        """tr(Σ) from the parts of a batch, which pass through the network once more and leave nothing behind."""
+        gradients = Gradients(lambda images, labels: self.loss(images, labels)[0], self.module)
+        size = math.ceil(len(labels) / PARTS)
+        parts = MicroBatch("noise scale", self.device, min(size, self.micro_batch.limit or size))
+
+        def forget() -> None:
+            gradients.forget()
+            self.forward_state.restore()
+
+        parts.run(gradients.add, images, labels, undo=forget)
+        self.forward_state.restore()
+        return gradients.estimate()[1]
+
+    def thaw(self, progress: float) -> None:
+        """Freeze the layer groups that are frozen at this progress (0 to 1), and train the others."""
         frozen = frozen_groups(self.hyperparameters.freeze, len(self.network.groups), progress)
         if frozen != self.frozen:
             set_frozen(self.network, frozen, batch_norm=self.settings.batch_norm)
             allocate_state(self.optimizer)
+            set_training(self.optimizer, True)
             self.frozen = frozen
         self.untouched = min(self.untouched, frozen)
 
-    def evaluate(self, split: str) -> Evaluation:
-        """Loss and figures of merit on a split."""
+    def leave_training(self) -> None:
+        """Have in the network what is evaluated and kept, until `thaw`."""
         self.module.eval()
+        set_training(self.optimizer, False)
         self.frozen = None
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Loss and figures of merit on a split. The strategy sees the first validation after an epoch."""
+        self.leave_training()
         with self.autocast:
-            return evaluate(self.forward, self.batches, self.task, split, self.inference_batch)
+            evaluation = evaluate(self.forward, self.batches, self.task, split, self.inference_batch)
+        if split == "val":
+            self.strategy.observe(self.epoch, evaluation.loss)
+        return evaluation
 
     def snapshot(self) -> bytes:
         """The checkpoint of this moment, which must be the end of an epoch."""
@@ -164,18 +220,25 @@ class Trainer:
                 tensors=changed_tensors(self.network, self.untouched),
                 optimizer=self.hyperparameters.optimizer,
                 optimizer_state=optimizer_state(self.optimizer, self.module),
+                optimizer_groups=group_memory(self.optimizer),
+                strategy=self.strategy.state(),
                 hyperparameters=self.hyperparameters.model_dump(),
+                noise=self.noise.state() if self.noise is not None else {},
             )
         )
 
     def restore(self, content: bytes) -> None:
         """Go on from a checkpoint, with this trainer's own hyperparameters.
 
-        The optimizer's memory is taken over only from an optimizer of the same kind.
+        The optimizer's memory is taken over only from an optimizer of the same kind, the strategy's state only from the
+        same strategy.
         """
         checkpoint = load_checkpoint(content)
         restore_network(self.network, checkpoint)
         if checkpoint.optimizer == self.hyperparameters.optimizer:
-            restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state)
+            restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state, checkpoint.optimizer_groups)
+        self.strategy.restore(checkpoint.strategy)
         self.epoch, self.samples, self.step = checkpoint.epoch, checkpoint.samples, checkpoint.step
         self.untouched = checkpoint.untouched
+        if self.noise is not None:
+            self.noise = NoiseScale(checkpoint.noise)

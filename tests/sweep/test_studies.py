@@ -1,0 +1,202 @@
+"""Arms and weights to choose from, from the decision to the network that is trained."""
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from referee_harness import Stage
+from simulated_sweep import SimulatedSweep
+
+from tlsweep.data import Task, load_task
+from tlsweep.data.views import with_few_labels
+from tlsweep.errors import DataError
+from tlsweep.models import Network, Weights
+from tlsweep.spec import Hyperparameters, ModelSpec, SweepSpec, TrainSettings, load_spec
+from tlsweep.store import SweepFolder
+from tlsweep.store.tables import rows_to_table
+from tlsweep.sweep import trainable
+from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
+from tlsweep.sweep.environment import weights_hash
+from tlsweep.sweep.prepare import check_batch_sizes
+from tlsweep.sweep.trainable import Shared
+from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
+from tlsweep.training.networks import new_network
+from tlsweep.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("instant_disk", "no_tables")
+
+CHOICE = "model.weights={choice: [none, A, B]}"
+PBT = ("search.strategy=pbt", "search.population=6", "search.quantile=0.5", "train.epochs=8")
+STUDIES = "study={freeze: true, few_labels: [2, 5]}"
+SMALL = ModelSpec(name="mlp", args={"hidden": [8]})
+
+
+def test_all_arms_try_the_same_configurations_but_for_what_they_fix(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "model.weights=A", STUDIES)
+    stage.start()
+    for arm in stage.ledger.spec.arms:
+        fixed = {"weights": "none" if "scratch" in arm else "A"}
+        fixed |= {"freeze": arm.removeprefix("freeze-")} if arm.startswith("freeze") else {}
+        for number in range(4):
+            name = f"t000{number}"
+            main, here = stage.placed[name], stage.placed[name if arm == "main" else f"{name}-{arm}"]
+            assert here.hyperparameters == main.hyperparameters | fixed
+            assert here.seed == main.seed
+
+
+def test_a_copy_goes_on_from_the_weights_of_its_donor_and_they_never_mutate(tmp_path: Path) -> None:
+    """Those of the donor when it made the checkpoint: it may be a copy of another one itself by now."""
+    sweep = SimulatedSweep(tmp_path, CHOICE, *PBT)
+    sweep.launch()
+    weights: dict[tuple[str, int], str] = {}
+    changed = 0
+    for record in sweep.records():
+        kind, details, member = record.get("kind"), record.get("details") or {}, (record["trial"], record["generation"])
+        if kind == "created":
+            weights[member] = details["hyperparameters"]["weights"]
+        elif kind == "exploited":
+            weights[member] = weights[details["donor"], details["donor_generation"]]
+            assert details["hyperparameters"]["weights"] == weights[member]
+            changed += weights[member] != weights[member[0], member[1] - 1]
+        elif kind == "perturbed":
+            assert "weights" not in details
+        elif record["type"] == "report":
+            assert record["weights"] == weights[member]
+    assert changed
+
+
+@pytest.mark.parametrize("search", [PBT[:2], ("search.strategy=asha",)])
+def test_a_study_that_is_interrupted_decides_as_one_that_is_not(tmp_path: Path, search: tuple[str, ...]) -> None:
+    overrides = (*search, "train.epochs=3", "model.weights={choice: [A, B]}", STUDIES)
+    whole = SimulatedSweep(tmp_path / "whole", *overrides)
+    whole.launch()
+    stopped = SimulatedSweep(tmp_path / "stopped", *overrides)
+    for steps in (5, 40, 90, None):
+        stopped.launch(steps=steps)
+    assert stopped.outcome() == whole.outcome()
+
+
+# What a worker is given
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    data = load_spec("digits", ["data.labels_per_class=5"]).data
+    return load_task(data, 0, cache=tmp_path_factory.mktemp("cache"))
+
+
+def weights_of(task: Task, seed: int) -> Weights:
+    state = new_network(task, SMALL, weights=None, seed=seed).module.state_dict()
+    return Weights.from_state_dict(state, f"seed {seed}")
+
+
+@pytest.fixture
+def shared(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
+    """What workers are given, without an object store."""
+    there: dict[str, Any] = {"task": task, "A": weights_of(task, 10), "B": weights_of(task, 11), "none": None}
+    monkeypatch.setattr(trainable, "fetch", there.get)
+    spec = load_spec("digits", ["model={name: mlp, args: {hidden: [8]}}", CHOICE, STUDIES, "train.epochs=2"])
+    references = {name: name for name in ("none", "A", "B")}
+    trainable._with_labels.cache_clear()
+    yield Shared(spec, tmp_path, "task", references, 0.0)
+    trainable._with_labels.cache_clear()
+
+
+def trainer(shared: Shared, arm: str, number: int, **values: Any) -> Trainer:
+    """A trial as a worker builds it."""
+    hyperparameters = starting_values(shared.spec, arm, number) | values
+    return Trainer(
+        trained_with(hyperparameters),
+        TrainSettings(epochs=2),
+        shared.arm_task(arm),
+        shared.spec.model,
+        weights=shared.base_weights(arm, hyperparameters),
+        seed=trial_seed(shared.spec, number),
+        device="cpu",
+    )
+
+
+def tensors(network: Network) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
+
+
+@pytest.mark.parametrize("freeze", ["nothing", "backbone"])
+def test_the_network_of_a_copy_is_its_donors_bit_for_bit(shared: Shared, freeze: str) -> None:
+    """Also where a frozen backbone is not in the checkpoint: then it comes from the donor's weights."""
+    donor = trainer(shared, "main", 0, weights="A", freeze=freeze)
+    donor.train_epoch()
+    expected, checkpoint = tensors(donor.network), donor.snapshot()
+
+    def copied(weights: str) -> dict[str, torch.Tensor]:
+        member = trainer(shared, "main", 1, weights=weights, freeze=freeze)
+        member.restore(checkpoint)
+        return tensors(member.network)
+
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in copied("A").items())
+    wrong = [name for name, tensor in copied("B").items() if not torch.equal(tensor, expected[name])]
+    assert bool(wrong) == (freeze == "backbone")  # with the member's own weights this would fail
+
+
+def test_each_arm_starts_from_its_weights_and_sees_its_labels(shared: Shared, task: Task) -> None:
+    seen = {arm: shared.arm_task(arm) for arm in shared.spec.arms}
+    assert {arm: one.size("train") for arm, one in seen.items()} == {
+        "main": 50, "scratch": 50, "labels-2": 20, "labels-2-scratch": 20, "freeze-backbone": 50, "freeze-gradual": 50,
+    }  # fmt: skip
+    assert all(one.images is task.images for one in seen.values())
+    assert seen["labels-2"].fingerprint == with_few_labels(task, 2, shared.spec.seed).fingerprint
+    assert shared.base_weights("main", {"weights": "B"}).origin == "seed 11"
+    assert shared.base_weights("labels-2-scratch", starting_values(shared.spec, "labels-2-scratch", 0)) is None
+    assert shared.base_weights("scratch", {}) is None  # of a journal that an earlier version wrote
+
+
+def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: Task) -> None:
+    """The accuracy that they give is the one that was written down; the probability is that of the softmax."""
+    candidates = {}
+    for arm in ("main", "labels-2-scratch"):
+        one = trainer(shared, arm, 0, weights="A" if arm == "main" else "none")
+        one.train_epoch()
+        content = one.snapshot()
+        (shared.folder / arm).write_bytes(content)
+        values = starting_values(shared.spec, arm, 0) | {"weights": "A" if arm == "main" else "none"}
+        found = (arm, sha256(content).hexdigest(), 1)
+        candidates[arm] = [Winner(arm, f"t0000-{arm}", 0, found, values, {})]
+    for arm, tested in _evaluate_arms(candidates, shared).items():
+        frame = rows_to_table("predictions", list(_prediction_rows("s", arm, tested))).to_pandas()
+        assert frame.image.tolist() == task.splits["test"].tolist()
+        assert (frame.label == frame.predicted).mean() == pytest.approx(tested.figures["accuracy"])
+        assert set(frame.trial) == {f"t0000-{arm}"}
+        assert frame.probability.between(1 / task.num_classes, 1).all()
+        assert np.array_equal(frame.label, [task.classes[task.labels[at]] for at in frame.image])
+    assert SweepFolder(shared.folder).best.exists()
+
+
+# What is checked before
+
+
+def spec_with(*overrides: str) -> SweepSpec:
+    return load_spec("digits", ["train.batch_size={powers_of_two: [8, 32]}", *overrides])
+
+
+def test_no_batch_is_larger_than_the_smallest_arms_training_split(task: Task) -> None:
+    check_batch_sizes(spec_with(), task)
+    with pytest.raises(DataError, match=r"batch_size = 32: with 2 labels a class .* only 20 images"):
+        check_batch_sizes(spec_with("study.few_labels=[2, 5]"), task)
+    check_batch_sizes(spec_with("study.few_labels=[4, 5]"), task)
+
+
+def test_a_choice_of_weights_is_known_by_all_of_them(task: Task) -> None:
+    one, other = weights_of(task, 10), weights_of(task, 11)
+    assert weights_hash({"A": one}) == one.sha256
+    assert weights_hash({"none": None}) is None
+    hashes = {weights_hash(some) for some in ({"A": one, "B": other}, {"A": other, "B": one}, {"A": one, "none": None})}
+    assert len(hashes) == 3
+
+
+def test_hyperparameters_of_a_trial_are_those_of_the_fine_tuning_function() -> None:
+    values = Hyperparameters(lr=0.5).model_dump() | {"weights": "A"}
+    assert trained_with(values) == Hyperparameters(lr=0.5)
+    assert trained_with({"lr": 0.5}) == Hyperparameters(lr=0.5)  # of a journal that an earlier version wrote

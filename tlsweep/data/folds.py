@@ -1,0 +1,85 @@
+"""The runs of a trial: folds of a stratified cross-validation, repeats with other seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tlsweep.data.splits import few_shot, make_splits
+from tlsweep.data.task import Indices, Run
+from tlsweep.errors import DataError
+from tlsweep.spec import DataSpec, derive_seed
+
+
+def make_runs(
+    labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
+) -> tuple[dict[str, Indices], tuple[Run, ...]]:
+    """`train`, `val` and `test` of the first run, and all runs; none where there is only one.
+
+    The test split is the same for all, and the same as without folds and repeats.
+
+    Args:
+        labels: shape (N,), whole numbers from 0 to len(classes) - 1.
+        given: sorted indices into `labels`, of `train` at least.
+        classes: names, for messages.
+        data: folds, repeats, fractions, and labels_per_class.
+        seed: decides everything that is drawn.
+
+    Raises:
+        DataError: a class with too few images.
+    """
+    if data.folds is None and data.repeats == 1:
+        return make_splits(labels, given, classes, data, seed), ()
+    splits = make_splits(labels, given, classes, data.model_copy(update={"labels_per_class": None}), seed)
+    runs = tuple(_runs(splits, labels, classes, data, seed))
+    if data.labels_per_class is not None:
+        runs = tuple(few_labels_of(run, labels, data.labels_per_class, classes, seed) for run in runs)
+    return {"train": runs[0].train, "val": runs[0].val, "test": splits["test"]}, runs
+
+
+def few_labels_of(run: Run, labels: Indices, per_class: int, classes: Sequence[str], seed: int) -> Run:
+    """The run with `per_class` of its training images of each class, drawn for it alone.
+
+    Raises:
+        DataError: a class that has fewer.
+    """
+    return Run(run.fold, run.repeat, few_shot(run.train, labels, per_class, classes, run.seed(seed)), run.val)
+
+
+def _runs(
+    splits: Mapping[str, Indices], labels: Indices, classes: Sequence[str], data: DataSpec, seed: int
+) -> Iterator[Run]:
+    for repeat in range(data.repeats):
+        if data.folds is None:
+            yield Run(0, repeat, splits["train"], splits["val"])
+        else:
+            yield from stratified_folds(splits["train"], labels, data.folds, classes, repeat, seed)
+
+
+def stratified_folds(
+    pool: Indices, labels: Indices, folds: int, classes: Sequence[str], repeat: int, seed: int
+) -> Iterator[Run]:
+    """scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds", repeat) % 2**32)`.
+
+    Args:
+        pool: indices into `labels` of all who take part.
+        labels: shape (N,).
+        folds: how many.
+        classes: names, for the message.
+        repeat: each shuffles anew.
+        seed: of the sweep.
+
+    Raises:
+        DataError: a class has fewer images than there are folds, so that one of them would lack it.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    members = np.bincount(labels[pool], minlength=len(classes))
+    if members.min() < folds:
+        rare, fewest = classes[int(members.argmin())], int(members.min())
+        raise DataError(
+            f"data.folds is {folds}, but class '{rare}' has {fewest} image{'s' if fewest > 1 else ''} beside the test, "
+            f"and every fold needs one; {f'set data.folds to {fewest} or less, or ' if fewest > 1 else ''}add images"
+        )
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds", repeat) % 2**32)
+    for fold, (train, val) in enumerate(splitter.split(pool, labels[pool])):
+        yield Run(fold, repeat, pool[train], pool[val])

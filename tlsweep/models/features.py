@@ -1,0 +1,52 @@
+"""Features of a network: what goes into its head."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from tlsweep.errors import ModelError
+from tlsweep.models.network import Network
+
+
+@contextmanager
+def head_inputs(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Inside, a function from images (N, C, S, S) to the features (N, D) that the head makes classes of.
+
+    A head that is a convolution sees a map (N, D, H, W), which is averaged over its places, as the network averages
+    what comes out of such a head; of a sequence (N, L, D) before a linear head the positions are averaged. The mode of
+    the module, training or evaluation, is the caller's.
+
+    Raises:
+        ModelError: from the function, where the user's own network never calls its head as a module.
+    """
+    name = network.groups[-1].name
+    head = network.module.get_submodule(name)
+    seen: list[Tensor] = []
+
+    def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        seen.extend(inputs[:1])
+
+    def extract(images: Tensor) -> Tensor:
+        seen.clear()
+        network.module(images)
+        if not seen:
+            raise ModelError(
+                f"the network uses the weights of its head ({name}) without calling it, so its features cannot be "
+                "read; call the layer itself in forward"
+            )
+        return _pooled(seen.pop(), head)
+
+    hook = head.register_forward_pre_hook(remember)
+    try:
+        yield extract
+    finally:
+        hook.remove()
+
+
+def _pooled(values: Tensor, head: nn.Module) -> Tensor:
+    """One vector for each image, as wide as the head's input."""
+    if isinstance(head, nn.Conv2d):
+        return values.mean((-2, -1))
+    return values.flatten(1, -2).mean(1) if values.ndim > 2 else values

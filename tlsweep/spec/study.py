@@ -1,0 +1,114 @@
+"""Arms: trials beside the main ones, with the same configurations and seeds, that differ in one thing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pydantic import field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tlsweep.errors import SpecError
+from tlsweep.spec.base import SpecModel
+from tlsweep.spec.hyperparameters import Hyperparameters
+from tlsweep.spec.space import Value
+
+Control = Literal["scratch", "no-explore"]
+MAIN_ARM = "main"
+SCRATCH_ARM: Control = "scratch"
+NO_EXPLORE_ARM: Control = "no-explore"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is special about the trials of an arm; everything else is as the spec says, and equal in all arms."""
+
+    name: str
+    control_of: str | None = MAIN_ARM
+    """The arm that its result is set against; None for the main arm."""
+    pretrained: bool = True
+    """Whether its trials start from `model.weights`; else from random ones."""
+    explore: bool = True
+    """Whether a population mutates."""
+    labels_per_class: int | None = None
+    """Training images of each class, some of the main arm's; None: all of them."""
+    hyperparameters: Mapping[str, Value] = field(default_factory=dict)
+    """Values that are the same in all its trials, whatever `train` says."""
+    trials: int | None = None
+    """Configurations, each trained to the end; None: as many as the main arm, under the rules of the search."""
+
+
+class Study(SpecModel):
+    """The `study:` section: questions that more arms answer, at the main arm's budget each."""
+
+    freeze: bool = False
+    """Beside `train.freeze`, an arm for each other way to freeze: `freeze-nothing`, `freeze-backbone`,
+    `freeze-gradual`. In short: `study: freeze`."""
+    few_labels: tuple[int, ...] = ()
+    """A learning curve over so many training labels of each class. The most are the main arm's, in place of
+    `data.labels_per_class`; each fewer n has the arm `labels-n`, with some of the same images. Where the model has
+    weights, each has a control that starts from random ones: `scratch`, `labels-n-scratch`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_name_turns_it_on(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "freeze":
+            raise PydanticCustomError("study", "no study has this name; write freeze, or {few_labels: [5, 10, 25]}")
+        return {"freeze": True} if value == "freeze" else {} if value is None else value
+
+    @field_validator("few_labels")
+    @classmethod
+    def _counts_of_labels(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if counts and (len(set(counts)) < 2 or len(set(counts)) < len(counts) or min(counts) < 1):
+            raise ValueError(
+                f"few_labels takes at least two different counts of labels from 1, such as [5, 10, 25], not "
+                f"{list(counts)}"
+            )
+        return tuple(sorted(counts, reverse=True))
+
+    def arms_with(self, labels: int) -> tuple[str, str]:
+        """The names of the arm with so many labels of each class, and of its control from random weights."""
+        if labels == max(self.few_labels):
+            return MAIN_ARM, SCRATCH_ARM
+        return f"labels-{labels}", f"labels-{labels}-{SCRATCH_ARM}"
+
+
+def study_override(text: str) -> str:
+    """What `--study` stands for as an override: `freeze`, or `few_labels=5,10,25`.
+
+    Raises:
+        SpecError: neither.
+    """
+    name, _, counts = text.partition("=")
+    if name == "few_labels" and counts:
+        return f"study.few_labels=[{counts}]"
+    if text != "freeze":
+        raise SpecError(f"--study '{text}': write freeze, or few_labels=5,10,25")
+    return "study.freeze=true"
+
+
+def arms_of(controls: Iterable[Control], study: Study, *, weights: bool, freeze: Value) -> tuple[Arm, ...]:
+    """All arms, the main one first.
+
+    Args:
+        controls: `controls:` of the spec.
+        study: `study:` of the spec.
+        weights: whether the main arm starts from any.
+        freeze: `train.freeze`.
+    """
+    arms = [Arm(MAIN_ARM, control_of=None), *map(_control, controls)]
+    if study.few_labels and weights and SCRATCH_ARM not in controls:
+        arms.append(_control(SCRATCH_ARM))
+    for count in study.few_labels[1:]:
+        few, scratch = study.arms_with(count)
+        arms.append(Arm(few, labels_per_class=count))
+        if weights:
+            arms.append(Arm(scratch, control_of=few, pretrained=False, labels_per_class=count))
+    if study.freeze:
+        ways = get_args(Hyperparameters.model_fields["freeze"].annotation)
+        arms += [Arm(f"freeze-{way}", hyperparameters={"freeze": way}) for way in ways if way != freeze]
+    return tuple(arms)
+
+
+def _control(name: Control) -> Arm:
+    """An arm of `controls:`."""
+    return Arm(name, pretrained=name != SCRATCH_ARM, explore=name != NO_EXPLORE_ARM)

@@ -1,0 +1,85 @@
+"""A ranking of backbones and weights on the screen: what `tlsweep rank` says."""
+
+import json
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from tlsweep.spec import ModelSpec
+from tlsweep.spec.model import NO_WEIGHTS
+from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.format import counted, score
+
+if TYPE_CHECKING:
+    from tlsweep.sweep.ranking import Ranked, Ranking
+
+_MEASURES = {"probe": "linear probe", "logme": "LogME", "h_score": "H-score", "knn": "nearest neighbours"}
+
+
+def print_ranking(console: Console, ranking: "Ranking") -> None:
+    """A line for each candidate, the best first, and what to write into the spec to use that."""
+    columns: list[Column[Ranked]] = [
+        Column("network", lambda one: one.model.name, right=False),
+        Column("weights", lambda one: _weights(one.model), right=False),
+        Column("params", lambda one: _count(one.parameters), optional=True),
+        Column("features", lambda one: f"{one.width:,}", optional=True),
+        Column("probe", lambda one: f"{score(one.scores.probe)} ± {score(one.scores.probe_error)}"),
+        Column("kNN", lambda one: score(one.scores.knn)),
+        Column("LogME", lambda one: score(one.scores.logme)),
+        Column("H-score", lambda one: score(one.scores.h_score)),
+        Column("seconds", lambda one: f"{one.seconds:.1f}", optional=True),
+    ]
+    console.print(fit_table(columns, ranking.candidates, console.width))
+    console.print()
+    images = f"{counted(ranking.train_images, 'image')} for training, {ranking.val_images:,} for validation"
+    lines = [
+        ("images", f"{images}, {ranking.image_size} × {ranking.image_size} pixels"),
+        ("order", f"by {_MEASURES[ranking.by]}, then LogME; differences below two standard errors (±) are none"),
+        ("best", "the first; in a spec:"),
+    ]
+    console.print(named_lines(lines))
+    console.print(Text(f"\n{_section(ranking.candidates[0].model)}"), soft_wrap=True)  # to be copied as it is
+
+
+def ranking_as_json(ranking: "Ranking") -> str:
+    """The same for scripts; scores of features that are not finite are null."""
+    rows = [
+        {
+            "model": _chosen(one.model),
+            "parameters": one.parameters,
+            "features": one.width,
+            **{name: None if value != value else value for name, value in asdict(one.scores).items()},
+            "seconds": one.seconds,
+        }
+        for one in ranking.candidates
+    ]
+    head = {"by": ranking.by, "train_images": ranking.train_images, "val_images": ranking.val_images}
+    return json.dumps(head | {"image_size": ranking.image_size, "candidates": rows}, indent=2, allow_nan=False)
+
+
+def _weights(model: ModelSpec) -> str:
+    """Where they come from, a file by its name alone."""
+    if model.weights is None:
+        return "random"
+    return PurePath(model.weights).stem if isinstance(model.weights, str) else "source task"
+
+
+def _count(parameters: int) -> str:
+    """Three digits: 72.8k, 2.23M, 138M."""
+    unit, name = (1e6, "M") if parameters >= 1e6 else (1e3, "k")
+    return f"{parameters / unit:.3g}{name}"
+
+
+def _section(model: ModelSpec) -> str:
+    """The section of a spec that says so: in one line, unless there is a source task."""
+    chosen = {"model": _chosen(model)}
+    return yaml.safe_dump(chosen, default_flow_style=None, sort_keys=False, width=10**6).strip()
+
+
+def _chosen(model: ModelSpec) -> dict[str, Any]:
+    """What a spec must say, and no defaults."""
+    return {"name": model.name, "weights": NO_WEIGHTS} | model.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,140 @@
+"""Features of a split under a frozen backbone: computed once, kept under a hash of everything that made them."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+
+from tlsweep.data import Task
+from tlsweep.data.task import Indices
+from tlsweep.models import Weights
+from tlsweep.models.architectures import is_own_code
+from tlsweep.models.features import head_inputs
+from tlsweep.spec import ModelSpec
+from tlsweep.training.devices import choose_device, isolated
+from tlsweep.training.evaluation import evaluation_batch_size, make_batches
+from tlsweep.training.files import kept_in, write_whole
+from tlsweep.training.microbatch import MicroBatch
+from tlsweep.training.networks import new_network
+
+Features = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Called with images done and images in all."""
+
+VERSION = 1
+"""To be raised whenever the same arguments give other features."""
+
+
+def features(
+    task: Task,
+    model: ModelSpec,
+    weights: Weights | None,
+    split: str,
+    *,
+    seed: int,
+    cache: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Features, Indices]:
+    """What goes into the new head for each image of a split, without augmentation, dropout or gradient, and the labels.
+
+    Args:
+        weights: of the backbone; None for the random ones that `seed` gives.
+        cache: folder to read them from if they are there, and to leave them in: of several processes one computes, the
+            others wait for it. Features of your own code are never kept, as that may change; None keeps none.
+        device: as for a trial; batch norm uses the statistics of the weights, or mean 0 and variance 1.
+        progress: told while they are computed.
+
+    Returns:
+        Shapes (N, D) and (N,), in the order of `task.splits[split]`.
+
+    Raises:
+        ModelError: the network, the weights and the images do not fit together.
+        ResourceError: the device does not exist, or its memory is too small for one image.
+        ResultsError: the folder cannot be written.
+    """
+    device = choose_device(device)
+    labels = task.labels[task.splits[split]]
+
+    def compute() -> Features:
+        return _compute(task, model, weights, split, seed=seed, device=device, threads=threads, progress=progress)
+
+    if cache is None or is_own_code(model.name):
+        return compute(), labels
+    path = cache / f"{_key(task, model, weights, split, seed, device)}.npy"
+    lock = FileLock(path.with_suffix(".lock"))
+    with kept_in(cache, "features"):
+        cache.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        found = _read(path, len(labels))
+        if found is None:
+            found = compute()
+            with kept_in(cache, "features"):
+                write_whole(path, _as_file(found))
+        return found, labels
+    finally:
+        lock.release()
+
+
+@torch.inference_mode()
+def _compute(
+    task: Task,
+    model: ModelSpec,
+    weights: Weights | None,
+    split: str,
+    *,
+    seed: int,
+    device: str,
+    threads: int | None,
+    progress: Progress | None,
+) -> Features:
+    with isolated(device, threads):
+        network = new_network(task, model, weights=weights, seed=seed)
+        network.module.to(device).eval()
+        batches, micro_batch = make_batches(task, device, channels_last=False), MicroBatch("features", device)
+        parts: list[Features] = []
+        done = 0
+        with head_inputs(network) as extract:
+            for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
+                found = micro_batch.run(lambda some, _: extract(some), images, labels)
+                parts += [part.float().cpu().numpy() for part in found]
+                done += len(labels)
+                if progress is not None:
+                    progress(done, task.size(split))
+    return np.concatenate(parts)
+
+
+def _key(task: Task, model: ModelSpec, weights: Weights | None, split: str, seed: int, device: str) -> str:
+    """A hash of what the features follow from; where images came from is in the fingerprint, with all splits."""
+    recipe = {
+        "version": VERSION,
+        "torch": torch.__version__,
+        "device": torch.device(device).type,
+        "data": [task.fingerprint, split, task.image_size],
+        "model": [model.name, model.args],
+        "weights": weights.sha256 if weights else ["random", seed],
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(path: Path, count: int) -> Features | None:
+    """None where the file is missing or damaged."""
+    try:
+        found: Features = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.dtype == np.float32 and found.ndim == 2 and len(found) == count else None
+
+
+def _as_file(found: Features) -> bytes:
+    file = io.BytesIO()
+    np.save(file, found, allow_pickle=False)
+    return file.getvalue()

@@ -1,0 +1,157 @@
+"""The learning-rate range test: between which learning rates to search (Smith 2017, "Cyclical learning rates for training
+neural networks", section 3.3)."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from tlsweep.data import Task
+from tlsweep.errors import ModelError
+from tlsweep.models import Weights
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
+from tlsweep.training.devices import choose_device, isolated, seed_generators
+from tlsweep.training.figures import means
+from tlsweep.training.trainer import Trainer
+
+LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
+"""Few steps, 14 a decade: with more, a small training split is learned by heart before lr is high enough to hurt."""
+SMOOTHING = 0.25
+"""Decades of lr; the standard deviation of the Gaussian window."""
+FALLEN = 0.1
+"""The loss falls reliably from where so much of its whole fall is behind it for good."""
+LOWEST_LOSS = 0.005
+"""So near to its lowest value, as a part of the whole fall, the loss is lowest: where all is learned it goes on to creep
+down at any lr."""
+DIVERGED = 4.0
+"""Times the loss at the beginning: what follows is of no use."""
+NO_FALL = 0.05
+"""A fall by less of the loss at the beginning is none."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The loss of mini-batches while the learning rate grew, and the bounds that it proposes."""
+
+    optimizer: str
+    batch_size: int
+    lrs: tuple[float, ...]
+    """Of each step; they end where the loss diverged."""
+    losses: tuple[float, ...]
+    """Of each step's batch, before the step; the last one may not be finite."""
+    smoothed: tuple[float, ...]
+    lower: float
+    """Where the loss begins to fall reliably."""
+    upper: float
+    """Where it is lowest, before it diverges."""
+
+
+def range_test(
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> RangeTest:
+    """Train for 100 steps with a learning rate that grows by the same factor at each, from 1e-6 to 10.
+
+    Each step is that of a trial with these hyperparameters, but for `lr` and its schedule; all layer groups that are
+    ever trained are. The same arguments give the same numbers (bit for bit on a CPU).
+
+    Args:
+        hyperparameters, settings, task, model, weights, seed, device, threads: as for `finetune`.
+        progress: is called with the steps done and those in all.
+
+    Raises:
+        ModelError: the loss falls at no learning rate; or as `finetune`.
+        ResourceError: as `finetune`.
+    """
+    device = choose_device(device)
+    settings = settings.model_copy(update={"noise_scale": False})
+    lrs: Floats = np.geomspace(LOWEST, HIGHEST, STEPS)
+    losses: list[float] = []
+    with isolated(device, threads):
+        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        for lr, (images, labels) in zip(lrs, _endless(trainer), strict=False):
+            trainer.thaw(1.0)
+            losses.append(means(trainer.step_with(float(lr), images, labels))[0])
+            progress(len(losses), STEPS)
+            if not losses[-1] <= DIVERGED * _beginning(losses):
+                break
+    lower, upper = bounds(lrs[: len(losses)], losses)
+    smoothed = tuple(smooth(lrs[: len(losses)], losses).tolist())
+    return RangeTest(
+        optimizer=hyperparameters.optimizer,
+        batch_size=hyperparameters.batch_size,
+        lrs=tuple(lrs[: len(losses)].tolist()),
+        losses=tuple(losses),
+        smoothed=smoothed,
+        lower=lower,
+        upper=upper,
+    )
+
+
+def _endless(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch after another."""
+    for epoch in itertools.count():
+        seed_generators(derive_seed(trainer.seed, "dropout", epoch), trainer.device)
+        yield from trainer.batches.train(epoch, trainer.hyperparameters.batch_size, trainer.seed)
+
+
+def _beginning(losses: Sequence[float]) -> float:
+    """The mean over the first decade, in which next to nothing is learned."""
+    decade = losses[: round(STEPS / math.log10(HIGHEST / LOWEST))]
+    return sum(decade) / len(decade)
+
+
+def smooth(lrs: Floats, losses: Sequence[float]) -> Floats:
+    """The mean of the losses around each lr, by a Gaussian window on the logarithm of lr; what is not finite is left
+    out. A moving average that looks back only would move the minimum to higher learning rates."""
+    logs, values = np.log10(lrs), np.asarray(losses, dtype=np.float64)
+    window = np.exp(-(((logs[:, None] - logs) / SMOOTHING) ** 2) / 2) * np.isfinite(values)
+    smoothed: Floats = window @ np.nan_to_num(values, posinf=0.0, neginf=0.0) / window.sum(1)
+    return smoothed
+
+
+def bounds(lrs: Floats, losses: Sequence[float]) -> tuple[float, float]:
+    """The learning rates to search between, each rounded outwards to one digit.
+
+    Of the smoothed loss s, which begins at s0 (its mean over the first decade) and is lowest at s1: `upper` is the
+    first lr with s <= s1 + 0.005 (s0 - s1), and `lower` the first one from which up to `upper` s <= s0 - 0.1 (s0 - s1).
+
+    Args:
+        lrs: ascending, shape (N,).
+        losses: N losses.
+
+    Raises:
+        ModelError: the loss does not fall by 5 %.
+    """
+    smoothed = smooth(lrs, losses)
+    start, lowest = _beginning(smoothed.tolist()), float(smoothed.min())
+    fall = start - lowest
+    if not fall > NO_FALL * start:
+        raise ModelError(
+            f"lr range test: the loss, {start:.3g} at first, falls at no learning rate from {LOWEST:g} to {HIGHEST:g} "
+            "(batches of the training split); look at the labels, or thaw more layers (train.freeze)"
+        )
+    upper = int(np.argmax(smoothed <= lowest + LOWEST_LOSS * fall))
+    above = np.flatnonzero(smoothed[:upper] > start - FALLEN * fall)
+    lower = int(above[-1]) + 1 if len(above) else 0
+    return _one_digit(float(lrs[lower]), math.floor), _one_digit(float(lrs[upper]), math.ceil)
+
+
+def _one_digit(number: float, rounded: Callable[[float], int]) -> float:
+    """0.00123 as 0.001, or as 0.002."""
+    exponent = math.floor(math.log10(number))
+    return float(f"{rounded(number / 10**exponent)}e{exponent}")

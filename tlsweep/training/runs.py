@@ -1,0 +1,120 @@
+"""The networks that one trial trains side by side, one for each fold and repeat; usually one.
+
+An epoch of the trial is an epoch of each, so that they can be compared with other trials at any moment. All are on the
+device at once: memory for weights, gradients and optimizer grows with their number, that for activations and images
+does not.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from tlsweep.data import Task
+from tlsweep.data.views import run_tasks
+from tlsweep.errors import ModelError, ResultsError
+from tlsweep.models import Weights
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training.evaluation import evaluate_checkpoint
+from tlsweep.training.metrics import Evaluation
+from tlsweep.training.trainer import Trainer
+
+
+class Runs:
+    """The state of a trial: a trainer for each run of its task."""
+
+    def __init__(
+        self,
+        hyperparameters: Hyperparameters,
+        settings: TrainSettings,
+        task: Task,
+        model: ModelSpec,
+        *,
+        weights: Weights | None,
+        seed: int,
+        device: str,
+        micro_batch: int | None = None,
+    ) -> None:
+        self.trainers: list[Trainer] = []
+        for view, own_seed in seeded_runs(task, seed):
+            trainer = Trainer(
+                hyperparameters,
+                settings,
+                view,
+                model,
+                weights=weights,
+                seed=own_seed,
+                device=device,
+                micro_batch=micro_batch,
+                beside=self.trainers[0] if self.trainers else None,
+            )
+            self.trainers.append(trainer)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed, of each."""
+        return self.trainers[0].epoch
+
+    def snapshot(self) -> bytes:
+        """The checkpoint of this moment, which must be the end of an epoch."""
+        return pack([trainer.snapshot() for trainer in self.trainers])
+
+    def restore(self, content: bytes) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ModelError, ResultsError: see `Trainer.restore` and `unpack`.
+        """
+        for trainer, part in zip(self.trainers, unpack(content, len(self.trainers)), strict=True):
+            trainer.restore(part)
+
+
+def seeded_runs(task: Task, seed: int) -> list[tuple[Task, int]]:
+    """What each run of a trial with this seed sees, and its own seed; the first's is the trial's."""
+    seeds = [run.seed(seed) for run in task.runs] or [seed]
+    return list(zip(run_tasks(task), seeds, strict=True))
+
+
+def pack(checkpoints: Sequence[bytes]) -> bytes:
+    """The checkpoints of all runs as one: of a single one itself, of several a safetensors file of bytes."""
+    if len(checkpoints) == 1:
+        return checkpoints[0]
+    arrays = {str(run): np.frombuffer(one, np.uint8) for run, one in enumerate(checkpoints)}
+    packed: bytes = safetensors.numpy.save(arrays)
+    return packed
+
+
+def unpack(content: bytes, runs: int) -> list[bytes]:
+    """The checkpoints of `runs` runs that `pack` put together.
+
+    Raises:
+        ResultsError: damaged bytes.
+        ModelError: they are of another number of runs.
+    """
+    if runs == 1:
+        return [content]
+    try:
+        parts = safetensors.numpy.load(content)
+    except SafetensorError as error:
+        raise ResultsError(
+            f"a checkpoint of {len(content)} bytes cannot be read ({error}); remove it, its trial starts anew"
+        ) from error
+    if parts.keys() != {str(run) for run in range(runs)}:
+        raise ModelError(
+            f"a checkpoint holds {len(parts)} networks, but data.folds and data.repeats make {runs}; use the data "
+            "section that it was made with"
+        )
+    return [parts[str(run)].tobytes() for run in range(runs)]
+
+
+def evaluate_runs(
+    checkpoint: bytes, task: Task, model: ModelSpec, *, weights: Weights | None, seed: int, **options: Any
+) -> list[Evaluation]:
+    """How the network of each run does on a split; the arguments are those of `evaluate_checkpoint`."""
+    runs = seeded_runs(task, seed)
+    return [
+        evaluate_checkpoint(part, view, model, weights=weights, seed=own_seed, **options)
+        for part, (view, own_seed) in zip(unpack(checkpoint, len(runs)), runs, strict=True)
+    ]

@@ -1,0 +1,112 @@
+"""The figures of a trial that trains several networks side by side: means over these runs, and how sure they are."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tlsweep.data import Task
+from tlsweep.training.metrics import Evaluation
+from tlsweep.training.reports import EpochReport, RunReport
+
+FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN or infinite where one of the values is: a run that diverged makes its trial diverge."""
+    return sum(values) / len(values)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """s / √n, where s² = Σ (x - mean)² / (n - 1), of at least two values.
+
+    Folds share most of their training images, and repeats all of them, so that it is rather too small: no estimator of
+    the variance of a cross-validation is unbiased (Bengio & Grandvalet 2004, JMLR 5).
+    """
+    center, n = mean(values), len(values)
+    # A product, not a power, which would raise where a huge loss overflows.
+    return math.sqrt(sum((one - center) * (one - center) for one in values) / (n - 1) / n)
+
+
+def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float) -> EpochReport:
+    """One report of the rows of all runs, in the order of `task.runs`; a single row stays as it is.
+
+    Args:
+        rows: at least one.
+        task: of the trial.
+        reporting_seconds: how long the receiver of the report before took.
+    """
+    first = replace(rows[0], wait_seconds=reporting_seconds + rows[0].wait_seconds)
+    if len(rows) == 1:
+        return first
+
+    def each(name: str) -> list[Any]:
+        return [getattr(row, name) for row in rows]
+
+    def total(name: str) -> Any:
+        return sum(each(name))
+
+    figures = ("train_loss", "train_accuracy", *(f"val_{name}" for name in FIGURES))
+    reached: dict[str, Any] = {name: mean(each(name)) for name in figures}
+    reached |= {f"val_{name}_se": standard_error(each(f"val_{name}")) for name in FIGURES}
+    measured = [scale for scale in each("noise_scale") if not math.isnan(scale)]
+    images = [len(run.train) for run in task.runs]
+    return replace(
+        first,
+        samples=total("samples"),
+        step=total("step"),
+        micro_batch=min(each("micro_batch")),
+        noise_scale=mean(measured) if measured else math.nan,
+        train_seconds=total("train_seconds"),
+        eval_seconds=total("eval_seconds"),
+        wait_seconds=reporting_seconds + total("wait_seconds"),
+        samples_per_second=sum(images) / sum(map(operator.truediv, images, each("samples_per_second"))),
+        device_memory=max(each("device_memory")),
+        runs=len(rows),
+        folds=tuple(_of_run(row, task, at) for at, row in enumerate(rows)),
+        **reached,
+    )
+
+
+def _of_run(row: EpochReport, task: Task, at: int) -> RunReport:
+    run = task.runs[at]
+    same = {name: getattr(row, name) for name in RunReport.__dataclass_fields__ if hasattr(row, name)}
+    return RunReport(
+        **same,
+        fold=run.fold,
+        repeat=run.repeat,
+        train_images=len(run.train),
+        val_images=len(run.val),
+        scheduled_lr=row.lr,
+    )
+
+
+def summarise_test(evaluations: Sequence[Evaluation], task: Task) -> dict[str, Any]:
+    """Plain values for JSON, as `Evaluation.to_dict`; of several runs the means.
+
+    Then also `runs`, how many; `…_se`, standard errors; `folds`, the five figures of each; and the confusion matrix is
+    added up, so that each image counts once for every run.
+    """
+    one = [evaluation.to_dict() for evaluation in evaluations]
+    if len(one) == 1:
+        return one[0]
+
+    def over(combine: Callable[[list[float]], float], name: str) -> float:
+        return combine([figures[name] for figures in one])
+
+    per_class = {name: np.mean([figures["per_class"][name] for figures in one], axis=0) for name in FIGURES[2:]}
+    return {
+        **{name: over(mean, name) for name in FIGURES},
+        "runs": len(one),
+        **{f"{name}_se": over(standard_error, name) for name in FIGURES},
+        "folds": [
+            {"fold": run.fold, "repeat": run.repeat, **{name: figures[name] for name in FIGURES}}
+            for run, figures in zip(task.runs, one, strict=True)
+        ],
+        "per_class": {name: values.tolist() for name, values in per_class.items()}
+        | {"support": one[0]["per_class"]["support"]},
+        "confusion": np.sum([figures["confusion"] for figures in one], axis=0).tolist(),
+    }
