@@ -179,7 +179,7 @@ def _has_begun(results: str, name: str) -> bool:
 
 
 def _run(
-    spec: str | None,
+    spec: str | Mapping[str, Any] | None,
     changes: tuple[str, ...],
     *,
     name: str | None,
@@ -263,22 +263,59 @@ def _print_epoch(row: Mapping[str, Any]) -> None:
 @app.command()
 def check(
     spec: SpecArgument = "digits",
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="With --suggest: the copy; default: SPEC-suggested.yaml.")
+    ] = None,
     override: Overrides = None,
     study: Studies = None,
     address: Address = None,
     results: ResultsFolder = "results",
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Measure bounds for lr and batch size, and write a spec with them.")
+    ] = False,
 ) -> None:
     """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
     from tlsweep.spec import load_spec
     from tlsweep.terminal import make_console, print_plan
+    from tlsweep.terminal.suggestion import hand_over_suggestion, suggested_path
 
-    loaded = load_spec(spec, (*(override or ()), *_studies(study)))
+    changes = (*(override or ()), *_studies(study))
+    loaded = load_spec(spec, changes)
+    target = suggested_path(spec, file, wanted=suggest)
     console = make_console()
     with _watching(console, quiet=not sys.stdout.isatty()) as view:
         from tlsweep.sweep import make_plan
 
         plan = make_plan(loaded, results=results, address=address, observer=view)
+        if target is not None:
+            from tlsweep.sweep.suggestion import suggest as suggested
+
+            suggestion = suggested(loaded, observer=view)
     print_plan(console, plan)
+    if target is not None:
+        hand_over_suggestion(console, suggestion, spec, changes, target)
+
+
+@app.command()
+def confirm(
+    name: SweepName = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Networks to train, each with a seed of its own.")] = 5,
+    override: Overrides = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")
+    ] = False,
+    address: Address = None,
+    results: ResultsFolder = "results",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the outcome.")] = False,
+) -> None:
+    """Train a sweep's recipe again with other seeds: what it is worth without the luck of the search."""
+    from tlsweep.report.recipe import confirmation
+
+    found = _open(name, results)
+    spec = confirmation(found, repeats)
+    where = {"results": results, "local": local, "address": address}
+    changes = tuple(override or ())
+    raise typer.Exit(_run(spec, changes, name=f"{found.name}-confirmed", resume=None, quiet=quiet, where=where))
 
 
 @app.command()
@@ -287,24 +324,15 @@ def rank(
     override: Overrides = None,
     candidate: Annotated[
         list[str] | None,
-        typer.Option(
-            "-c",
-            "--candidate",
-            metavar="MODEL[=WEIGHTS]",
-            help="One more network: resnet18=DEFAULT, resnet18=FILE, resnet18 (random weights); repeatable.",
-        ),
+        typer.Option("-c", "--candidate", metavar="MODEL[=WEIGHTS]", help="One more: resnet18=DEFAULT; repeatable."),
     ] = None,
-    by: Annotated[
-        Literal["probe", "logme", "h_score", "knn"], typer.Option(help="The score that orders them.")
-    ] = "probe",
-    images: Annotated[
-        int, typer.Option(min=2, help="At most so many images to train, and to validate, scores.")
-    ] = 5000,
+    by: Annotated[Literal["probe", "logme", "h_score", "knn"], typer.Option(help="What decides.")] = "probe",
+    images: Annotated[int, typer.Option(min=2, help="Training and validation images to use, at most.")] = 5000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Order networks and weights by how well their frozen features suit the images; nothing is fine-tuned."""
     from tlsweep.spec import load_spec
-    from tlsweep.terminal import make_console, print_ranking, ranking_as_json
+    from tlsweep.terminal import make_console, print_ranking
 
     loaded = load_spec(spec, override or ())
     console = make_console()
@@ -312,10 +340,7 @@ def rank(
         from tlsweep.sweep import make_ranking
 
         ranking = make_ranking(loaded, candidate or (), by=by, images=images, observer=view)
-    if as_json:
-        print(ranking_as_json(ranking))
-    else:
-        print_ranking(console, ranking)
+    print_ranking(console, ranking, as_json=as_json)
 
 
 @app.command()

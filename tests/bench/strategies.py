@@ -23,7 +23,7 @@ from tlsweep.report.tables import load_tables
 from tlsweep.spec import SweepSpec
 
 SPECS = Path(__file__).parents[2] / "results" / "reference" / "strategies"
-SEEDS = {"digits": 5, "semeion": 5, "ants-bees": 3}
+SEEDS = {"digits": 5, "digits-small": 5, "semeion": 5, "ants-bees": 3}
 
 
 def searches(spec: SweepSpec) -> dict[str, dict[str, Any]]:

@@ -103,7 +103,7 @@ MISTAKES = [
     ("train.lr={uniform: [-1, 0.1]}", "must be greater than 0 (value -1"),
     ("train.momentum={uniform: [0.5, 1.5]}", "less than 1 (value 1.5)"),
     ("train.batch_size={uniform: [8, 64]}", "whole numbers: use choice or powers_of_two"),
-    ("train.optimizer=sgdd", "train.optimizer = 'sgdd': must be 'sgd', 'adam' or 'adamw'"),
+    ("train.optimizer=sgdd", "train.optimizer = 'sgdd': must be 'sgd', 'adam', 'adamw', 'schedule_free_sgd'"),
     ("train.optimizer={choice: [sgd, adamm]}", "value 'adamm'"),
     ("train.epochs=0", "train.epochs = 0: must be greater than or equal to 1"),
     ("train.nesterov=maybe", "train.nesterov = 'maybe'"),
@@ -189,6 +189,42 @@ def test_pb2_mutates_numbers_and_pbt_anything() -> None:
 def test_the_control_of_a_population_is_selection_alone(strategy: str) -> None:
     spec = load_spec(MINIMAL, [f"search.strategy={strategy}", "controls=no-explore"])
     assert spec.arms == ("main", "no-explore")
+
+
+def test_some_optimizers_bring_defaults_of_their_own() -> None:
+    """Only where nothing else is written, and where there is one optimizer alone."""
+    prodigy = load_spec(MINIMAL, ["train={optimizer: prodigy}"]).train
+    assert (prodigy.lr, prodigy.lr_schedule) == (1.0, "cosine")
+    assert load_spec(MINIMAL, ["train={optimizer: prodigy, lr: 0.5}"]).train.lr == 0.5
+    averaged = load_spec(MINIMAL, ["train={optimizer: schedule_free_sgd}"]).train
+    assert (averaged.lr, averaged.lr_schedule) == (1e-3, "constant")
+    assert load_spec(MINIMAL, ["train={optimizer: {choice: [prodigy, adam]}}"]).train.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            "{optimizer: prodigy, layer_decay: 0.9}",
+            "one learning rate for all layers, and layer_decay asks for several",
+        ),
+        (
+            "{optimizer: {choice: [sgd, prodigy]}, head_lr_multiplier: {choice: [1, 10]}}",
+            "head_lr_multiplier: 1, or take another optimizer",
+        ),
+        (
+            "{optimizer: {choice: [sgd, schedule_free_sgd]}, momentum: {uniform: [0, 0.9]}}",
+            "schedule_free_sgd needs momentum above 0, in every trial",
+        ),
+        ("{lr_schedule: adjusted, lr_raise: 1}", "train.lr_raise = 1: .*greater than 1"),
+        ("{lr_schedule: one_cycle, lr_pct_start: 1}", "train.lr_pct_start = 1: .*less than 1"),
+        ("{lr_schedule: one_cyle}", "value 'one_cyle'|lr_schedule = 'one_cyle'"),
+    ],
+)
+def test_what_a_strategy_or_an_optimizer_cannot_do_is_one_message(values: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message) as caught:
+        load_spec(MINIMAL, [f"train={values}"])
+    assert "\n" not in str(caught.value)
 
 
 def test_pbt_needs_factors_above_0() -> None:

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from completeness import assert_complete
+from sklearn.metrics import confusion_matrix
 
 from tlsweep.data import load_task
 from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Results
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep import launch
+
+pytestmark = pytest.mark.slow
 
 KEY = ["trial", "generation", "epoch"]
 FIGURES = [name for name in METRICS if name.startswith("val_")]
@@ -65,7 +68,7 @@ def assert_every_network_met_the_test(results: Results, runs: int) -> None:
     predictions = results.to_pandas("predictions")
     right = (predictions.label == predictions.predicted).groupby([predictions.repeat, predictions.fold]).mean()
     assert right.tolist() == pytest.approx(accuracies)
-    confusion = pd.crosstab(predictions.label, predictions.predicted).to_numpy()
+    confusion = confusion_matrix(predictions.label, predictions.predicted, labels=list(map(str, range(10))))
     assert test["confusion"] == confusion.tolist()
     module, _ = load_exported(results.folder.best)
     task = load_task(results.spec.data, results.spec.seed)

@@ -22,7 +22,7 @@ THEN_PBT = (
     "search.strategy=asha_then_pbt", "search.trials=6", "search.population=3", "search.reduction_factor=2",
     "train.epochs=6", "search.screening_epochs=2",
 )  # fmt: skip
-INDEPENDENT = {
+INDEPENDENT: dict[str, tuple[str, ...]] = {
     "random": ("search.trials=4",),
     "grid": ("search.strategy=grid", "search.points=2", "train.batch_size={choice: [8, 16]}"),
     "asha stopping": ASHA,
@@ -39,6 +39,13 @@ POPULATIONS = {
     "pbt sync": (*PBT, "search.synchronous=true"),
     "pbt sync interval": (*PBT, "search.synchronous=true", "search.interval=2", "train.epochs=7"),
     "pbt arms": (*PBT, "search.population=3", "controls=[no-explore]", "budget.epochs=9"),
+    "recipe": (
+        "search.strategy=recipe",
+        "train.lr=0.1",
+        "train.batch_size=16",
+        "train.epochs=8",
+        "search.schedule=[{to_epoch: 2}, {to_epoch: 5, values: {lr: 0.05}}, {to_epoch: 7, values: {batch_size: 32}}]",
+    ),
     "asha then pbt": THEN_PBT,
     "asha then pbt sync": (*THEN_PBT, "search.synchronous=true", "search.interval=2"),
     "asha then pbt budget": (*THEN_PBT, "search.trials=9", "budget.epochs=16"),

@@ -9,7 +9,7 @@ from rich.console import Console
 from tlsweep.models.transferability import Scores
 from tlsweep.spec import ModelSpec
 from tlsweep.sweep.ranking import Ranked, Ranking
-from tlsweep.terminal import print_ranking, ranking_as_json
+from tlsweep.terminal import print_ranking
 
 PATH = "/a place/" + "long/" * 30 + "squeezenet.v1.pth"
 RANKING = Ranking(
@@ -24,9 +24,9 @@ RANKING = Ranking(
 )
 
 
-def printed(ranking: Ranking, width: int) -> list[str]:
+def printed(ranking: Ranking, width: int, *, as_json: bool = False) -> list[str]:
     stream = io.StringIO()
-    print_ranking(Console(file=stream, width=width), ranking)
+    print_ranking(Console(file=stream, width=width), ranking, as_json=as_json)
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
@@ -59,7 +59,7 @@ def test_the_section_of_the_best_makes_the_same_model() -> None:
 
 
 def test_as_json_what_is_no_number_is_null() -> None:
-    facts = json.loads(ranking_as_json(RANKING))
+    facts = json.loads("\n".join(printed(RANKING, 40, as_json=True)))
     first, second = facts.pop("candidates")
     assert facts == {"by": "probe", "train_images": 195, "val_images": 49, "image_size": 128}
     assert first == {

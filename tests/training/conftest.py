@@ -42,11 +42,12 @@ def train(digits: Task) -> Train:
         checkpoints: bool = True,
         precision: str = "fp32",
         batch_norm: str = "train",
+        noise_scale: bool = False,
         **options: Any,
     ) -> Recorder:
         recorder = Recorder(checkpoints=checkpoints)
         options = {"weights": None, "device": "cpu", "threads": 1, "report": recorder} | options
-        settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm)
+        settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm, noise_scale=noise_scale)
         finetune(hyperparameters or Hyperparameters(lr=0.05), settings, task, model, seed=seed, **options)
         return recorder
 

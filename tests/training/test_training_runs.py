@@ -7,15 +7,15 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 from training_networks import __name__ as networks
-from training_trials import SMALL_CNN, Recorder, Train
+from training_trials import SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.views import run_tasks
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, derive_seed
-from tlsweep.training.metrics import score
+from tlsweep.training.reports import EpochReport, RunReport
 from tlsweep.training.runs import evaluate_runs, pack, unpack
-from tlsweep.training.summary import summarise_test
+from tlsweep.training.summary import standard_error, summarise, summarise_test
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
@@ -33,9 +33,9 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return load_task(data, 0, cache=tmp_path_factory.mktemp("repeated"))
 
 
-def figures(row: object) -> dict[str, str]:
+def figures(row: EpochReport | RunReport) -> dict[str, str]:
     """What does not depend on the clock, comparable bit for bit."""
-    return {name: repr(value) for name, value in asdict(row).items() if "second" not in name and name != "folds"}  # type: ignore[call-overload]
+    return {name: repr(value) for name, value in asdict(row).items() if "second" not in name and name != "folds"}
 
 
 def test_each_fold_is_what_a_trial_on_that_split_alone_is(folded: Task, train: Train) -> None:
@@ -73,6 +73,8 @@ def test_going_on_is_as_if_never_stopped(folded: Task, train: Train) -> None:
     whole = train(task=folded)
     rest = train(task=folded, resume=whole.checkpoints[0])
     assert [*map(figures, rest.rows)] == [*map(figures, whole.rows[1:])]
+    for row, expected in zip(rest.rows, whole.rows[1:], strict=True):
+        assert [*map(figures, row.folds)] == [*map(figures, expected.folds)]
     assert rest.checkpoints == whole.checkpoints[1:]
 
 
@@ -87,12 +89,21 @@ def test_repeats_differ_in_seed_and_few_labels_not_in_validation(repeated: Task,
     assert row.folds[0].val_loss == plain.val_loss
 
 
-def test_a_run_that_diverges_makes_the_trial_diverge(repeated: Task, train: Train) -> None:
-    """The one of its runs that has a bad label in training."""
-    row = train(Hyperparameters(lr=1e30), task=repeated, epochs=2).rows[-1]
-    assert not math.isfinite(row.train_loss)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e300])
+def test_a_run_that_diverges_makes_the_trial_diverge(repeated: Task, train: Train, bad: float) -> None:
+    good = train(task=replace(repeated, runs=()), epochs=1).rows[0]
+    lost = replace(good, train_loss=bad, **{f"val_{name}": math.nan for name in FIGURES})
+    row = summarise([good, lost], repeated, 0.0)
+    assert repr(row.train_loss) == repr((good.train_loss + bad) / 2)
     assert math.isnan(row.val_accuracy)
-    assert math.isnan(row.val_accuracy_se or 0)
+    assert row.val_accuracy_se is not None
+    assert math.isnan(row.val_accuracy_se)
+    assert [repr(one.train_loss) for one in row.folds] == [repr(good.train_loss), repr(bad)]
+
+
+def test_a_huge_loss_of_one_run_is_no_overflow() -> None:
+    assert standard_error([1e200, 0.0]) == math.inf
+    assert math.isnan(standard_error([math.inf, 0.0]))
 
 
 def test_what_one_run_found_not_to_fit_the_others_know(repeated: Task, train: Train) -> None:

@@ -35,23 +35,25 @@ class ArmResult:
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
     """One for each arm that has a report, the main arm first."""
-    tests, right, seed = evaluated(tables), _right(tables), derive_seed(tables.spec.seed, "bootstrap")
+    tests, known, seed = evaluated(tables), _right(tables), derive_seed(tables.spec.seed, "bootstrap")
     found = []
     for arm in tables.spec.arms:
         if best := winner(tables, arm):
-            own, against = right.get(arm), tables.spec.arm(arm).control_of
-            other = right.get(against or "")
+            own, against = known.get(arm), tables.spec.arm(arm).control_of
+            other = known.get(against or "")
             found.append(
                 ArmResult(
                     arm,
                     best.trial,
-                    {name: best.metrics[f"val_{name}"] for name in _NAMES},
-                    _metrics(tests.get(arm, {})),
-                    bootstrap_mean(list(own.values()), seed) if own else None,
-                    against,
-                    bootstrap_mean([other[image] - own[image] for image in own], seed) if own and other else None,
-                    _errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
-                    _errors(tests.get(arm, {})),
+                    val={name: best.metrics[f"val_{name}"] for name in _NAMES},
+                    test=_metrics(tests.get(arm, {})),
+                    test_accuracy=bootstrap_mean(list(own.values()), seed) if own else None,
+                    against=against,
+                    ahead=bootstrap_mean([other[at] - right for at, right in own.items()], seed)
+                    if own and other
+                    else None,
+                    val_error=_errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
+                    test_error=_errors(tests.get(arm, {})),
                 )
             )
     return found

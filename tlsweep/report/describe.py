@@ -15,7 +15,7 @@ from tlsweep.spec import (
 
 def describe_search(spec: SweepSpec) -> str:
     """Strategy and size: 'pbt: 8 members × 20 epochs × 2 arms (main, scratch)'."""
-    search, trials = spec.search, f"{spec.trials_per_arm} trials"
+    search, trials = spec.search, f"{spec.trials_per_arm} trial{'' if spec.trials_per_arm == 1 else 's'}"
     if isinstance(search, AshaThenPbtSearch):
         trials = f"{trials}, then {search.population} members"
     elif isinstance(search, PopulationSearch):

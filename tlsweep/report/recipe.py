@@ -9,14 +9,16 @@ from tlsweep.errors import ResultsError
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.recipe import recipe_spec
 from tlsweep.spec.space import Value
 from tlsweep.store import Place, Results, SweepFolder, read_journal
 from tlsweep.store.files import write_text
 
 _HEAD = """\
 # How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
-# `to_epoch` with these values, keep weights and optimizer state, and go on with the next. `constants` hold throughout;
-# `lr_schedule` multiplies lr and is stretched over `epochs`. Random choices follow from `seed` and from `number`.
+# `to_epoch` with these values, keep weights, optimizer state and the schedule's state, and go on with the next.
+# `constants` hold throughout; `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses if
+# it follows them. Random choices follow from `seed` and from `number`.
 """
 
 
@@ -63,6 +65,28 @@ def _weights(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> Any:
     origins = spec.model.origins
     origin = origins[str(values.get(WEIGHTS, next(iter(origins))))]
     return spec.model.starting_from(origin).model_dump(mode="json")["weights"]
+
+
+def confirmation(results: Results, repeats: int) -> dict[str, Any]:
+    """The spec, as a mapping, that trains a sweep's recipe again, `repeats` times with seeds of their own.
+
+    Raises:
+        ResultsError: the sweep has no recipe yet.
+    """
+    try:
+        content = yaml.safe_load(results.folder.recipe.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            f"'{results.name}' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'"
+        ) from None
+    spec = results.spec
+    again = recipe_spec(content, repeats)
+    return {
+        **again,
+        "search": again["search"] | {"metric": spec.search.metric},
+        "resources": spec.resources.model_dump(mode="json"),
+        "faults": spec.faults.model_dump(mode="json"),
+    }
 
 
 def _changes(segments: list[Segment], name: str) -> bool:

@@ -19,11 +19,12 @@ from tlsweep.schedulers.decisions import (
 from tlsweep.schedulers.explore import Explorer, Perturb, keep
 from tlsweep.schedulers.pb2 import Bandit
 from tlsweep.schedulers.pbt import Pbt
+from tlsweep.schedulers.replay import Replay
 from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
 from tlsweep.spec import AshaSearch, AshaThenPbtSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
-from tlsweep.spec.search import Sampled
+from tlsweep.spec.search import RecipeSearch, Sampled
 from tlsweep.spec.space import Distribution
 
 
@@ -34,6 +35,8 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
         return Independent()
     if isinstance(search, AshaSearch):
         return (PromotionAsha if search.form == "promotion" else StoppingAsha)(search, epochs)
+    if isinstance(search, RecipeSearch):
+        return Replay(search)
     if isinstance(search, AshaThenPbtSearch):
         return AshaThenPbt(search, epochs, lambda members: make_population(spec, arm, members))
     if isinstance(search, PopulationSearch):

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 from tlsweep.spec.base import SpecModel, searchable
 from tlsweep.spec.space import Distribution, Value
 
-
 DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {
     "schedule_free_sgd": {"lr_schedule": "constant"},
     "schedule_free_adamw": {"lr_schedule": "constant"},
@@ -60,7 +59,7 @@ class Hyperparameters(OptimizerDefaults):
     epoch of good validation, × lr_raise where it stays worse than its moving mean; `dynamic`: a decay that changes with
     progress, and the raise of `adjusted`. All follow progress in samples, not steps."""
     lr_gamma: float = Field(0.95, gt=0, le=1)
-    """Factor by which a schedule lowers lr: `exponential`, `step`, `plateau`, `adjusted`, and `dynamic` at its start."""
+    """Factor by which a schedule lowers lr (`exponential`, `step`, `plateau`, `adjusted`; `dynamic` at its start)."""
     lr_final_gamma: float = Field(0.8, gt=0, le=1)
     """What lr_gamma has become by the last epoch (`dynamic`)."""
     lr_step_epochs: float = Field(10.0, gt=0)
@@ -118,8 +117,7 @@ class TrainSettings(SpecModel):
     """torch.compile the network (GPU only; pays off in trials of many minutes)."""
     noise_scale: bool = False
     """Report the gradient noise scale (McCandlish et al. 2018): the batch size far above which a larger batch saves no
-    steps. Costs 5-8 % of the time in training on a CPU, and changes no other number.
-    """
+    steps. Costs 5-10 % of the training of a tiny network on a CPU, and changes no other number."""
 
 
 class TrainSection(TrainSettings, OptimizerDefaults):

@@ -45,15 +45,28 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Iterable[str] =
         SpecError: no such file or preset, not YAML, or a field that breaks its rule.
     """
     if isinstance(source, Mapping):
-        tree, origin = dict(source), "spec"
+        tree, origin = _overridden(dict(source), overrides), "spec"
     else:
-        text, origin = _read(str(source))
-        tree = _parse(text, origin)
-    for override in overrides:
-        tree = _override(tree, override)
+        tree, _, origin = read_tree(source, overrides)
     if tree.get("name") is None:
         tree["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin).stem).strip("-._") or "sweep"
     return _validate(tree, origin)
+
+
+def read_tree(source: str | Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str, str]:
+    """What a preset or file says, overrides applied, before validation; its text as it was; and where that came from.
+
+    Raises:
+        SpecError: no such file or preset, not YAML, or a bad override.
+    """
+    text, origin = _read(str(source))
+    return _overridden(_parse(text, origin), overrides), text, origin
+
+
+def _overridden(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    for override in overrides:
+        tree = _override(tree, override)
+    return tree
 
 
 def dump_spec(spec: SweepSpec) -> str:

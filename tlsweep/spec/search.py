@@ -27,22 +27,22 @@ class Sampled(SearchCommon):
     trials: int = Field(20, ge=1)
     """Configurations to try."""
     sampler: Literal["random", "tpe"] = "random"
-    """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well so
-    far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random."""
+    """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well
+    so far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random."""
 
 
 class RandomSearch(Sampled):
     """Independent configurations, each trained to the end."""
 
     strategy: Literal["random"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
 
 
 class GridSearch(SearchCommon):
     """Every combination of the searched hyperparameters, each trained to the end."""
 
     strategy: Literal["grid"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
     points: int = Field(5, ge=2)
     """Values taken of each continuous distribution; lists are taken whole."""
 
@@ -62,7 +62,7 @@ class AshaSearch(HalvingSearch):
     """Many configurations, compared at rungs; the weak ones get no more epochs (Li et al. 2020)."""
 
     strategy: Literal["asha"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
     form: Literal["stopping", "promotion"] = "promotion"
     """`promotion` (the paper's algorithm 2): every trial waits at each rung, and goes on only when it is among the best
     1/eta there. `stopping` (Ray Tune's): it goes on at once unless it is below the best 1/eta of those before it."""
@@ -109,7 +109,7 @@ class PbtSearch(Perturbed):
     """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
 
     strategy: Literal["pbt"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
 
 
 class Pb2Search(PopulationSearch):
@@ -117,7 +117,7 @@ class Pb2Search(PopulationSearch):
     has seen proposes the new values."""
 
     strategy: Literal["pb2"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
 
 
 class AshaThenPbtSearch(HalvingSearch, Perturbed):
@@ -125,7 +125,7 @@ class AshaThenPbtSearch(HalvingSearch, Perturbed):
     of a PBT population."""
 
     strategy: Literal["asha_then_pbt"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2` or `asha_then_pbt`."""
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
     screening_epochs: int | None = Field(None, ge=1)
     """The last rung of the screening: there a trial waits for the population to form. Default: a third of
     train.epochs, at least min_epochs."""
@@ -137,8 +137,40 @@ class AshaThenPbtSearch(HalvingSearch, Perturbed):
         return self.screening_epochs or max(self.min_epochs, epochs // 3)
 
 
+class RecipeStep(SpecModel):
+    """A stretch of training with the same values."""
+
+    to_epoch: int = Field(ge=1)
+    """Where it ends: epochs since the beginning."""
+    values: dict[str, float | int | str | bool] = {}
+    """Hyperparameters of this step; the others are as in `train`."""
+
+
+class RecipeSearch(SearchCommon):
+    """No search: a schedule that an earlier sweep found is trained again (`tlsweep confirm`), with other seeds."""
+
+    strategy: Literal["recipe"]
+    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    schedule: tuple[RecipeStep, ...] = Field(min_length=1)
+    """The steps of the recipe, one after another."""
+
+    @property
+    def trials(self) -> int:
+        """One; its repeats have other seeds."""
+        return 1
+
+    @field_validator("schedule")
+    @classmethod
+    def _steps_ascend(cls, schedule: tuple[RecipeStep, ...]) -> tuple[RecipeStep, ...]:
+        ends = [step.to_epoch for step in schedule]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"each step must end after the one before it, not at epochs {ends}")
+        return schedule
+
+
 SearchSpec = Annotated[
-    RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search | AshaThenPbtSearch, Field(discriminator="strategy")
+    RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search | AshaThenPbtSearch | RecipeSearch,
+    Field(discriminator="strategy"),
 ]
 
 

@@ -12,10 +12,11 @@ from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.space import Value
 
-Control = Literal["scratch", "no-explore"]
+Control = Literal["scratch", "no-explore", "hyperrule"]
 MAIN_ARM = "main"
 SCRATCH_ARM: Control = "scratch"
 NO_EXPLORE_ARM: Control = "no-explore"
+HYPERRULE_ARM: Control = "hyperrule"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def study_override(text: str) -> str:
     return "study.freeze=true"
 
 
-def arms_of(controls: Iterable[Control], study: Study, *, weights: bool, freeze: Value) -> tuple[Arm, ...]:
+def arms_of(
+    controls: Iterable[Control], study: Study, *, weights: bool, freeze: Value, rule: Mapping[str, Value]
+) -> tuple[Arm, ...]:
     """All arms, the main one first.
 
     Args:
@@ -94,10 +97,11 @@ def arms_of(controls: Iterable[Control], study: Study, *, weights: bool, freeze:
         study: `study:` of the spec.
         weights: whether the main arm starts from any.
         freeze: `train.freeze`.
+        rule: what the HyperRule chooses.
     """
-    arms = [Arm(MAIN_ARM, control_of=None), *map(_control, controls)]
+    arms = [Arm(MAIN_ARM, control_of=None), *(_control(name, rule) for name in controls)]
     if study.few_labels and weights and SCRATCH_ARM not in controls:
-        arms.append(_control(SCRATCH_ARM))
+        arms.append(_control(SCRATCH_ARM, rule))
     for count in study.few_labels[1:]:
         few, scratch = study.arms_with(count)
         arms.append(Arm(few, labels_per_class=count))
@@ -109,6 +113,8 @@ def arms_of(controls: Iterable[Control], study: Study, *, weights: bool, freeze:
     return tuple(arms)
 
 
-def _control(name: Control) -> Arm:
+def _control(name: Control, rule: Mapping[str, Value]) -> Arm:
     """An arm of `controls:`."""
+    if name == HYPERRULE_ARM:
+        return Arm(name, hyperparameters=rule, trials=1)
     return Arm(name, pretrained=name != SCRATCH_ARM, explore=name != NO_EXPLORE_ARM)

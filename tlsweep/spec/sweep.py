@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSpec
+from tlsweep.spec.hyperrule import BATCH_SIZE, hyperrule
 from tlsweep.spec.model import WEIGHTS, ModelSpec
 from tlsweep.spec.search import (
     AshaThenPbtSearch,
@@ -16,11 +17,12 @@ from tlsweep.spec.search import (
     Faults,
     GridSearch,
     PopulationSearch,
+    RecipeSearch,
     Resources,
     SearchSpec,
 )
 from tlsweep.spec.space import Choice, Distribution, Value
-from tlsweep.spec.study import NO_EXPLORE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
+from tlsweep.spec.study import HYPERRULE_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What a sweep, and so its folder, may be called."""
@@ -49,7 +51,11 @@ class SweepSpec(SpecModel):
     """What to do with a trial that fails."""
     controls: tuple[Control, ...] = ()
     """Control arms, run beside the main one at the same budget with the same configurations and seeds:
-    `scratch` starts from random weights; `no-explore` is PBT or PB2 with explore off, to see what mutation adds."""
+    `scratch` starts from random weights; `no-explore` is PBT or PB2 with explore off, to see what mutation adds;
+    `hyperrule` is one trial with what the BiT HyperRule chooses for so many images (Kolesnikov et al. 2020): the
+    baseline without a search."""
+    train_images: int | None = Field(None, ge=2)
+    """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     study: Study = Study()
     """More arms, at the main one's budget each: `freeze`, or `{few_labels: [5, 10, 25]}`."""
 
@@ -91,6 +97,8 @@ class SweepSpec(SpecModel):
             )
         if isinstance(self.search, AshaThenPbtSearch):
             self._screening_fits(self.search)
+        if isinstance(self.search, RecipeSearch):
+            self._recipe_fits(self.search)
         if isinstance(self.search, GridSearch) and not space:
             raise ValueError("search.strategy grid needs a distribution in train, such as lr: {choice: [0.01, 0.1]}")
         if SCRATCH_ARM in self.controls and self.model.weights is None:
@@ -106,6 +114,16 @@ class SweepSpec(SpecModel):
         if self.study.few_labels:
             labels = self.data.model_copy(update={"labels_per_class": max(self.study.few_labels)})
             object.__setattr__(self, "data", labels)  # it is frozen for its users, not yet for itself
+
+    def _recipe_fits(self, search: RecipeSearch) -> None:
+        if self.space:
+            raise ValueError(f"search.strategy recipe draws nothing, but {', '.join(self.space)} are distributions")
+        if search.schedule[-1].to_epoch > self.train.epochs:
+            raise ValueError(
+                f"search.schedule ends at epoch {search.schedule[-1].to_epoch}, after train.epochs {self.train.epochs}"
+            )
+        for step in search.schedule:
+            self.train.resolve(dict(step.values))
 
     def _screening_fits(self, search: AshaThenPbtSearch) -> None:
         if search.trials < search.population:
@@ -155,7 +173,10 @@ class SweepSpec(SpecModel):
 
     def _arms(self) -> tuple[Arm, ...]:
         weights = self.model.weights is not None
-        return arms_of(self.controls, self.study, weights=weights, freeze=dict(self.train)["freeze"])
+        rule: dict[str, Any] = {}
+        if HYPERRULE_ARM in self.controls:
+            rule = hyperrule(self.train_images or BATCH_SIZE, self.train.epochs).model_dump()
+        return arms_of(self.controls, self.study, weights=weights, freeze=dict(self.train)["freeze"], rule=rule)
 
     @property
     def trials_per_arm(self) -> int:

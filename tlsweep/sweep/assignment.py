@@ -6,6 +6,7 @@ from typing import Any
 
 from tlsweep.spec import MAIN_ARM, GridSearch, Hyperparameters, SweepSpec, derive_seed, generator
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
+from tlsweep.spec.search import RecipeSearch
 from tlsweep.spec.space import Value
 from tlsweep.store import Checkpoint
 
@@ -36,7 +37,8 @@ def trial_id(arm: str, number: int) -> str:
 
 def trial_seed(spec: SweepSpec, number: int) -> int:
     """Initialisation, order of samples and augmentation of a trial follow from it; equal in all arms."""
-    return derive_seed(spec.seed, "trial", number)
+    # A recipe that is trained again with the seed that found it would only confirm itself.
+    return derive_seed(spec.seed, "confirmation" if isinstance(spec.search, RecipeSearch) else "trial", number)
 
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResultsError, SweepFailed
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
+from tlsweep.spec.study import HYPERRULE_ARM
 from tlsweep.store import (
     Lease,
     ObjectStoreError,
@@ -83,7 +84,8 @@ def launch(
     watcher.phase("reading images")
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
     folder = create_sweep_folder(to_place(results), name or spec.name or "sweep", exact=name is not None)
-    spec = spec.model_copy(update={"name": folder.name})
+    images = task.size("train") if HYPERRULE_ARM in spec.controls else None
+    spec = spec.model_copy(update={"name": folder.name, "train_images": images})
     with (
         lock_folder(folder, watcher.phase) as lease,
         _leaving_nothing_unused(folder, lease),
@@ -124,7 +126,7 @@ def resume(
     with lock_folder(folder, watcher.phase) as lease, _storage_errors_explained(folder):
         stored = stored_spec(folder)
         loaded = spec if isinstance(spec, SweepSpec) else spec(stored)
-        loaded = loaded.model_copy(update={"name": folder.name})
+        loaded = loaded.model_copy(update={"name": folder.name, "train_images": stored.get("train_images")})
         history = read_history(folder, loaded)
         watcher.phase("reading images")
         task = load_task(loaded.data, loaded.seed, progress=watcher.progress)

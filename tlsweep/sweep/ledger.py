@@ -171,7 +171,9 @@ class Ledger:
     def starting_values(self, arm: str, number: int) -> dict[str, Value]:
         """The hyperparameters that the next new trial of an arm starts with, as far as is known now."""
         proposed = self._tpe[arm].propose(number) if arm in self._tpe else None
-        return starting_values(self.spec, arm, number) if proposed is None else completed(self.spec, arm, proposed)
+        if proposed is not None:
+            return completed(self.spec, arm, proposed)
+        return starting_values(self.spec, arm, number)
 
     def _stage(self, arm: str | None) -> str:
         """What the arm does now."""

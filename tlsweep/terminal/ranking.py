@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _MEASURES = {"probe": "linear probe", "logme": "LogME", "h_score": "H-score", "knn": "nearest neighbours"}
 
 
-def print_ranking(console: Console, ranking: "Ranking") -> None:
-    """A line for each candidate, the best first, and what to write into the spec to use that."""
+def print_ranking(console: Console, ranking: "Ranking", *, as_json: bool = False) -> None:
+    """A line for each candidate, the best first, and what to write into the spec to use that; or all of it as JSON."""
+    if as_json:
+        print(_as_json(ranking), file=console.file)
+        return
     columns: list[Column[Ranked]] = [
         Column("network", lambda one: one.model.name, right=False),
         Column("weights", lambda one: _weights(one.model), right=False),
@@ -45,8 +48,8 @@ def print_ranking(console: Console, ranking: "Ranking") -> None:
     console.print(Text(f"\n{_section(ranking.candidates[0].model)}"), soft_wrap=True)  # to be copied as it is
 
 
-def ranking_as_json(ranking: "Ranking") -> str:
-    """The same for scripts; scores of features that are not finite are null."""
+def _as_json(ranking: "Ranking") -> str:
+    """Scores of features that are not finite are null."""
     rows = [
         {
             "model": _chosen(one.model),

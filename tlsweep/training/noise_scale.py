@@ -1,13 +1,13 @@
 """The gradient noise scale: how large a batch is worth its samples.
 
-B_simple = tr(Σ) / |G|², in samples, with G the gradient of the loss over the distribution that the images come from, and
-Σ the covariance of the gradients of single images (McCandlish et al. 2018, "An Empirical Model of Large-Batch
+B_simple = tr(Σ) / |G|², in samples, with G the gradient of the loss over the distribution that the images come from,
+and Σ the covariance of the gradients of single images (McCandlish et al. 2018, "An Empirical Model of Large-Batch
 Training", appendix A.1). Far below it, twice the batch saves half of the steps; far above it, nothing. Neither G nor Σ
 is ever known, but squared norms of the gradients of a batch and of its parts estimate both without bias.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ def unbiased(small: Sequence[tuple[int, float]], big: tuple[int, float]) -> tupl
     samples, norm = big
     trace = (noisy - norm) / (inverse - 1 / samples)
     return norm - trace / samples, trace
+
+
+def noise_scale(gradient: float, trace: float) -> float:
+    """tr(Σ) / |G|², in samples; NaN where |G|² is not positive: the gradient cannot be told from its noise."""
+    return trace / gradient if gradient > 0 else math.nan
 
 
 class Gradients:
@@ -76,8 +81,8 @@ class Gradients:
 class NoiseScale:
     """B_simple along a training, from moving averages over the last 150 steps or so.
 
-    tr(Σ) comes from one step in 32, |G|² from the gradient of every step, E|g|² = |G|² + tr(Σ) / B: of the two it is the
-    one that scatters. The ratio of the averages is taken, which is less biased than an average of ratios.
+    tr(Σ) comes from one step in 32, |G|² from the gradient of every step, E|g|² = |G|² + tr(Σ) / B, since it is the one
+    that scatters. The ratio of the averages is taken, which is less biased than an average of ratios.
     """
 
     def __init__(self, state: Mapping[str, float] | None = None) -> None:
@@ -120,24 +125,9 @@ class NoiseScale:
         steps, measurements = 1 - MEMORY ** (self._steps / INTERVAL), 1 - MEMORY**self._measurements
         trace = self._trace / measurements
         gradient = (float(self._norm) - trace * self._inverse) / steps
-        return trace / gradient if gradient > 0 else math.nan
+        return noise_scale(gradient, trace)
 
 
 def _squared_norm(tensors: list[Tensor]) -> Tensor:
     """Of all tensors together, on their device: half as many microseconds as torch.nn.utils.get_total_norm takes."""
     return torch.stack(torch._foreach_norm(tensors)).double().square().sum()
-
-
-def noise_scale_at(
-    loss: Callable[[Tensor, Tensor], Tensor], module: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]
-) -> float:
-    """B_simple at a fixed state: the parameters stay as they are while all batches, at least two, are seen.
-
-    The batches are the parts, and all of them together the whole; for a pass over a training split that is the most
-    exact estimate to be had from it. NaN where the gradient cannot be told from its noise.
-    """
-    gradients = Gradients(loss, module)
-    for images, labels in batches:
-        gradients.add(images, labels)
-    gradient, trace = gradients.estimate()
-    return trace / gradient if gradient > 0 else math.nan

@@ -1,5 +1,5 @@
-"""The learning-rate range test: between which learning rates to search (Smith 2017, "Cyclical learning rates for training
-neural networks", section 3.3)."""
+"""The lr range test: between which learning rates to search (Smith 2017, "Cyclical learning rates for training neural
+networks", section 3.3)."""
 
 import itertools
 import math
@@ -18,19 +18,21 @@ from tlsweep.training.devices import choose_device, isolated, seed_generators
 from tlsweep.training.figures import means
 from tlsweep.training.trainer import Trainer
 
-LOWEST, HIGHEST, STEPS = 1e-6, 10.0, 100
-"""Few steps, 14 a decade: with more, a small training split is learned by heart before lr is high enough to hurt."""
+LOWEST, HIGHEST = 1e-6, 10.0
+STEPS = (100, 200, 400, 800)
+"""The fewest in which the loss falls: with 14 a decade most pretrained networks learn, and with more a small training
+split is learned by heart before lr is high enough to hurt; but a network with random weights may need them."""
 SMOOTHING = 0.25
 """Decades of lr; the standard deviation of the Gaussian window."""
 FALLEN = 0.1
 """The loss falls reliably from where so much of its whole fall is behind it for good."""
 LOWEST_LOSS = 0.005
-"""So near to its lowest value, as a part of the whole fall, the loss is lowest: where all is learned it goes on to creep
-down at any lr."""
+"""So near to its lowest value, as a part of the whole fall, the loss is lowest: where all is learned it creeps down at
+any lr."""
 DIVERGED = 4.0
 """Times the loss at the beginning: what follows is of no use."""
-NO_FALL = 0.05
-"""A fall by less of the loss at the beginning is none."""
+NO_FALL = 0.1
+"""A fall by less, as a part of the loss at the beginning, is none."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,8 +66,9 @@ def range_test(
     threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RangeTest:
-    """Train for 100 steps with a learning rate that grows by the same factor at each, from 1e-6 to 10.
+    """Train with a learning rate that grows by the same factor at each step, from 1e-6 to 10.
 
+    There are 100 steps; should the loss not fall by 10 %, from the beginning again in 200, 400 or 800.
     Each step is that of a trial with these hyperparameters, but for `lr` and its schedule; all layer groups that are
     ever trained are. The same arguments give the same numbers (bit for bit on a CPU).
 
@@ -74,32 +77,42 @@ def range_test(
         progress: is called with the steps done and those in all.
 
     Raises:
-        ModelError: the loss falls at no learning rate; or as `finetune`.
+        ModelError: the loss does not fall by 10 %, or as `finetune`.
         ResourceError: as `finetune`.
     """
     device = choose_device(device)
     settings = settings.model_copy(update={"noise_scale": False})
-    lrs: Floats = np.geomspace(LOWEST, HIGHEST, STEPS)
-    losses: list[float] = []
-    with isolated(device, threads):
-        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
-        for lr, (images, labels) in zip(lrs, _endless(trainer), strict=False):
-            trainer.thaw(1.0)
-            losses.append(means(trainer.step_with(float(lr), images, labels))[0])
-            progress(len(losses), STEPS)
-            if not losses[-1] <= DIVERGED * _beginning(losses):
-                break
-    lower, upper = bounds(lrs[: len(losses)], losses)
-    smoothed = tuple(smooth(lrs[: len(losses)], losses).tolist())
+    for steps in STEPS:
+        lrs: Floats = np.geomspace(LOWEST, HIGHEST, steps)
+        with isolated(device, threads):
+            trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+            losses = list(_sweep(trainer, lrs, progress))
+        lrs = lrs[: len(losses)]
+        if falls(lrs, losses):
+            break
+    lower, upper = bounds(lrs, losses)
     return RangeTest(
         optimizer=hyperparameters.optimizer,
         batch_size=hyperparameters.batch_size,
-        lrs=tuple(lrs[: len(losses)].tolist()),
+        lrs=tuple(lrs.tolist()),
         losses=tuple(losses),
-        smoothed=smoothed,
+        smoothed=tuple(smooth(lrs, losses).tolist()),
         lower=lower,
         upper=upper,
     )
+
+
+def _sweep(trainer: Trainer, lrs: Floats, progress: Callable[[int, int], None]) -> Iterator[float]:
+    """The loss of each step, to the end or to where it diverges."""
+    decade = [lr for lr in lrs if lr <= 10 * lrs[0]]
+    losses: list[float] = []
+    for lr, (images, labels) in zip(lrs, _endless(trainer), strict=False):
+        trainer.thaw(1.0)
+        losses.append(means(trainer.step_with(float(lr), images, labels))[0])
+        yield losses[-1]
+        progress(len(losses), len(lrs))
+        if not losses[-1] <= DIVERGED * float(np.mean(losses[: len(decade)])):
+            return
 
 
 def _endless(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
@@ -109,12 +122,6 @@ def _endless(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
         yield from trainer.batches.train(epoch, trainer.hyperparameters.batch_size, trainer.seed)
 
 
-def _beginning(losses: Sequence[float]) -> float:
-    """The mean over the first decade, in which next to nothing is learned."""
-    decade = losses[: round(STEPS / math.log10(HIGHEST / LOWEST))]
-    return sum(decade) / len(decade)
-
-
 def smooth(lrs: Floats, losses: Sequence[float]) -> Floats:
     """The mean of the losses around each lr, by a Gaussian window on the logarithm of lr; what is not finite is left
     out. A moving average that looks back only would move the minimum to higher learning rates."""
@@ -122,6 +129,18 @@ def smooth(lrs: Floats, losses: Sequence[float]) -> Floats:
     window = np.exp(-(((logs[:, None] - logs) / SMOOTHING) ** 2) / 2) * np.isfinite(values)
     smoothed: Floats = window @ np.nan_to_num(values, posinf=0.0, neginf=0.0) / window.sum(1)
     return smoothed
+
+
+def _ends(lrs: Floats, smoothed: Floats) -> tuple[float, float]:
+    """The smoothed loss at the beginning, as its mean over the first decade, in which next to nothing is learned; and
+    its lowest value."""
+    return float(smoothed[lrs <= 10 * lrs[0]].mean()), float(smoothed.min())
+
+
+def falls(lrs: Floats, losses: Sequence[float]) -> bool:
+    """Whether there is a fall to speak of."""
+    start, lowest = _ends(lrs, smooth(lrs, losses))
+    return start - lowest > NO_FALL * start
 
 
 def bounds(lrs: Floats, losses: Sequence[float]) -> tuple[float, float]:
@@ -135,12 +154,12 @@ def bounds(lrs: Floats, losses: Sequence[float]) -> tuple[float, float]:
         losses: N losses.
 
     Raises:
-        ModelError: the loss does not fall by 5 %.
+        ModelError: the loss does not fall by 10 %.
     """
     smoothed = smooth(lrs, losses)
-    start, lowest = _beginning(smoothed.tolist()), float(smoothed.min())
+    start, lowest = _ends(lrs, smoothed)
     fall = start - lowest
-    if not fall > NO_FALL * start:
+    if not falls(lrs, losses):
         raise ModelError(
             f"lr range test: the loss, {start:.3g} at first, falls at no learning rate from {LOWEST:g} to {HIGHEST:g} "
             "(batches of the training split); look at the labels, or thaw more layers (train.freeze)"

@@ -1,0 +1,60 @@
+"""The BiT HyperRule: a configuration for any data set, without a search (Kolesnikov et al. 2020, "Big Transfer",
+section 3.3, and the authors' `bit_hyperrule.py`). The baseline that a sweep has to beat."""
+
+import math
+from dataclasses import dataclass
+
+from tlsweep.spec.hyperparameters import Hyperparameters
+
+BATCH_SIZE = 512
+LR = 0.003
+"""At that batch size."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When lr changes, in steps: it rises linearly, is divided by 10 three times, and training ends."""
+
+    warmup: int
+    last_decay: int
+    end: int
+
+
+SMALL, MEDIUM, LARGE = Schedule(100, 400, 500), Schedule(500, 9_000, 10_000), Schedule(500, 18_000, 20_000)
+
+
+def schedule_for(images: int) -> Schedule:
+    """By how many images there are to train on: fewer than 20,000, than 500,000, or more."""
+    return SMALL if images < 20_000 else MEDIUM if images < 500_000 else LARGE
+
+
+def hyperrule(images: int, epochs: int) -> Hyperparameters:
+    """The rule's configuration: SGD with momentum 0.9, lr 0.003 at a batch of 512, divided by 10 three times.
+
+    What is different here:
+
+    - a split of fewer than 512 images has no such batch: it is the largest power of two that there is, lr shrinks with
+      it (Goyal et al. 2017), and the images seen stay the same: 500 steps of 512 are 256,000 / images epochs;
+    - where that is more than `epochs`, warm-up and decays keep their places in relation to the end;
+    - three decays are equally far apart, from the end of the warm-up to the last one: with fewer than 20,000 images at
+      40, 60 and 80 %, as in the authors' code, else at 33, 62 and 90 % (theirs: 30, 60 and 90 %);
+    - MixUp (0.1 from 20,000 images) is left out, and so is the resolution (crops of 128 from 160 pixels below 96 x 96
+      pixels, else of 480 from 512): augmentation and image size are those of `data`.
+
+    Args:
+        images: in the training split.
+        epochs: that a trial gets at most.
+    """
+    schedule = schedule_for(images)
+    batch_size = min(BATCH_SIZE, 2 ** int(math.log2(images)))
+    length = min(epochs, schedule.end * BATCH_SIZE / images)
+    return Hyperparameters(
+        optimizer="sgd",
+        momentum=0.9,
+        lr=LR * batch_size / BATCH_SIZE,
+        batch_size=batch_size,
+        lr_schedule="step",
+        lr_gamma=0.1,
+        warmup_epochs=length * schedule.warmup / schedule.end,
+        lr_step_epochs=length * (schedule.last_decay - schedule.warmup) / schedule.end / 3,
+    )

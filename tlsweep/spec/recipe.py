@@ -1,0 +1,33 @@
+"""From a recipe to the spec that trains it again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tlsweep.spec.hyperparameters import TrainSettings
+
+_STEP = ("from_epoch", "to_epoch", "trial", "number")
+"""What an entry of a recipe's schedule holds beside hyperparameters."""
+
+
+def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
+    """The spec, as a mapping, that trains a recipe on the same data, `repeats` times, each with a seed of its own.
+
+    Args:
+        recipe: the content of a `recipe.yaml`.
+        repeats: networks to train; with folds, of each fold.
+    """
+    steps = [
+        {
+            "to_epoch": one["to_epoch"],
+            "values": {name: value for name, value in one.items() if name not in _STEP and name != "weights"},
+        }
+        for one in recipe["schedule"]
+    ]
+    settings = {name: recipe[name] for name in TrainSettings.model_fields if name in recipe}
+    return {
+        "seed": recipe["seed"],
+        "data": {**recipe["data"], "repeats": repeats},
+        "model": recipe["model"],
+        "train": {**settings, **recipe["constants"], **steps[0]["values"]},
+        "search": {"strategy": "recipe", "schedule": steps},
+    }
