@@ -31,8 +31,8 @@ FENCES = {
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
     "plotly": ("report/",),
-    "rich": ("terminal/", "cli.py"),
-    "typer": ("cli.py",),
+    "rich": ("terminal/", "cli/"),
+    "typer": ("cli/",),
 }
 
 

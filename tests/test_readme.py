@@ -42,7 +42,7 @@ from tlsweep.spec.study import Study
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("spec", "data", "models", "training", "store", "schedulers", "report", "sweep", "terminal")
+ROOMS = ("spec", "data", "models", "training", "store", "schedulers", "report", "sweep", "terminal", "cli")
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "": (SweepSpec,),
     "data": (FolderData, DigitsData, TorchvisionData, PythonData),
@@ -74,7 +74,7 @@ def tree() -> str:
                 line = ""
             line += f"{name} "
         lines.append(f"              {line.strip()}")
-    lines += ["  errors.py   every exception, in one tree", "  cli.py      the verbs"]
+    lines += ["  errors.py   every exception, in one tree"]
     lines += ["cluster/      what a cluster needs", "results/      where sweeps write; reference sweeps"]
     lines += ["tests/        mirrors tlsweep/; bench/ measures"]
     return "```\n" + "\n".join(lines) + "\n```"

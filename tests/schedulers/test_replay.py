@@ -65,6 +65,7 @@ def test_a_mistake_in_a_recipe_is_one_message(override: str, words: str) -> None
 def test_a_recipe_that_was_written_is_read(tmp_path: Path) -> None:
     """What `report/recipe.py` writes for a finished population, mutation included."""
     from builders import make_sweep
+
     from tlsweep.report.recipe import confirmation, write_recipe
 
     results = make_sweep(tmp_path)

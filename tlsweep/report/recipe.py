@@ -17,8 +17,8 @@ from tlsweep.store.files import write_text
 _HEAD = """\
 # How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
 # `to_epoch` with these values, keep weights, optimizer state and the schedule's state, and go on with the next.
-# `constants` hold throughout; `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses if
-# it follows them. Random choices follow from `seed` and from `number`.
+# `constants` hold throughout; `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses
+# if it follows them. Random choices follow from `seed` and from `number`.
 """
 
 

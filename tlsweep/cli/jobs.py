@@ -1,0 +1,45 @@
+"""`status`, `attach` and `stop`: sweeps that run as jobs on a cluster."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from tlsweep.cli.options import SERVER, JobId, Server
+from tlsweep.cli.program import app, job_server
+
+
+@app.command()
+def status(
+    job: JobId = None,
+    on: Server = SERVER,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """List the jobs that were submitted to a cluster, the newest first, and how far they are."""
+    from tlsweep.terminal import make_console
+    from tlsweep.terminal.remote import job_facts, print_jobs
+
+    server = job_server(on)
+    facts = [job_facts(server, one) for one in ([server.job(job)] if job else server.jobs())]
+    if as_json:
+        print(json.dumps(facts, indent=2))
+    else:
+        print_jobs(make_console(), facts, server.url)
+
+
+@app.command()
+def attach(job: JobId = None, on: Server = SERVER) -> None:
+    """Show a job on a cluster until it is over, from its beginning; the exit code is the job's."""
+    from tlsweep.terminal.remote import watch
+
+    server = job_server(on)
+    raise typer.Exit(watch(server, server.find(job).id))
+
+
+@app.command()
+def stop(job: JobId = None, on: Server = SERVER) -> None:
+    """End a job on a cluster in order: what was reported is kept, and its sweep can go on."""
+    from tlsweep.terminal.remote import stop_job
+
+    server = job_server(on)
+    stop_job(server, server.find(job))

@@ -1,0 +1,90 @@
+"""`check`, `rank` and `presets`: before anything is trained."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from tlsweep.cli.options import Address, Overrides, ResultsFolder, SpecArgument, Studies, study_overrides
+from tlsweep.cli.program import app, watching
+
+
+@app.command()
+def check(
+    spec: SpecArgument = "digits",
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="With --suggest: the copy; default: SPEC-suggested.yaml.")
+    ] = None,
+    override: Overrides = None,
+    study: Studies = None,
+    address: Address = None,
+    results: ResultsFolder = "results",
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Measure bounds for lr and batch size, and write a spec with them.")
+    ] = False,
+) -> None:
+    """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
+    from tlsweep.spec import load_spec
+    from tlsweep.terminal import make_console, print_plan
+    from tlsweep.terminal.suggestion import hand_over_suggestion, suggested_path
+
+    changes = (*(override or ()), *study_overrides(study))
+    loaded = load_spec(spec, changes)
+    target = suggested_path(spec, file, wanted=suggest)
+    console = make_console()
+    with watching(console, quiet=not sys.stdout.isatty()) as view:
+        from tlsweep.sweep import make_plan
+
+        plan = make_plan(loaded, results=results, address=address, observer=view)
+        if target is not None:
+            from tlsweep.sweep.suggestion import suggest as suggested
+
+            suggestion = suggested(loaded, observer=view)
+    print_plan(console, plan)
+    if target is not None:
+        hand_over_suggestion(console, suggestion, spec, changes, target)
+
+
+@app.command()
+def rank(
+    spec: SpecArgument = "digits",
+    override: Overrides = None,
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--candidate", metavar="MODEL[=WEIGHTS]", help="One more: resnet18=DEFAULT; repeatable."),
+    ] = None,
+    by: Annotated[Literal["probe", "logme", "h_score", "knn"], typer.Option(help="What decides.")] = "probe",
+    images: Annotated[int, typer.Option(min=2, help="Training and validation images to use, at most.")] = 5000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Order networks and weights by how well their frozen features suit the images; nothing is fine-tuned."""
+    from tlsweep.spec import load_spec
+    from tlsweep.terminal import make_console, print_ranking
+
+    loaded = load_spec(spec, override or ())
+    console = make_console()
+    with watching(console, quiet=as_json) as view:
+        from tlsweep.sweep import make_ranking
+
+        ranking = make_ranking(loaded, candidate or (), by=by, images=images, observer=view)
+    print_ranking(console, ranking, as_json=as_json)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Print this one, to make a spec of it.")] = None,
+) -> None:
+    """List the presets that ship, or print one: 'tlsweep presets folder > my.yaml'."""
+    from tlsweep.errors import SpecError
+    from tlsweep.spec import presets as shipped
+    from tlsweep.terminal.presets import print_presets
+
+    known = shipped()
+    if name is None:
+        print_presets(Console(highlight=False), known)
+    elif name in known:
+        sys.stdout.write(known[name])
+    else:
+        raise SpecError(f"there is no preset '{name}'; known: {', '.join(known)}")
