@@ -125,7 +125,7 @@ def test_of_ants_and_bees_both_pretrained_networks_come_first_within_two_minutes
     mobilenet = str(weights / "mobilenet_v2_imagenet_tfqat_dequant.pth")
     data = {"source": "folder", "path": str(test_data / "datasets" / "hymenoptera_data"), "on_bad_image": "skip"}
     spec = {
-        "data": data | {"image_size": 128},
+        "data": data | {"image_size": 96},
         "model": {"name": "squeezenet1_1", "weights": squeezenet},
         "search": {"strategy": "random"},
     }

@@ -73,9 +73,9 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
     metric = spec.search.metric
 
     def at(name: str) -> Column[TrialState]:
-        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=True)
+        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=2)
 
-    generation = [Column[TrialState]("gen", lambda one: str(one.generation), optional=True)]
+    generation = [Column[TrialState]("gen", lambda one: str(one.generation), optional=2)]
     return [
         Column("trial", lambda one: one.trial, right=False),
         Column("lr", lambda one: value(one.hyperparameters["lr"])),
@@ -83,7 +83,7 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
         *(at(name) for name in spec.space if name not in ("lr", "batch_size")),
         *(generation if isinstance(spec.search, PopulationSearch) else []),
         Column("epoch", lambda one: f"{one.epoch}/{spec.train.epochs}"),
-        Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING),
+        Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING, optional=1),
         Column("best", lambda one: _best(one.best, metric)),
         Column("state", lambda one: str(one.status), right=False),
     ]

@@ -43,7 +43,7 @@ def _columns(results: ClassResults) -> list[Column[int]]:
         Column("recall", lambda at: score(results.classes[at].recall)),
         Column("F1", lambda at: score(results.classes[at].f1)),
         Column("images", lambda at: f"{results.classes[at].support:,}"),
-        Column("most often taken for", taken_for, right=False, optional=True),
+        Column("most often taken for", taken_for, right=False, optional=1),
     ]
 
 

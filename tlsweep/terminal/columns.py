@@ -31,8 +31,8 @@ class Column(Generic[T]):
     cell: Callable[[T], str]
     right: bool = True
     """Numbers stand flush right."""
-    optional: bool = False
-    """May be left out where there is no room; the last one goes first."""
+    optional: int = 0
+    """0: always shown. Else it may be left out where there is no room: the highest go first, of equals the last."""
 
 
 def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Group:
@@ -56,15 +56,12 @@ def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Gr
 def _fitting(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[int]:
     """Which columns are shown."""
     room = width + _GAP
-    room -= sum(one + _GAP for one, column in zip(widths, columns, strict=True) if not column.optional)
     kept = []
-    for at, column in enumerate(columns):
-        if column.optional:
-            if widths[at] + _GAP > room:
-                continue
+    for at in sorted(range(len(columns)), key=lambda at: columns[at].optional):
+        if not columns[at].optional or widths[at] + _GAP <= room:
             room -= widths[at] + _GAP
-        kept.append(at)
-    return kept
+            kept.append(at)
+    return sorted(kept)
 
 
 def _cell(column: Column[T], text: str, width: int, *, last: bool) -> str:

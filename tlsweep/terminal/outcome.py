@@ -83,10 +83,10 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
     metrics = dict.fromkeys((metric, "val_accuracy", "val_loss"))
 
     def searched(name: str) -> Column[Leader]:
-        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=True)
+        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=1)
 
     def reached(name: str) -> Column[Leader]:
-        return Column(f"best {words(name)}", lambda one: _reached(one, name), optional=name != metric)
+        return Column(f"best {words(name)}", lambda one: _reached(one, name), optional=int(name != metric))
 
     return [
         Column("trial", lambda one: one.trial, right=False),
@@ -148,7 +148,8 @@ def with_bounds(figure: str, interval: Interval | None) -> str:
 
 def _cells_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> Group:
     def column(at: int) -> Column[tuple[str, ...]]:
-        return Column(titles[at], lambda cells: cells[at], right=titles[at] not in ("arm", "best trial"))
+        named = titles[at] in ("arm", "best trial")
+        return Column(titles[at], lambda cells: cells[at], right=not named, optional=int(titles[at] == "best trial"))
 
     return fit_table([column(at) for at in range(len(titles))], rows, width)
 

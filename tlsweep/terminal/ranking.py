@@ -28,13 +28,13 @@ def print_ranking(console: Console, ranking: "Ranking", *, as_json: bool = False
     columns: list[Column[Ranked]] = [
         Column("network", lambda one: one.model.name, right=False),
         Column("weights", lambda one: _weights(one.model), right=False),
-        Column("params", lambda one: _count(one.parameters), optional=True),
-        Column("features", lambda one: f"{one.width:,}", optional=True),
+        Column("params", lambda one: _count(one.parameters), optional=1),
+        Column("features", lambda one: f"{one.width:,}", optional=1),
         Column("probe", lambda one: f"{score(one.scores.probe)} ± {score(one.scores.probe_error)}"),
         Column("kNN", lambda one: score(one.scores.knn)),
         Column("LogME", lambda one: score(one.scores.logme)),
         Column("H-score", lambda one: score(one.scores.h_score)),
-        Column("seconds", lambda one: f"{one.seconds:.1f}", optional=True),
+        Column("seconds", lambda one: f"{one.seconds:.1f}", optional=1),
     ]
     console.print(fit_table(columns, ranking.candidates, console.width))
     console.print()

@@ -137,7 +137,7 @@ def print_jobs(console: Console, jobs: list[dict[str, Any]], url: str) -> None:
         Column("state", _state, right=False),
         Column("began", lambda one: _clock(one["started"])),
         Column("took", lambda one: _took(one)),
-        Column("trials", lambda one: _trials(one["trials"]), right=False, optional=True),
+        Column("trials", lambda one: _trials(one["trials"]), right=False, optional=1),
         Column("epochs", lambda one: MISSING if one["epochs"] is None else f"{one['epochs']:,}"),
         Column("best", lambda one: _best(one["best"]), right=False),
     ]

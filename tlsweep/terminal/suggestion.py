@@ -70,7 +70,7 @@ def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> 
             Column("falls from lr", lambda one: value(one.lower)),
             Column("lowest", lambda one: score(min(one.smoothed))),
             Column("at lr", lambda one: value(one.upper)),
-            Column("lr", lambda one: f"{one.lrs[0]:.0e} {sparkline(one.smoothed)} {one.lrs[-1]:.0e}", optional=True),
+            Column("lr", lambda one: f"{one.lrs[0]:.0e} {sparkline(one.smoothed)} {one.lrs[-1]:.0e}", optional=1),
         ]
         console.print(fit_table(columns, suggestion.range_tests, console.width))
         console.print()
