@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import ENVIRONMENT, SweepBuilder, make_sweep
+from builders import ENVIRONMENT, SweepBuilder, make_spec, make_sweep
 
 from tlsweep.errors import ResultsError
 from tlsweep.report import find_best, lineage, load_tables, recipe, write_recipe
 from tlsweep.spec import Hyperparameters, load_spec
+from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.store import Record
 
 
 def test_a_recipe_is_the_lineage_of_the_winner(tmp_path: Path) -> None:
@@ -95,3 +97,45 @@ def test_a_metric_that_is_not_finite_is_null_in_json(tmp_path: Path) -> None:
     told = find_best(load_tables(builder.finish())).as_dict()
     assert told["validation"]["f1"] is None
     assert told["test"] is None
+
+
+def starting_from(record: Record, weights: str) -> None:
+    """What a real sweep writes beside the hyperparameters."""
+    record["details"]["hyperparameters"]["weights"] = weights
+
+
+@pytest.mark.parametrize(("accuracy", "pretrained"), [(0.9, True), (0.3, False)])
+def test_of_weights_that_are_searched_those_of_the_winner_count(
+    tmp_path: Path, accuracy: float, pretrained: bool
+) -> None:
+    spec = make_spec(model={"weights": {"choice": ["none", "a.pth"]}}, search={"strategy": "random"}, controls=[])
+    builder = SweepBuilder(tmp_path, spec)
+    for number, (weights, reached) in enumerate((("none", 0.5), ("a.pth", accuracy))):
+        starting_from(builder.create(f"t000{number}", number), weights)
+        builder.report(f"t000{number}", reached)
+    told = find_best(load_tables(builder.finish())).as_dict()["arms"]
+    assert [(one["trial"], one["pretrained"]) for one in told] == [(f"t000{int(pretrained)}", pretrained)]
+
+
+def test_the_control_of_weights_that_are_searched_is_not_pretrained(tmp_path: Path) -> None:
+    spec = make_spec(model={"weights": {"choice": ["b.pth", "a.pth"]}}, search={"strategy": "random"})
+    builder = SweepBuilder(tmp_path, spec)
+    for trial, weights in (("t0000", "a.pth"), ("t0000-scratch", "none")):
+        starting_from(builder.create(trial, 0), weights)
+        builder.report(trial, 0.5)
+    told = find_best(load_tables(builder.finish())).as_dict()["arms"]
+    assert [one["pretrained"] for one in told] == [True, False]
+
+
+def test_an_arm_has_the_values_that_its_trial_was_created_with(tmp_path: Path) -> None:
+    """After a resume with more epochs the rule would choose others."""
+    train = {"lr": {"loguniform": [1e-4, 0.3]}, "epochs": 8}
+    spec = make_spec(controls=["hyperrule"], train_images=100, train=train, search={"strategy": "random"})
+    builder, used = SweepBuilder(tmp_path, spec), hyperrule(100, 4).model_dump()
+    builder.create("t0000", 0)
+    builder.create("t0000-hyperrule", 0, **used)
+    for trial in ("t0000", "t0000-hyperrule"):
+        builder.report(trial, 0.5)
+    told = {one["arm"]: one["hyperparameters"] for one in find_best(load_tables(builder.finish())).as_dict()["arms"]}
+    assert used != spec.arm("hyperrule").hyperparameters
+    assert told == {"main": {}, "hyperrule": used}

@@ -242,3 +242,18 @@ def test_the_same_seed_gives_the_same_decisions(synchronous: bool) -> None:
     first = run()
     assert first == run()
     assert any(isinstance(decision, Exploit) for _, decision in first)
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_a_member_that_diverges_again_from_the_same_state_with_the_same_values_ends(synchronous: bool) -> None:
+    """Its seed is its own, so a third time would be no other than the second."""
+    rules = population(2, 1, quantile=0.5, explore=False, synchronous=synchronous)
+    rules.observe(report("a", 1, 0.9))
+    tell(rules, report("b", 1, 0.5))
+    copied = rules.due().get("b") if synchronous else rules.decide(report("b", 1, 0.5))
+    assert isinstance(copied, Exploit)
+    rules.exploited("b", 1, copied)
+    if synchronous:
+        rules.observe(report("a", 2, 0.95, checkpoint=False))
+    decision = tell(rules, report("b", 2, float("nan"), generation=1))
+    assert isinstance(rules.due().get("b") if synchronous else decision, Stop)

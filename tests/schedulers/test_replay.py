@@ -10,6 +10,7 @@ from tlsweep.errors import SpecError
 from tlsweep.schedulers import Continue, Exploit, Stop, make_rules
 from tlsweep.spec import load_spec
 from tlsweep.spec.recipe import recipe_spec
+from tlsweep.sweep.assignment import starting_values
 
 RECIPE: dict[str, Any] = {
     "trial": "t0001", "arm": "main", "seed": 3, "reached": {"epoch": 7, "val_accuracy": 0.9}, "epochs": 10,
@@ -47,10 +48,24 @@ def test_it_changes_values_where_the_recipe_did_and_ends_where_it_ended() -> Non
     assert isinstance(tell(rules, report("a", 7, 0.5, values=values)), Stop)
 
 
+def test_a_step_says_what_differs_from_train() -> None:
+    steps = "search.schedule=[{to_epoch: 2, values: {lr: 0.02}}, {to_epoch: 4, values: {momentum: 0.5}}, {to_epoch: 6}]"
+    spec = load_spec({"data": {"source": "digits"}, "search": {"strategy": "recipe"}}, [steps])
+    values = starting_values(spec, "main", 0)
+    assert (values["lr"], values["momentum"]) == (0.02, 0.9)
+    rules, seen = make_rules(spec, "main"), []
+    for epoch in range(1, 6):
+        decision = tell(rules, report("a", epoch, 0.5, values=values))
+        values = dict(decision.hyperparameters) if isinstance(decision, Exploit) else values
+        seen.append((values["lr"], values["momentum"]))
+    assert seen == [(0.02, 0.9), (1e-3, 0.5), (1e-3, 0.5), (1e-3, 0.9), (1e-3, 0.9)]
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("train.lr={loguniform: [0.1, 0.2]}", "recipe draws nothing, but lr are distributions"),
+        ("train.lr=0.5", "train.lr = 0.5 has no effect: the recipe begins with 0.1"),
         ("train.epochs=5", "search.schedule ends at epoch 7, after train.epochs 5"),
         ("search.schedule=[{to_epoch: 3}, {to_epoch: 2}]", "each step must end after the one before it"),
         ("search.schedule=[{to_epoch: 3, values: {lr: -1}}]", "lr"),

@@ -83,6 +83,13 @@ def test_a_member_can_be_copied_from_where_it_survived() -> None:
     assert exploit.checkpoint in arm.needed("t8")
 
 
+@pytest.mark.parametrize("interval", [2, 3])
+def test_what_a_survivor_brings_along_can_be_copied_whatever_the_interval(interval: int) -> None:
+    arm = screened(interval=interval)
+    joined(arm)
+    assert isinstance(tell(arm, report("t6", 4, float("nan"))), Exploit)
+
+
 def test_a_budget_ends_the_screening_at_its_share() -> None:
     arm = rules(screening_share=0.5)
     for number in range(4):

@@ -216,6 +216,7 @@ def test_some_optimizers_bring_defaults_of_their_own() -> None:
             "{optimizer: {choice: [sgd, schedule_free_sgd]}, momentum: {uniform: [0, 0.9]}}",
             "schedule_free_sgd needs momentum above 0, in every trial",
         ),
+        ("{optimizer: prodigy, momentum: {choice: [0, 0.9]}}", "prodigy needs momentum above 0, in every trial"),
         ("{lr_schedule: adjusted, lr_raise: 1}", "train.lr_raise = 1: .*greater than 1"),
         ("{lr_schedule: one_cycle, lr_pct_start: 1}", "train.lr_pct_start = 1: .*less than 1"),
         ("{lr_schedule: one_cyle}", "value 'one_cyle'|lr_schedule = 'one_cyle'"),

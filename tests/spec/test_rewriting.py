@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tlsweep.errors import SpecError
 from tlsweep.spec import load_spec, presets
 from tlsweep.spec.rewriting import rewrite_spec
 
@@ -35,3 +36,70 @@ def test_a_spec_without_train_gets_one(tmp_path: Path) -> None:
     assert "# ours" in text
     path.write_text(text)
     assert load_spec(path).train.space()["batch_size"].extremes[-1] == 64
+
+
+SOURCE = "data: {source: digits}\nsearch: {strategy: random}\n"
+PRETRAINED = "model:\n  weights:\n    data: {source: digits, domain: source}\n    train:"
+VALUES = "lr: 0.02\n      momentum: 0.8  # ours\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{PRETRAINED} &t\n      {VALUES}train: *t  # the same\n",
+        f"{PRETRAINED} &t\n      {VALUES}train:\n  <<: *t\n  epochs: 5\n",
+        f"train: &t\n      {VALUES}{PRETRAINED} *t\n",
+        f"train: &t\n      {VALUES}{PRETRAINED}\n      <<: *t\n      lr: 0.5\n",
+        f"{PRETRAINED}\n      lr: &lr 0.02\ntrain:\n  lr: *lr\n",
+        "<<: {train: {epochs: 5}, seed: 4}\n",
+    ],
+    ids=["aliased", "merged", "anchored", "merged elsewhere", "value", "above all"],
+)
+def test_what_stands_in_two_places_is_changed_in_one(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "shared.yaml"
+    path.write_text(SOURCE + text)
+    bounds = ["train.lr={loguniform: [4e-5, 0.03]}", "train.batch_size={powers_of_two: [8, 64]}"]
+    before, wanted = load_spec(path), load_spec(path, [*bounds, "seed=3"])
+    path.write_text(rewrite_spec(path, ["seed=3"], BOUNDS, "measured"))
+    assert load_spec(path) == wanted
+    assert load_spec(path).model == before.model
+
+
+def test_an_override_inside_an_alias_changes_that_alone(tmp_path: Path) -> None:
+    path = tmp_path / "shared.yaml"
+    path.write_text(
+        "data: &d {source: digits, augment: {flip: false}}\nsearch: {strategy: random}\nmodel: {weights: {data: *d}}\n"
+    )
+    changes = ["model.weights.data.domain=source", "model.weights.data.augment.flip=true"]
+    wanted = load_spec(path, [*changes, "train.lr={loguniform: [4e-5, 0.03]}"])
+    path.write_text(rewrite_spec(path, changes, {"lr": BOUNDS["lr"]}, "measured"))
+    assert load_spec(path) == wanted
+
+
+def test_of_a_key_that_stands_there_twice_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text(f"seed: 1\n{SOURCE}train: {{epochs: 3}}\nseed: 2\ntrain: {{momentum: 0.8}}\n")
+    path.write_text(rewrite_spec(path, [], BOUNDS, "measured"))
+    written = load_spec(path)
+    assert (written.seed, written.train.resolve({"lr": 1, "batch_size": 8}).momentum) == (2, 0.8)
+    assert written.train.epochs == load_spec(path, ["train={}"]).train.epochs != 3
+
+
+def test_what_cannot_be_kept_is_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(f"{SOURCE}name: a\x85seed: 3\n")  # ends a line for PyYAML alone
+    assert load_spec(path).seed == 3
+    with pytest.raises(SpecError, match="odd.yaml', line 3: cannot be written anew with its comments: mapping") as told:
+        rewrite_spec(path, [], BOUNDS, "measured")
+    assert "\n" not in str(told.value)
+
+
+def test_what_would_mean_something_else_is_refused() -> None:
+    with pytest.raises(SpecError, match="digits with other bounds for lr, batch_size would mean something else"):
+        rewrite_spec("digits", ["model.args={shape: 'yes'}"], BOUNDS, "measured")
+
+
+def test_bounds_that_break_a_rule_are_refused() -> None:
+    recipe = "search={strategy: recipe, schedule: [{to_epoch: 1, lr: 0.1, batch_size: 8}]}"
+    with pytest.raises(SpecError, match="digits with other bounds for lr, batch_size: .*recipe draws nothing"):
+        rewrite_spec("digits", [recipe, "train={epochs: 1}"], BOUNDS, "measured")

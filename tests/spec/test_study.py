@@ -63,6 +63,20 @@ def test_the_flag_is_short_for_the_field(flag: str, override: str) -> None:
     assert load_spec(BASE, [study_override(flag)]) == load_spec(BASE, [override])
 
 
+@pytest.mark.parametrize("study", ["freeze", {"freeze": True}])
+def test_a_flag_adds_to_what_the_spec_says(study: Any) -> None:
+    flags = [study_override("few_labels=5,10"), study_override("freeze")]
+    both = load_spec(BASE, ["study={freeze: true, few_labels: [5, 10]}"])
+    for one in (flags, flags[:1], flags[::-1]):
+        assert load_spec({**BASE, "study": study}, one) == both
+    assert load_spec(BASE, ["study=freeze", flags[0]]) == both
+
+
+def test_a_flag_adds_to_no_other_word() -> None:
+    with pytest.raises(SpecError, match="'few_labels' lies inside 'frieze', which has no fields"):
+        load_spec({**BASE, "study": "frieze"}, [study_override("few_labels=5,10")])
+
+
 @pytest.mark.parametrize("flag", ["frieze", "few_labels", "few_labels=", "few_labels=5,a", "freeze=1"])
 def test_another_flag_is_refused(flag: str) -> None:
     with pytest.raises(SpecError, match="few_labels|frieze|freeze=1"):

@@ -88,7 +88,7 @@ def test_each_arm_has_the_whole_budget_and_reports_beyond_it_do_not_count(tmp_pa
         stage.train(trial, 0.5)
     assert not stage.train(main[3], 0.9)
     assert stage.state.reports == 3
-    assert stage.state.trials[main[3]].reason == "the arm's budget of epochs is used up"
+    assert stage.state.trials[main[3]].reason == "the budget of epochs is used up"
     assert stage.referee.halted is None
     for trial in control[:3]:
         stage.train(trial, 0.5)

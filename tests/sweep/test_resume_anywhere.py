@@ -120,6 +120,18 @@ def test_interrupted_at_any_step_every_trial_has_an_end_and_the_sweep_goes_on(tm
         assert sweep.outcome() == whole.outcome(), at
 
 
+@every_search
+@pytest.mark.parametrize("budget", ["target=0.7", "epochs=6", "device_hours=0.004"])
+def test_launched_again_after_a_budget_ended_it_a_sweep_decides_nothing_more(
+    tmp_path: Path, name: str, budget: str
+) -> None:
+    sweep = SimulatedSweep(tmp_path / "sweep", *EVERY[name], f"budget.{budget}")
+    sweep.launch()
+    before = sweep.history(), sweep.outcome()
+    sweep.launch()
+    assert (sweep.history(), sweep.outcome()) == before
+
+
 def spoil(sweep: SimulatedSweep, chance: random.Random) -> None:
     """Of trials that are to go on, cut the last checkpoint short or remove it; sometimes the one before it too."""
     for one in sweep.state().trials.values():

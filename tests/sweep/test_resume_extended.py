@@ -70,7 +70,7 @@ def test_trials_that_were_trained_to_the_end_go_on_when_there_are_more_epochs(
     finished = {one.trial for one in state.trials.values() if one.status is Status.FINISHED} & kept
     assert finished
     sweep.extend(f"train.epochs={sweep.spec.train.epochs + 3}")
-    with pytest.raises(Killed), killed_at(4, "after"):
+    with pytest.raises(Killed), killed_at(2, "after"):
         sweep.launch()
     state = sweep.launch()
     assert_complete(sweep)

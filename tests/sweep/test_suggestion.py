@@ -7,9 +7,12 @@ import pytest
 from referee_harness import Stage
 from rich.console import Console
 
+from tlsweep.data import load_task
 from tlsweep.errors import SpecError
 from tlsweep.spec import load_spec
 from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.sweep.observer import Silence
+from tlsweep.sweep.prepare import prepare
 from tlsweep.sweep.suggestion import batch_sizes, centre, suggest
 from tlsweep.terminal.suggestion import print_suggestion, sparkline, suggested_path, write_suggestion
 
@@ -60,6 +63,16 @@ def test_a_suggestion_is_a_spec_that_can_be_launched(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "adam, batches of 8" in shown
     assert f"{suggestion.batch_sizes[0]} to {suggestion.batch_sizes[1]}" in shown
+
+
+def test_no_batch_is_proposed_that_an_arm_has_no_images_for(tmp_path: Path) -> None:
+    few = [*QUICK, "study={few_labels: [3, 10]}", "train.batch_size={powers_of_two: [4, 16]}"]
+    suggestion = suggest(load_spec("digits", few))
+    path = tmp_path / "mine.yaml"
+    write_suggestion(suggestion, "digits", few, path)
+    written = load_spec(path)
+    prepare(written, load_task(written.data, written.seed), Silence())  # would refuse it
+    assert suggestion.batch_sizes == (8, 16)
 
 
 def test_an_optimizer_that_finds_its_rate_keeps_it() -> None:

@@ -108,13 +108,18 @@ def test_a_batch_too_small_to_halve_is_not_measured(train: Train) -> None:
     assert math.isnan(rows[0].noise_scale)
 
 
-def test_before_a_sweep_it_is_measured_at_two_states(digits: Task) -> None:
-    hyperparameters = Hyperparameters(lr=1e-3, batch_size=16, optimizer="adam")
-    found = [
-        measure_noise_scale(
-            hyperparameters, TrainSettings(), digits, SMALL_CNN, weights=None, seed=0, steps=20, device="cpu", threads=1
-        )
-        for _ in range(2)
-    ]
-    assert repr(found[0]) == repr(found[1])
-    assert found[0][0] != found[0][1]
+def test_before_a_sweep_it_is_measured_at_two_states(clean_digits: Task) -> None:
+    hyperparameters = Hyperparameters(lr=1e-3, batch_size=32, optimizer="adam")
+
+    def measured(steps: int) -> tuple[float, float]:
+        return measure_noise_scale(
+            hyperparameters, TrainSettings(), clean_digits, ModelSpec(name="cnn"), weights=None, seed=0, steps=steps,
+            device="cpu", threads=1,
+        )  # fmt: skip
+
+    first, second = measured(0), measured(30)
+    assert second == measured(30)
+    assert math.isfinite(first[0])
+    assert math.isfinite(second[1])
+    assert first[0] == first[1] == second[0]  # without a step, and before the first, it is the same network
+    assert second[1] != pytest.approx(second[0], rel=0.1)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
@@ -67,6 +68,22 @@ def test_a_report_holds_means_sums_and_standard_errors(folded: Task, train: Trai
         for name in ("samples", "step", "train_seconds", "eval_seconds"):
             assert getattr(row, name) == pytest.approx(sum(getattr(one, name) for one in row.folds))
         assert row.samples == row.epoch * sum(len(run.train) for run in folded.runs)
+
+
+def test_batches_that_grow_differently_do_not_look_like_too_little_memory(train: Train, tmp_path: Path) -> None:
+    """Each run follows its own validation loss."""
+    task = load_task(DigitsData(source="digits", folds=3, labels_per_class=20), 0, cache=tmp_path)
+    values = Hyperparameters(
+        lr=0.05, batch_size=16, lr_schedule="plateau", lr_gamma=0.5, lr_patience=0, lr_threshold=0.03,
+        decay_by="batch_size",
+    )  # fmt: skip
+    rows = train(values, task=task, epochs=8).rows
+    assert any(len({run.scheduled_batch_size for run in row.folds}) > 1 for row in rows)
+    for row in rows:
+        assert row.micro_batch == row.scheduled_batch_size == max(run.scheduled_batch_size for run in row.folds)
+        assert all(run.micro_batch == run.scheduled_batch_size for run in row.folds)
+    divided = train(values, task=task, epochs=1, micro_batch=5).rows[0]
+    assert (divided.scheduled_batch_size, divided.micro_batch) == (16, 5)
 
 
 def test_going_on_is_as_if_never_stopped(folded: Task, train: Train) -> None:

@@ -90,6 +90,9 @@ def confirm(
         bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")
     ] = False,
     address: Address = None,
+    as_name: Annotated[
+        str | None, typer.Option("--name", help="Name of the new results folder; default: NAME-confirmed, numbered.")
+    ] = None,
     results: ResultsFolder = "results",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the outcome.")] = False,
 ) -> None:
@@ -97,10 +100,10 @@ def confirm(
     from tlsweep.report.recipe import confirmation
 
     found = open_sweep(name, results)
-    spec = confirmation(found, repeats)
+    spec = confirmation(found, repeats) | {"name": f"{found.name}-confirmed"}
     where = {"results": results, "local": local, "address": address}
     changes = tuple(override or ())
-    raise typer.Exit(_run(spec, changes, name=f"{found.name}-confirmed", resume=None, quiet=quiet, where=where))
+    raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 
 def _has_begun(results: str, name: str) -> bool:

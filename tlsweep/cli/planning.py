@@ -28,11 +28,13 @@ def check(
     """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
     from tlsweep.spec import load_spec
     from tlsweep.terminal import make_console, print_plan
-    from tlsweep.terminal.suggestion import hand_over_suggestion, suggested_path
+    from tlsweep.terminal.suggestion import hand_over_suggestion, rehearse_suggestion, suggested_path
 
     changes = (*(override or ()), *study_overrides(study))
     loaded = load_spec(spec, changes)
     target = suggested_path(spec, file, wanted=suggest)
+    if target is not None:
+        rehearse_suggestion(spec, changes)
     console = make_console()
     with watching(console, quiet=not sys.stdout.isatty()) as view:
         from tlsweep.sweep import make_plan

@@ -1,6 +1,7 @@
 """The winner of a sweep, and how it was trained."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from tlsweep.report.intervals import Interval
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.space import Value
 from tlsweep.store import Place, SweepFolder
 
@@ -29,6 +31,8 @@ class Best:
     result: ArmResult
     arms: list[ArmResult]
     """It, and the best of each control."""
+    values: Mapping[str, Mapping[str, Value]]
+    """The hyperparameters of these in their best epochs, by arm."""
     classes: ClassResults | None
     """Of the test split; None before the winner has met it."""
     model: Place | None
@@ -74,13 +78,14 @@ class Best:
         return {"of": control.against, **gains, "test_interval": _bounds(control.ahead)}
 
     def _arm(self, result: ArmResult) -> dict[str, Any]:
-        arm = self.spec.arm(result.arm)
+        arm, values, origins = self.spec.arm(result.arm), self.values[result.arm], self.spec.model.origins
+        origin = origins[str(values.get(WEIGHTS, next(iter(origins))))] if arm.pretrained else None
         return {
             "arm": result.arm,
             "trial": result.trial,
-            "pretrained": arm.pretrained and self.spec.model.weights is not None,
+            "pretrained": origin is not None,
             "labels_per_class": arm.labels_per_class or self.spec.data.labels_per_class,
-            "hyperparameters": dict(arm.hyperparameters),
+            "hyperparameters": {name: values[name] for name in arm.hyperparameters if name in values},
             "val_accuracy": result.val.get("accuracy"),
             "test_accuracy": result.test.get("accuracy"),
             "test_interval": _bounds(result.test_accuracy),
@@ -120,6 +125,7 @@ def find_best(tables: SweepTables) -> Best:
         schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch),
         result=arms[0],
         arms=arms,
+        values={one.arm: best.hyperparameters for one in arms if (best := winner(tables, one.arm))},
         classes=class_results(tables),
         model=folder.best if folder.best.exists() else None,
         recipe=folder.recipe if folder.recipe.exists() else None,

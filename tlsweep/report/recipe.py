@@ -43,7 +43,8 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
         "trial": winner.trial,
         "arm": arm,
         "seed": spec.seed,
-        "reached": {name: value for name, value in best.items() if name == "epoch" or name.startswith("val_")},
+        "reached": {"epoch": best["epoch"]}
+        | {name: value for name, value in best.items() if name.startswith("val_") and value is not None},
         **spec.train.settings().model_dump(mode="json"),
         "schedule": [
             {"from_epoch": one.from_epoch, "to_epoch": one.to_epoch, "trial": one.trial}

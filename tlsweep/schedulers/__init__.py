@@ -36,7 +36,7 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
     if isinstance(search, AshaSearch):
         return (PromotionAsha if search.form == "promotion" else StoppingAsha)(search, epochs)
     if isinstance(search, RecipeSearch):
-        return Replay(search)
+        return Replay(search, spec.train.resolve({}).model_dump())
     if isinstance(search, AshaThenPbtSearch):
         return AshaThenPbt(search, epochs, lambda members: make_population(spec, arm, members))
     if isinstance(search, PopulationSearch):

@@ -41,9 +41,15 @@ class Pbt(Rules):
         if self._decides(report):
             self._remember(member, report)
 
+    def admit(self, report: Observation) -> None:
+        """A trial that was trained before becomes a member; from where it stands others may copy it."""
+        self.observe(report)
+        if not self._decides(report):
+            self._remember(self._members[report.trial], report)
+
     def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
         member = self._members.setdefault(trial, Member())
-        member.generation, member.epoch = generation, exploit.epoch
+        member.generation, member.epoch, member.copied = generation, exploit.epoch, exploit.checkpoint
         member.start = (exploit.epoch, exploit.details["donor_score"])
         member.hyperparameters = exploit.hyperparameters
 
@@ -113,7 +119,15 @@ class Pbt(Rules):
         """What replaces a member that is at a decision, if anything does."""
         report, ranks = self._members[trial].latest, self._ranks()
         source = self._choose(report, ranks) if report else None
-        return self._copy(report, source, ranks, self._pending(without={trial})) if report and source else None
+        if not report or not source:
+            return None
+        exploit = self._copy(report, source, ranks, self._pending(without={trial}))
+        return None if self._fails_again(report, exploit) else exploit
+
+    def _fails_again(self, report: Observation, exploit: Exploit) -> bool:
+        """Whether a member that diverged would go on from the same state with the same values once more."""
+        same = all(report.hyperparameters.get(name) == value for name, value in exploit.hyperparameters.items())
+        return same and diverged(report) is not None and self._members[report.trial].copied == exploit.checkpoint
 
     def _choose(self, report: Observation, ranks: Ranks) -> Observation | None:
         """The state that a member of the lowest quantile, or one that diverged, is to copy."""

@@ -20,6 +20,8 @@ class Member:
     """That its weights have been trained for."""
     hyperparameters: Mapping[str, Value] | None = None
     """In force; None before its first report."""
+    copied: str | None = None
+    """The checkpoint that it took over last."""
     start: tuple[int, float] | None = None
     """Epoch and score where its present interval began, where known."""
     latest: Observation | None = None

@@ -1,14 +1,21 @@
 """A recipe, trained again: the piecewise schedule that led to a result, with other seeds."""
 
+from collections.abc import Mapping
+
 from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Rules, Stop, diverged
 from tlsweep.spec.search import RecipeSearch
+from tlsweep.spec.space import Value
 
 
 class Replay(Rules):
-    """At the end of each step of the schedule a trial goes on from its own checkpoint with the next step's values."""
+    """At the end of each step of the schedule a trial goes on from its own checkpoint with the next step's values.
 
-    def __init__(self, search: RecipeSearch) -> None:
-        self._schedule = search.schedule
+    Args:
+        constants: what holds wherever a step says nothing else.
+    """
+
+    def __init__(self, search: RecipeSearch, constants: Mapping[str, Value]) -> None:
+        self._schedule, self._constants = search.schedule, constants
 
     def decide(self, report: Observation) -> Decision:
         if stop := diverged(report):
@@ -16,7 +23,8 @@ class Replay(Rules):
         if report.epoch >= self._schedule[-1].to_epoch:
             return Stop("the recipe ends here")
         step = next(step for step in self._schedule if report.epoch < step.to_epoch)
-        new = {**report.hyperparameters, **step.values}
+        wanted = {**self._constants, **step.values}
+        new = {name: wanted.get(name, value) for name, value in report.hyperparameters.items()}
         if report.checkpoint is None or new == report.hyperparameters:
             return Continue()
         return Exploit(
@@ -26,6 +34,6 @@ class Replay(Rules):
             checkpoint=report.checkpoint,
             digest=report.digest,
             hyperparameters=new,
-            mutated={name: (report.hyperparameters[name], value) for name, value in step.values.items()},
+            mutated={name: (old, new[name]) for name, old in report.hyperparameters.items() if new[name] != old},
             details={"recipe": f"to epoch {step.to_epoch}"},
         )

@@ -111,7 +111,7 @@ class AshaThenPbt(Rules):
         if self._population is None:
             self._population, self._size = self._make_population(members), members
         self._members.add(trial)
-        self._population.observe(self._latest[trial])
+        self._population.admit(self._latest[trial])
 
     def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
         self._of(trial).exploited(trial, generation, exploit)

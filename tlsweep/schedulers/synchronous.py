@@ -138,8 +138,8 @@ class SynchronousPbt(Pbt):
             return self._opened_actions
         actions, pending = dict[str, Exploit | Stop](), list(now.going_on)
         for trial, (report, source) in now.replaced.items():
-            if source:
-                exploit = self._copy(report, source, now.ranks, pending)
+            exploit = self._copy(report, source, now.ranks, pending) if source else None
+            if exploit and not self._fails_again(report, exploit):
                 pending.append(Interval(report.number, now.epoch + self._search.interval, exploit.hyperparameters))
                 actions[trial] = exploit
             elif stop := diverged(report):

@@ -117,7 +117,8 @@ class TrainSettings(SpecModel):
     """torch.compile the network (GPU only; pays off in trials of many minutes)."""
     noise_scale: bool = False
     """Report the gradient noise scale (McCandlish et al. 2018): the batch size far above which a larger batch saves no
-    steps. Costs 5-10 % of the training of a tiny network on a CPU, and changes no other number."""
+    steps. Measured where batches have at least 4 images. Costs 5-10 % of the training of a tiny network on a CPU, and
+    changes no other number."""
 
 
 class TrainSection(TrainSettings, OptimizerDefaults):
@@ -152,7 +153,8 @@ class TrainSection(TrainSettings, OptimizerDefaults):
 def _check_optimizer(values: Callable[[str], tuple[Value, ...]]) -> None:
     """Refuse what an optimizer cannot do; `values` gives those that a hyperparameter can have."""
     optimizers = values("optimizer")
-    averaging = [name for name in optimizers if str(name).startswith("schedule_free")]
+    # Prodigy makes its first moment with its first step, or never: one that is copied would lack it.
+    averaging = [name for name in optimizers if str(name).startswith(("schedule_free", "prodigy"))]
     if averaging and 0 in values("momentum"):
         raise ValueError(f"optimizer: {averaging[0]} needs momentum above 0, in every trial; 0.9 is usual")
     scaled = [name for name in ("head_lr_multiplier", "layer_decay") if values(name) != (1,)]

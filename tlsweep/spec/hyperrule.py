@@ -33,9 +33,10 @@ def hyperrule(images: int, epochs: int) -> Hyperparameters:
 
     What is different here:
 
-    - a split of fewer than 512 images has no such batch: it is the largest power of two that there is, lr shrinks with
-      it (Goyal et al. 2017), and the images seen stay the same: 500 steps of 512 are 256,000 / images epochs;
-    - where that is more than `epochs`, warm-up and decays keep their places in relation to the end;
+    - a split of fewer than 512 images has no such batch: it is the largest power of two that there is, and lr shrinks
+      with it (Goyal et al. 2017);
+    - training has `epochs`, not the rule's 500, 10,000 or 20,000 steps of 512: warm-up and decays keep their places in
+      relation to the end;
     - three decays are equally far apart, from the end of the warm-up to the last one: with fewer than 20,000 images at
       40, 60 and 80 %, as in the authors' code, else at 33, 62 and 90 % (theirs: 30, 60 and 90 %);
     - MixUp (0.1 from 20,000 images) is left out, and so is the resolution (crops of 128 from 160 pixels below 96 x 96
@@ -43,11 +44,10 @@ def hyperrule(images: int, epochs: int) -> Hyperparameters:
 
     Args:
         images: in the training split.
-        epochs: that a trial gets at most.
+        epochs: that a trial gets.
     """
     schedule = schedule_for(images)
     batch_size = min(BATCH_SIZE, 2 ** int(math.log2(images)))
-    length = min(epochs, schedule.end * BATCH_SIZE / images)
     return Hyperparameters(
         optimizer="sgd",
         momentum=0.9,
@@ -55,6 +55,6 @@ def hyperrule(images: int, epochs: int) -> Hyperparameters:
         batch_size=batch_size,
         lr_schedule="step",
         lr_gamma=0.1,
-        warmup_epochs=length * schedule.warmup / schedule.end,
-        lr_step_epochs=length * (schedule.last_decay - schedule.warmup) / schedule.end / 3,
+        warmup_epochs=epochs * schedule.warmup / schedule.end,
+        lr_step_epochs=epochs * (schedule.last_decay - schedule.warmup) / schedule.end / 3,
     )

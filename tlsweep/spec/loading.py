@@ -48,9 +48,22 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Iterable[str] =
         tree, origin = _overridden(dict(source), overrides), "spec"
     else:
         tree, _, origin = read_tree(source, overrides)
-    if tree.get("name") is None:
-        tree["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin).stem).strip("-._") or "sweep"
-    return _validate(tree, origin)
+    return _validate(_named(tree, origin), origin)
+
+
+def load_text(text: str, origin: str) -> SweepSpec:
+    """Validate a spec that is no file yet; `origin` says in messages what it is.
+
+    Raises:
+        SpecError: not YAML, or a field that breaks its rule.
+    """
+    return _validate(_named(_parse(text, origin), origin), origin)
+
+
+def _named(tree: dict[str, Any], origin: str) -> dict[str, Any]:
+    if tree.get("name") is not None:
+        return tree
+    return tree | {"name": re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin).stem).strip("-._") or "sweep"}
 
 
 def read_tree(source: str | Path, overrides: Iterable[str] = ()) -> tuple[dict[str, Any], str, str]:
@@ -113,6 +126,8 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     if len(keys) == 2 and section in _VARIANTS and name == _VARIANTS[section][0]:
         known = _fields_of_variant(section, parsed)
         tree = tree | {section: {k: v for k, v in (tree.get(section) or {}).items() if known is None or k in known}}
+    if section == "study" and tree.get(section) == "freeze":
+        tree = tree | {section: {"freeze": True}}  # which it is short for
     return _set(tree, keys, parsed, text)
 
 

@@ -28,7 +28,8 @@ class Sampled(SearchCommon):
     """Configurations to try."""
     sampler: Literal["random", "tpe"] = "random"
     """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well
-    so far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random."""
+    so far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random.
+    Each arm learns from its own trials."""
 
 
 class RandomSearch(Sampled):

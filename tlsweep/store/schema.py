@@ -84,6 +84,8 @@ FOLDS: Final[Mapping[str, Type]] = MappingProxyType(
         "samples": "int",  # training samples seen by these weights
         "step": "int",  # optimizer steps taken by these weights
         "scheduled_lr": "float",
+        "scheduled_batch_size": "int",
+        "micro_batch": "int",
         **METRICS,
         "train_seconds": "float",
         "eval_seconds": "float",

@@ -161,6 +161,7 @@ class SweepState:
         trial = self.trials[record["trial"]]
         self.reports += 1
         trial.last = record
+        trial.stage = record["stage"]
         trial.epoch = record["epoch"]
         if record["checkpoint"]:
             kept = Checkpoint(record["checkpoint"], record.get("digest", ""), record["epoch"])
@@ -223,7 +224,9 @@ class SweepState:
         trial.generation = generation
         trial.parent_trial = details["donor"]
         trial.epoch = details["donor_epoch"]
-        trial.trail = (*trial.trail, Checkpoint(details["checkpoint"], details["digest"], trial.epoch))[-TRAIL:]
+        copied = Checkpoint(details["checkpoint"], details["digest"], trial.epoch)
+        if copied not in trial.trail[-1:]:  # its own, where a recipe's next step begins
+            trial.trail = (*trial.trail, copied)[-TRAIL:]
         trial.hyperparameters = details["hyperparameters"]
 
     def _repeated(self, trial: TrialState, kept: Checkpoint) -> None:

@@ -45,6 +45,8 @@ def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
     """What is searched, for trial `number`; each drawn by a generator of its own, equal in all arms."""
     if isinstance(spec.search, GridSearch):
         return spec.grid_point(number)
+    if isinstance(spec.search, RecipeSearch):
+        return dict(spec.search.schedule[0].values)
     return {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
 
 

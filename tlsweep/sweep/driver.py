@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.data import Task, load_task
-from tlsweep.errors import ResultsError, SweepFailed
+from tlsweep.errors import ResultsError, SpecError, SweepFailed
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
 from tlsweep.spec.study import HYPERRULE_ARM
 from tlsweep.store import (
@@ -172,6 +172,7 @@ def _conduct(
     observer = Several(observer, Telemetry())
     ledger = Ledger(spec, spec.search.strategy, folder, observer, lease)
     ledger.replay(history.records)
+    _check_extension(ledger, history)
     if history.records and _complete(ledger, folder):
         return Results(folder)
     ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
@@ -186,6 +187,18 @@ def _conduct(
     return Results(folder)
 
 
+def _check_extension(ledger: Ledger, history: History) -> None:
+    """Raises:
+    SpecError: more trials are asked for when no arm begins any.
+    """
+    if "search.trials" in history.extended and not any(rules.accepts_new for rules in ledger.rules.values()):
+        before, now = history.extended["search.trials"]
+        raise SpecError(
+            f"search.trials = {now}: the screening of {before} is over, and its survivors are the population; leave it "
+            f"at {before}, or start a new sweep"
+        )
+
+
 def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
     """Whether an earlier launch did everything already."""
     state, spec = ledger.state, ledger.spec
@@ -194,7 +207,7 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
         not state.interrupted
         and all(one.status.final for one in state.trials.values())
         and not reopened(state, spec, folder.path, exhausted)
-        and all(one.arm in exhausted for one in unborn(spec, state))
+        and all(one.arm in exhausted or not ledger.rules[one.arm].accepts_new for one in unborn(spec, state))
         and folder.recipe.exists()
     )
 

@@ -51,7 +51,7 @@ class Placing:
             return False
         if any(one.arm == arm and one.trial not in self._state.trials for one in self.placed.values()):
             return False  # it is about to begin
-        live = [one.trial for one in trials if not one.status.final]
+        live = [one.trial for one in trials if not one.status.final or one.resumable]
         return all(rules.held(trial) for trial in live) and rules.promotion(idle=False) is None
 
     def next(self) -> Candidate | None:

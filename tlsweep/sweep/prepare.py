@@ -87,17 +87,26 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
     """
     space = spec.space.get("batch_size")
     sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
-    counts = [spec.arm(arm).labels_per_class for arm in spec.arms]
-    few = min((count for count in counts if count is not None), default=None)
-    largest = max(int(size) for size in sizes)
-    smallest = min((len(run.train) for run in task.runs), default=task.size("train"))
-    images = smallest if few is None else few * task.num_classes
+    largest, images = max(int(size) for size in sizes), fewest_images(spec, task)
     if largest > images:
+        few = _fewest_labels(spec)
         where = "the training split" if few is None else f"with {few} labels a class (study.few_labels) it"
         raise DataError(
             f"train.batch_size = {largest}: {where} has only {images} images; lower the batch size to at "
             f"most {images}, or give more labels"
         )
+
+
+def fewest_images(spec: SweepSpec, task: Task) -> int:
+    """In the training split of a trial, of all arms and runs."""
+    few = _fewest_labels(spec)
+    whole = min((len(run.train) for run in task.runs), default=task.size("train"))
+    return whole if few is None else few * task.num_classes
+
+
+def _fewest_labels(spec: SweepSpec) -> int | None:
+    counts = [spec.arm(arm).labels_per_class for arm in spec.arms]
+    return min((count for count in counts if count is not None), default=None)
 
 
 def source_cache() -> Path:

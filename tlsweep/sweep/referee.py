@@ -48,6 +48,7 @@ class Referee:
         """When each running trial was last heard of."""
         for arm in self.spec.arms:
             self._check_budget(arm, (one.best for one in self.state.trials.values() if one.arm == arm))
+        self.tick()
         self._settle()
         self._commit()
 
@@ -264,6 +265,8 @@ class Referee:
     def _due(self) -> dict[str, Exploit | Stop | Join]:
         """What rules have decided on trials that wait; where an arm has nothing else to do, the next stage begins."""
         due: dict[str, Exploit | Stop | Join] = {}
+        if self.halted is not None:
+            return due
         for arm, rules in self._ledger.rules.items():
             due |= rules.due()
             if not (due or rules.last_stage or self._placing.exhausted(arm)) and self._placing.settled(arm):
@@ -333,4 +336,4 @@ class Referee:
                     if search.sign * value >= search.sign * target:
                         self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
         if all(self._placing.exhausted(arm) for arm in self.spec.arms):
-            self.halt("the budget of epochs is used up")
+            self.halt(str(self._ledger.spending.used_up(arm)))

@@ -48,9 +48,9 @@ class Spending:
         """Why the arm may train no more; None while it may. Wall time is the sweep's, and not asked here."""
         budget = self._budget
         if budget.epochs is not None and self._epochs[arm] >= budget.epochs:
-            return "the arm's budget of epochs is used up"
+            return "the budget of epochs is used up"
         if budget.device_hours is not None and self.device_hours(arm) >= budget.device_hours:
-            return f"the arm's budget of {budget.device_hours:g} device hours is used up"
+            return f"the budget of {budget.device_hours:g} device hours is used up"
         return None
 
     def _devices(self, report: Record) -> float:

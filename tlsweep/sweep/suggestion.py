@@ -10,7 +10,7 @@ from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.space import Distribution, Value
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.observer import Observer, Silence
-from tlsweep.sweep.prepare import prepare, pretrain_here
+from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
 
 if TYPE_CHECKING:
     from tlsweep.training.range_test import RangeTest as RangeTest
@@ -80,7 +80,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
         values = centre(spec, optimizer=optimizers[0], lr=lr)
     watcher.phase(f"gradient noise scale: batches of {values.batch_size}")
     scales = measure_noise_scale(values, spec.train.settings(), task, spec.model, steps=STEPS[0], **material)
-    sizes = batch_sizes(scales, task.size("train"))
+    sizes = batch_sizes(scales, fewest_images(spec, task))
     tests = tuple(test(optimizer, size) for optimizer in optimizers for size in sizes)
     bounds = (min(one.lower for one in tests), max(one.upper for one in tests)) if tests else None
     return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, bounds)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from tlsweep.errors import SpecError
-from tlsweep.spec import load_spec
 from tlsweep.spec.rewriting import rewrite_spec
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, score, value
@@ -24,7 +23,7 @@ def suggested_path(spec: str, file: Path | None, *, wanted: bool = True) -> Path
     where none is wanted.
 
     Raises:
-        SpecError: something is there already; or a file, but no suggestion.
+        SpecError: something is there already, or no folder for it; or a file, but no suggestion.
     """
     if not wanted:
         if file is not None:
@@ -34,7 +33,19 @@ def suggested_path(spec: str, file: Path | None, *, wanted: bool = True) -> Path
     path = file or (source.parent if source.is_file() else Path()) / f"{source.stem}-suggested.yaml"
     if path.exists():
         raise SpecError(f"'{path}' exists already; remove it, or name another file: check {spec} --suggest FILE")
+    if not path.parent.is_dir():
+        raise SpecError(f"there is no folder '{path.parent}'; make it, or name another: check {spec} --suggest FILE")
     return path
+
+
+def rehearse_suggestion(spec: str, overrides: Iterable[str]) -> None:
+    """Find out whether a copy of the spec can have other bounds, before minutes of measuring them.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    some = {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [8, 16]}}
+    rewrite_spec(spec, overrides, some, "")
 
 
 def hand_over_suggestion(
@@ -47,7 +58,7 @@ def hand_over_suggestion(
 
 
 def write_suggestion(suggestion: "Suggestion", spec: str, overrides: Iterable[str], path: Path) -> None:
-    """Write a copy of the spec with the proposed bounds; comments stay.
+    """Write a copy of the spec with the proposed bounds, where that is a spec; comments stay.
 
     Raises:
         SpecError: the file cannot be written, or the bounds break a rule of the spec.
@@ -58,7 +69,6 @@ def write_suggestion(suggestion: "Suggestion", spec: str, overrides: Iterable[st
             file.write(text)
     except OSError as error:
         raise SpecError(f"cannot write '{path}' ({error.strerror}); name another file: --suggest FILE") from None
-    load_spec(path)
 
 
 def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> None:

@@ -14,6 +14,7 @@ from tlsweep.models import Weights
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training.devices import choose_device, device_name, isolated, synchronize
 from tlsweep.training.evaluation import evaluation_batch_size
+from tlsweep.training.runs import Runs
 from tlsweep.training.trainer import Trainer
 
 TIMED_SECONDS = 0.2
@@ -51,13 +52,18 @@ def rehearse(
     """
     device = choose_device(device)
     with isolated(device, threads):
-        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        many = f", {len(task.runs)} networks side by side (data.folds, data.repeats)," if task.runs else ""
         try:
+            runs = Runs(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+            for trainer in runs.trainers:
+                trainer.thaw(1.0)  # what the optimizers remember is there before the first step
+            trainer = runs.trainers[0]
             training, checkpoint_bytes, validation = _run(trainer, device)
         except torch.OutOfMemoryError as error:
             raise ResourceError(
-                f"batch_size {hyperparameters.batch_size} with images of {task.image_size} pixels does not fit into "
-                f"the memory of {device_name(device)}; lower train.batch_size or data.image_size, or use precision bf16"
+                f"batch_size {hyperparameters.batch_size} with images of {task.image_size} pixels{many} does not fit "
+                f"into the memory of {device_name(device)}; lower train.batch_size, data.image_size or the number of "
+                "networks, or use precision bf16"
             ) from error
         return Rehearsal(
             seconds_per_training_image=training,

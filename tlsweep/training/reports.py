@@ -16,6 +16,8 @@ class RunReport:
     samples: int
     step: int
     scheduled_lr: float
+    scheduled_batch_size: int
+    micro_batch: int
     train_loss: float
     train_accuracy: float
     val_loss: float
@@ -44,7 +46,8 @@ class EpochReport:
     lr: float
     """The backbone's learning rate at the last step, schedule applied."""
     scheduled_batch_size: int
-    """Images for each step of this epoch: `batch_size`, or what `decay_by: batch_size` made of it."""
+    """Images for each step of this epoch: `batch_size`, or what `decay_by: batch_size` made of it; of several runs the
+    most."""
     micro_batch: int
     """`scheduled_batch_size` where batches go through the network whole; less where the memory is too small for that:
     then, at the end of the epoch, they are divided into nearly equal parts of at most so many images."""
@@ -60,7 +63,7 @@ class EpochReport:
     val_f1: float
     noise_scale: float
     """The gradient noise scale, in samples; NaN unless `train.noise_scale` asks for it, before the first measurement,
-    and while the gradient cannot be told from its noise."""
+    with batches of fewer than 4, and while the gradient cannot be told from its noise."""
     train_seconds: float
     """In training steps."""
     eval_seconds: float

@@ -54,11 +54,15 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
     reached |= {f"val_{name}_se": standard_error(each(f"val_{name}")) for name in FIGURES}
     measured = [scale for scale in each("noise_scale") if not math.isnan(scale)]
     images = [len(run.train) for run in task.runs]
+    # Where batches grow with a run's own validation they differ: only a divided one tells of the memory.
+    batch = max(each("scheduled_batch_size"))
+    divided = [row.micro_batch for row in rows if row.micro_batch < row.scheduled_batch_size]
     return replace(
         first,
         samples=total("samples"),
         step=total("step"),
-        micro_batch=min(each("micro_batch")),
+        scheduled_batch_size=batch,
+        micro_batch=min(divided, default=batch),
         noise_scale=mean(measured) if measured else math.nan,
         train_seconds=total("train_seconds"),
         eval_seconds=total("eval_seconds"),
