@@ -100,6 +100,6 @@ def test_what_would_mean_something_else_is_refused() -> None:
 
 
 def test_bounds_that_break_a_rule_are_refused() -> None:
-    recipe = "search={strategy: recipe, schedule: [{to_epoch: 1, lr: 0.1, batch_size: 8}]}"
+    recipe = "search={strategy: recipe, schedule: [{to_epoch: 1, values: {lr: 0.1}}]}"
     with pytest.raises(SpecError, match="digits with other bounds for lr, batch_size: .*recipe draws nothing"):
         rewrite_spec("digits", [recipe, "train={epochs: 1}"], BOUNDS, "measured")

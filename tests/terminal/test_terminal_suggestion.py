@@ -10,7 +10,7 @@ from tlsweep.errors import SpecError
 from tlsweep.sweep.suggestion import Suggestion
 from tlsweep.terminal.suggestion import rehearse_suggestion, write_suggestion
 
-RECIPE = "search={strategy: recipe, schedule: [{to_epoch: 1, lr: 0.1, batch_size: 8}]}"
+RECIPE = "search={strategy: recipe, schedule: [{to_epoch: 1, values: {lr: 0.1}}]}"
 ONE_EPOCH = "train={epochs: 1}"
 MEASURED = Suggestion((10.0, 20.0), 8, 100, (8, 64), (), (1e-4, 1e-2))
 
