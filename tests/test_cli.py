@@ -16,6 +16,7 @@ from builders import SPEC, SweepBuilder, make_sweep
 import tlsweep.sweep
 from tlsweep.cli import main
 from tlsweep.errors import ResourceError, SweepFailed
+from tlsweep.report.recipe import write_recipe
 from tlsweep.spec import SweepSpec, presets
 
 Run = Callable[..., tuple[int, str, str]]
@@ -136,6 +137,20 @@ def test_launch_hands_over_what_was_typed(run: Run, tmp_path: Path, sweep_room: 
         "results": "r", "name": "mine", "local": True, "address": "auto", "dashboard": False,
     }  # fmt: skip
     assert out.splitlines()[-1] == "results in r/mine"
+
+
+def test_confirm_trains_the_recipe_of_a_sweep_again(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
+    found = make_sweep(tmp_path / "results", "mine")
+    code, _, err = run("confirm", "mine")
+    assert (code, err) == (
+        2, "error: 'mine' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'\n",
+    )  # fmt: skip
+    write_recipe(found.path)
+    sweep_room.outcome = lambda options: make_sweep(tmp_path / "results", "other")
+    assert run("confirm", "mine", "--repeats", "3", "--local", "-q")[0] == 0
+    ((spec, passed),) = sweep_room.calls
+    assert (spec.name, spec.search.strategy, spec.data.repeats) == ("mine-confirmed", "recipe", 3)
+    assert (passed["name"], passed["local"], passed["results"]) == (None, True, "results")  # the name may be numbered
 
 
 def test_a_study_is_a_flag(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
