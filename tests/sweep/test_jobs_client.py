@@ -112,7 +112,8 @@ def test_what_only_the_cluster_can_find_wrong_is_one_message_too(tlsweep: Comman
 def test_a_job_is_left_alone_watched_stopped_and_gone_on_with(tlsweep: CommandLine, head: Head) -> None:
     shared = str(tlsweep.cwd / "shared")
     submit = ["launch", "--submit", head.url, "--results", shared]
-    with tlsweep.start(*submit, "digits", *PACED) as running:
+    # Long enough: on a busy machine the log of a job arrives late.
+    with tlsweep.start(*submit, "digits", *PACED, "-o", "train.epochs=80") as running:
         running.until(lambda: "sweep digits" in running.out)
         left = running.interrupt()
     assert left.code == 130
