@@ -146,6 +146,10 @@ def test_confirm_trains_the_recipe_of_a_sweep_again(run: Run, tmp_path: Path, sw
         2, "error: 'mine' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'\n",
     )  # fmt: skip
     write_recipe(found.path)
+    code, _, err = run("confirm", "mine", "-o", "train.lr=0.5")
+    assert (code, err) == (
+        2, "error: -o train.lr=0.5: train.lr is the recipe's, which is trained again as it is; leave it out\n",
+    )  # fmt: skip
     sweep_room.outcome = lambda options: make_sweep(tmp_path / "results", "other")
     assert run("confirm", "mine", "--repeats", "3", "--local", "-q")[0] == 0
     ((spec, passed),) = sweep_room.calls

@@ -98,11 +98,13 @@ def confirm(
 ) -> None:
     """Train a sweep's recipe again with other seeds: what it is worth without the luck of the search."""
     from tlsweep.report.recipe import confirmation
+    from tlsweep.spec.recipe import check_overrides
 
     found = open_sweep(name, results)
     spec = confirmation(found, repeats) | {"name": f"{found.name}-confirmed"}
     where = {"results": results, "local": local, "address": address}
     changes = tuple(override or ())
+    check_overrides(spec, changes)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 

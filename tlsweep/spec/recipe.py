@@ -1,8 +1,9 @@
 """From a recipe to the spec that trains it again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tlsweep.errors import SpecError
 from tlsweep.spec.hyperparameters import TrainSettings
 
 _STEP = ("from_epoch", "to_epoch", "trial", "number")
@@ -31,3 +32,15 @@ def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
         "train": {**settings, **recipe["constants"], **steps[0]["values"]},
         "search": {"strategy": "recipe", "schedule": steps},
     }
+
+
+def check_overrides(spec: Mapping[str, Any], overrides: Iterable[str]) -> None:
+    """Refuse to override what the steps of a recipe say: it would have no effect.
+
+    Raises:
+        SpecError: one of `overrides` does.
+    """
+    fixed = {f"train.{name}" for step in spec["search"]["schedule"] for name in step["values"]}
+    for override in overrides:
+        if (field := override.partition("=")[0].strip()) in fixed:
+            raise SpecError(f"-o {override}: {field} is the recipe's, which is trained again as it is; leave it out")

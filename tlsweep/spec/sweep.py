@@ -122,13 +122,6 @@ class SweepSpec(SpecModel):
             raise ValueError(
                 f"search.schedule ends at epoch {search.schedule[-1].to_epoch}, after train.epochs {self.train.epochs}"
             )
-        changing = {name for step in search.schedule for name in step.values}
-        for name in sorted(changing & self.train.model_fields_set):
-            now, first = getattr(self.train, name), search.schedule[0].values.get(name)
-            if first is not None and now != first:
-                raise ValueError(
-                    f"train.{name} = {now} has no effect: the recipe begins with {first}; change search.schedule"
-                )
         for step in search.schedule:
             self.train.resolve(dict(step.values))
 
