@@ -55,9 +55,14 @@ def contenders(task: str) -> dict[str, dict[str, Any]]:
     return searches(base(task, {"strategy": "random"}, []))
 
 
+def folder_name(task: str, contender: str, seed: int) -> str:
+    """Of a sweep's results."""
+    return f"{task}-{contender.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
 def run(task: str, contender: str, seed: int, results: Path, overrides: list[str]) -> None:
     """Run a sweep to its end, from wherever it is."""
-    name = f"{task}-{contender.replace(', ', '-').replace(' ', '-')}-{seed}"
+    name = folder_name(task, contender, seed)
     if (results / name / "recipe.yaml").exists():
         return
     tlsweep = [sys.executable, "-m", "tlsweep", "launch", "--results", str(results), "--local"]
@@ -77,7 +82,7 @@ def rows(results: Path) -> Iterator[dict[str, Any]]:
     for task, seeds in SEEDS.items():
         for seed in range(seeds):
             for contender in contenders(task):
-                name = f"{task}-{contender.replace(', ', '-').replace(' ', '-')}-{seed}"
+                name = folder_name(task, contender, seed)
                 try:
                     tables = load_tables(open_results(results / name))
                 except UserError:

@@ -69,6 +69,22 @@ class Exploit:
     """For each value that differs from the donor's: (the donor's, the new one)."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, source: Observation, hyperparameters: Mapping[str, Value], details: Mapping[str, Any]) -> "Exploit":
+        """Go on with these values from where `source` stands; it must have a checkpoint, and all that they name."""
+        assert source.checkpoint is not None
+        old = source.hyperparameters
+        return cls(
+            donor=source.trial,
+            donor_generation=source.generation,
+            epoch=source.epoch,
+            checkpoint=source.checkpoint,
+            digest=source.digest,
+            hyperparameters=hyperparameters,
+            mutated={name: (old[name], new) for name, new in hyperparameters.items() if new != old[name]},
+            details=details,
+        )
+
 
 Decision: TypeAlias = Continue | Stop | Yield | Hold | Exploit
 

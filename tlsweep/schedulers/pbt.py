@@ -164,7 +164,6 @@ class Pbt(Rules):
         ]
 
     def _copy(self, report: Observation, source: Observation, ranks: Ranks, pending: Sequence[Interval]) -> Exploit:
-        assert source.checkpoint is not None
         rng = generator(self._seed, "mutation", report.number, report.generation, report.epoch)
         old = source.hyperparameters
         values, fresh = self._explorer(source, self._seen, pending, rng)
@@ -172,14 +171,6 @@ class Pbt(Rules):
         how = self._search.couple_lr
         if how != "none" and "lr" not in fresh and new["batch_size"] != old["batch_size"]:
             new["lr"] = coupled_lr(new["lr"], old["batch_size"], new["batch_size"], how, self._space["lr"])
-        return Exploit(
-            donor=source.trial,
-            donor_generation=source.generation,
-            epoch=source.epoch,
-            checkpoint=source.checkpoint,
-            digest=source.digest,
-            hyperparameters=new,
-            mutated={name: (old[name], new[name]) for name in new if new[name] != old[name]},
-            details={"score": report.score, "donor_score": source.score, "lowest": list(ranks.lowest),
-                     "highest": list(ranks.highest), "scores": dict(ranks.scores)},
-        )  # fmt: skip
+        details = {"score": report.score, "donor_score": source.score, "lowest": list(ranks.lowest),
+                   "highest": list(ranks.highest), "scores": dict(ranks.scores)}  # fmt: skip
+        return Exploit.of(source, new, details)

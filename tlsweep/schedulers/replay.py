@@ -27,13 +27,4 @@ class Replay(Rules):
         new = {name: wanted.get(name, value) for name, value in report.hyperparameters.items()}
         if report.checkpoint is None or new == report.hyperparameters:
             return Continue()
-        return Exploit(
-            donor=report.trial,
-            donor_generation=report.generation,
-            epoch=report.epoch,
-            checkpoint=report.checkpoint,
-            digest=report.digest,
-            hyperparameters=new,
-            mutated={name: (old, new[name]) for name, old in report.hyperparameters.items() if new[name] != old},
-            details={"recipe": f"to epoch {step.to_epoch}"},
-        )
+        return Exploit.of(report, new, {"recipe": f"to epoch {step.to_epoch}"})
