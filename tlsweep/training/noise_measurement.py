@@ -10,6 +10,7 @@ from tlsweep.models import Weights
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
 from tlsweep.training.devices import choose_device, isolated, seed_generators
 from tlsweep.training.noise_scale import Gradients, noise_scale
+from tlsweep.training.range_test import endless_batches
 from tlsweep.training.trainer import Trainer
 
 PART = 16
@@ -65,10 +66,7 @@ def measure_noise_scale(
     with isolated(device, threads):
         trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
         before = _now(trainer, "before")
-        batches = itertools.chain.from_iterable(
-            trainer.batches.train(epoch, hyperparameters.batch_size, seed) for epoch in itertools.count()
-        )
-        for step, (images, labels) in enumerate(itertools.islice(batches, steps), 1):
+        for step, (images, labels) in enumerate(itertools.islice(endless_batches(trainer), steps), 1):
             trainer.thaw(1.0)
             trainer.step_with(hyperparameters.lr, images, labels)
             progress(step, steps)

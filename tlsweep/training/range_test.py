@@ -106,7 +106,7 @@ def _sweep(trainer: Trainer, lrs: Floats, progress: Callable[[int, int], None]) 
     """The loss of each step, to the end or to where it diverges."""
     decade = [lr for lr in lrs if lr <= 10 * lrs[0]]
     losses: list[float] = []
-    for lr, (images, labels) in zip(lrs, _endless(trainer), strict=False):
+    for lr, (images, labels) in zip(lrs, endless_batches(trainer), strict=False):
         trainer.thaw(1.0)
         losses.append(means(trainer.step_with(float(lr), images, labels))[0])
         yield losses[-1]
@@ -115,7 +115,7 @@ def _sweep(trainer: Trainer, lrs: Floats, progress: Callable[[int, int], None]) 
             return
 
 
-def _endless(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
+def endless_batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of one epoch after another."""
     for epoch in itertools.count():
         seed_generators(derive_seed(trainer.seed, "dropout", epoch), trainer.device)
