@@ -89,7 +89,7 @@ up() {
 
   echo "$NODES nodes run; logs are in $NODES_FOLDER"
   echo "dashboard: http://127.0.0.1:$DASHBOARD_PORT  (it asks for the token: ray get-auth-token)"
-  echo "launch:    tlsweep launch digits --submit http://127.0.0.1:$DASHBOARD_PORT --results $RESULTS"
+  echo "launch:    tlsweep submit digits http://127.0.0.1:$DASHBOARD_PORT --results $RESULTS"
   echo "end:       $0 down"
 }
 

@@ -1,5 +1,6 @@
 """The verbs: what they print, and with what code they end."""
 
+import io
 import json
 import os
 import resource
@@ -11,31 +12,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from builders import SPEC, SweepBuilder, make_sweep
+from builders import SPEC, SweepBuilder, make_ended_sweep, make_sweep
+from in_process import Run
 
+import tlsweep.planning
 import tlsweep.sweep
-from tlsweep.cli import main
+from tlsweep.cli import main, submission
 from tlsweep.errors import ResourceError, SweepFailed
 from tlsweep.report.recipe import write_recipe
 from tlsweep.spec import SweepSpec, presets
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """`tlsweep ...` in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tlsweep", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err  # type: ignore[return-value]
-
-    return run
 
 
 @pytest.fixture
@@ -52,7 +37,7 @@ def sweep_room(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
         for epoch in (1, 2):
             metrics = {"train_loss": 0.5, "val_loss": 0.25, "val_accuracy": 0.75 + epoch / 10}
-            report({"epoch": epoch, "lr": 0.0123456, "train_seconds": 0.126, **metrics})
+            report({"epoch": epoch, "scheduled_lr": 0.0123456, "train_seconds": 0.126, **metrics})
 
     def resume(name: str, spec: Callable[[dict[str, Any]], SweepSpec], **options: Any) -> Any:
         return launch(spec(dict(SPEC)), name=name, **options)
@@ -74,7 +59,7 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
     loaded = set(done.stderr.split())
     assert "tlsweep.cli" in loaded
     assert not loaded & {"ray", "torch", "torchvision", "pandas", "pyarrow", "numpy", "sklearn", "pydantic"}
-    assert all(verb in done.stdout for verb in ("launch", "check", "presets", "best", "report"))
+    assert all(verb in done.stdout for verb in ("launch", "resume", "submit", "debug", "best", "report"))
     assert min(seconds) < 0.5  # of processor time: other programs may run
 
 
@@ -97,6 +82,19 @@ def test_a_wrong_command_line_ends_with_2(run: Run, arguments: list[str]) -> Non
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert "Usage" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "field"),
+    [("--trials", "search.trials"), ("--epochs", "train.epochs"), ("--lr", "train.lr"), ("--seed", "seed"),
+     ("--batch-size", "train.batch_size"), ("--learning-rate", "train.lr"), ("--wall-time", "budget.wall_time")],
+)  # fmt: skip
+def test_an_option_that_is_a_field_is_told_how_a_field_is_set(run: Run, option: str, field: str) -> None:
+    for verb in ("launch", "check", "rank"):
+        code, _, err = run(verb, "digits", option, "3")
+        assert code == 2
+        assert f"-o {field}=VALUE" in " ".join(err.replace("│", " ").split())
+    assert "-o" not in run("best", option, "3")[2]
 
 
 def test_a_mistake_in_the_spec_is_one_message_complete_and_without_markup(run: Run) -> None:
@@ -175,8 +173,58 @@ def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path:
     code, out, _ = run("launch")
     ((spec, passed),) = sweep_room.calls
     assert (code, spec.name, passed["results"], passed["name"]) == (0, "digits", "results", None)
-    assert out.startswith("decoding images\n")
+    assert out.splitlines()[:2] == [
+        "starting the preset digits (asha: 24 trials × 27 epochs × 2 arms (main, scratch); cnn, pretrained on digits "
+        "(source), on digits (target))",
+        "decoding images",
+    ]
     assert "tlsweep report demo" in out
+
+
+@pytest.fixture
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch, run: Run) -> Callable[..., tuple[int, str, str]]:
+    """`tlsweep ...`, by somebody who sits at a terminal and types `answer`."""
+
+    def asked(answer: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+        for stream in (sys.stdin, sys.stderr):
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        return run(*arguments)
+
+    return asked
+
+
+@pytest.mark.parametrize("verb", ["launch", "confirm"])
+@pytest.mark.parametrize(
+    ("answer", "code", "started"), [("\n", 0, True), ("y\n", 0, True), ("n\n", 130, False), ("", 130, False)]
+)
+def test_somebody_at_a_terminal_is_asked_before_what_was_not_named_is_started(
+    at_a_terminal: Any, tmp_path: Path, sweep_room: Any, verb: str, answer: str, code: int, started: bool
+) -> None:
+    newest = make_sweep(tmp_path / "results", "mine")
+    write_recipe(newest.path)
+    sweep_room.outcome = lambda options: newest
+    ended, out, err = at_a_terminal(answer, verb)
+    what = {
+        "launch": "This starts the preset digits (asha: 24 trials × 27 epochs",
+        "confirm": "This starts 5 networks with the recipe of 'mine', the newest sweep in 'results'. Go on? [Y/n]:",
+    }[verb]
+    assert what in err
+    assert (ended, len(sweep_room.calls)) == (code, started)
+    assert ("nothing was started" in err) is not started
+    assert "starting" not in out
+
+
+@pytest.mark.parametrize("arguments", [["launch", "digits"], ["launch", "-q"], ["confirm", "mine"], ["confirm", "-q"]])
+def test_what_was_named_or_is_to_be_quiet_is_not_asked_about(
+    at_a_terminal: Any, tmp_path: Path, sweep_room: Any, arguments: list[str]
+) -> None:
+    newest = make_sweep(tmp_path / "results", "mine")
+    write_recipe(newest.path)
+    sweep_room.outcome = lambda options: newest
+    code, out, err = at_a_terminal("", *arguments)
+    assert (code, err, len(sweep_room.calls)) == (0, "", 1)
+    assert "starting" not in out
 
 
 def test_an_interrupted_sweep_shows_its_outcome_and_ends_with_130(run: Run, tmp_path: Path, sweep_room: Any) -> None:
@@ -194,15 +242,26 @@ def test_an_interrupted_sweep_shows_its_outcome_and_ends_with_130(run: Run, tmp_
     assert "The sweep was interrupted; everything up to then is kept." in out
 
 
-def test_resume_takes_the_stored_spec_and_extends_it(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
+@pytest.mark.parametrize("verb", [["resume"], ["launch", "--resume"]], ids=" ".join)
+def test_resume_takes_the_stored_spec_and_extends_it(
+    run: Run, tmp_path: Path, sweep_room: SimpleNamespace, verb: list[str]
+) -> None:
     sweep_room.outcome = lambda options: make_sweep(tmp_path / "r", "mine")
-    code, out, err = run("launch", "--resume", "mine", "-o", "train.epochs=9", "--results", "r", "--local", "--quiet")
+    code, out, err = run(*verb, "mine", "-o", "train.epochs=9", "--results", "r", "--local", "--quiet")
     assert (code, err) == (0, "")
     ((spec, passed),) = sweep_room.calls
     assert (spec.train.epochs, spec.search.strategy) == (9, SPEC["search"]["strategy"])
-    assert passed.pop("observer")._observers[0].resume == "tlsweep launch --resume mine --results r"
+    assert passed.pop("observer")._observers[0].resume == "tlsweep resume mine --results r"
     assert passed == {"results": "r", "name": "mine", "local": True, "address": None, "dashboard": True}
     assert out.splitlines()[-1] == "results in r/mine"
+
+
+@pytest.mark.parametrize("verb", [["resume", "mine", "--spec", "digits"], ["launch", "digits", "--resume", "mine"]])
+def test_resume_may_take_another_spec(run: Run, tmp_path: Path, sweep_room: Any, verb: list[str]) -> None:
+    sweep_room.outcome = lambda options: make_sweep(tmp_path / "r", "mine")
+    assert run(*verb, "--quiet")[0] == 0
+    ((spec, passed),) = sweep_room.calls
+    assert (spec.name, spec.search.strategy, passed["name"]) == ("digits", "asha", "mine")
 
 
 def test_or_resume_goes_on_with_a_sweep_that_has_begun_and_begins_it_else(
@@ -221,7 +280,7 @@ def test_or_resume_goes_on_with_a_sweep_that_has_begun_and_begins_it_else(
     (_, first), (_, second) = sweep_room.calls
     assert (first["name"], second["name"]) == ("mine", "mine")
     hints = [one["observer"]._observers[0].resume for one in (first, second)]
-    assert hints == [None, "tlsweep launch --resume mine --results r"]  # begun, then gone on with
+    assert hints == [None, "tlsweep resume mine --results r"]  # begun, then gone on with
     assert run("launch", "digits", "--or-resume")[2].startswith("error: --or-resume goes on with the sweep of a name")
 
 
@@ -230,6 +289,82 @@ def test_resume_does_not_go_with_what_begins_something_new(run: Run, sweep_room:
     code, out, err = run("launch", "--resume", "mine", *option)
     assert (code, out, sweep_room.calls) == (2, "", [])
     assert err.startswith("error: --resume goes on with a sweep that has a name; leave --name and --debug out")
+
+
+@pytest.fixture
+def job_server(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Stands in for a cluster: with what it was asked to run."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Server:
+        def __init__(self, url: str) -> None:
+            self.url = url
+
+        def submit(self, spec: SweepSpec | None, **options: Any) -> str:
+            options.pop("on_packed")
+            asked.append((self.url, spec and spec.train.epochs, options))
+            return "tlsweep-mine-1"
+
+    monkeypatch.setattr(submission, "job_server", Server)
+    return asked
+
+
+URL = "http://127.0.0.1:8265"
+JOB = {"name": None, "resume": None, "or_resume": False, "overrides": (), "code": None, "quiet": False}
+
+
+@pytest.mark.parametrize("verb", [["submit", "digits", URL], ["launch", "digits", "--submit", URL]], ids=" ".join)
+def test_submit_hands_a_spec_to_a_cluster(run: Run, job_server: list[Any], verb: list[str]) -> None:
+    options = ["-o", "train.epochs=3", "--name", "mine", "--or-resume", "--results", "/r", "--code", ".", "--detach"]
+    code, out, err = run(*verb, *options)
+    assert (code, err) == (0, "")
+    assert out.startswith("submitted tlsweep-mine-1; 'tlsweep attach tlsweep-mine-1 --on http://127.0.0.1:8265' shows")
+    changed = {"name": "mine", "or_resume": True, "code": Path(), "results": "/r"}
+    assert job_server == [(URL, 3, JOB | changed)]
+
+
+@pytest.mark.parametrize(
+    "verb", [["resume", "mine", "--on", URL], ["launch", "--resume", "mine", "--submit", URL]], ids=" ".join
+)
+def test_a_sweep_on_a_cluster_is_resumed_there_with_the_spec_that_it_has(
+    run: Run, job_server: list[Any], verb: list[str]
+) -> None:
+    assert run(*verb, "-o", "train.epochs=3", "--results", "/r", "--detach")[0] == 0
+    changed = {"resume": "mine", "results": "/r", "overrides": ("train.epochs=3",)}
+    assert job_server == [(URL, None, JOB | changed)]
+
+
+def test_the_cluster_of_a_job_may_be_named_by_the_environment(
+    run: Run, job_server: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", URL)
+    assert run("submit", "digits", "--results", "/r", "--detach")[0] == 0
+    assert job_server[0][0] == URL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["launch", "digits", "--submit", URL, "--local"], "--submit runs it on a cluster; leave --local,"),
+        (["resume", "mine", "--on", URL, "--address", "auto"], "--on runs it as a job on a cluster; leave --local,"),
+        (["resume", "mine", "--detach"], "--detach, --dry-run and --code say how a job is submitted; add --on URL"),
+        (["launch", "digits", "--detach"], "--detach, --dry-run and --code say how a job is submitted; write tlsweep"),
+        (["submit", "digits", URL, "--or-resume"], "--or-resume goes on with the sweep of a name"),
+    ],
+)
+def test_options_of_jobs_and_of_a_ray_here_do_not_mix(
+    run: Run, job_server: list[Any], arguments: list[str], told: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, job_server) == (2, "", [])
+    assert err.startswith(f"error: {told}")
+
+
+def test_what_verbs_have_replaced_is_no_option_that_help_shows(run: Run) -> None:
+    shown = run("launch", "--help")[1]
+    assert "--or-resume" in shown
+    for option in ("--resume", "--submit", "--debug", "--detach", "--code", "--dry-run"):
+        assert f" {option} " not in shown
 
 
 def test_ctrl_c_before_the_sweep_is_one_line(run: Run, sweep_room: Any) -> None:
@@ -252,8 +387,21 @@ def test_an_error_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, s
         main()
 
 
-def test_debug_prints_a_line_for_each_epoch(run: Run, sweep_room: Any) -> None:
-    assert run("launch", "--debug") == (
+def test_a_working_folder_that_is_removed_meanwhile_is_one_line(run: Run, tmp_path: Path, sweep_room: Any) -> None:
+    def outcome(options: Mapping[str, Any]) -> Any:
+        (tmp_path / "gone").rmdir()
+        return os.getcwd()
+
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    sweep_room.outcome = outcome
+    told = "error: the working directory cannot be used (No such file or directory); change into one that exists\n"
+    assert run("launch", "--quiet") == (2, "", told)
+
+
+@pytest.mark.parametrize("verb", [["debug"], ["debug", "digits"], ["launch", "--debug"]], ids=" ".join)
+def test_debug_prints_a_line_for_each_epoch(run: Run, sweep_room: Any, verb: list[str]) -> None:
+    assert run(*verb) == (
         0,
         "epoch 1: train_loss 0.500, val_loss 0.250, val_accuracy 0.850, lr 0.0123, 0.13 s\n"
         "epoch 2: train_loss 0.500, val_loss 0.250, val_accuracy 0.950, lr 0.0123, 0.13 s\n",
@@ -273,6 +421,32 @@ def test_best_takes_a_name_a_path_or_the_newest(run: Run, tmp_path: Path) -> Non
     assert (code, out.splitlines()[0].split()) == (0, ["sweep", "one"])
 
 
+@pytest.mark.parametrize("arguments", [["demo", "--results=~/x"], ["~/x/demo"], ["--results", "~/x"]])
+def test_a_tilde_is_the_home_wherever_a_shell_leaves_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    make_sweep(tmp_path / "home" / "x", "demo")
+    assert run("best", *arguments)[0] == 0
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "demo", "--results=~nobody-here/x"],
+        ["best", "~nobody-here/x/demo"],
+        ["check", "~nobody-here/my.yaml"],
+        ["launch", "folder", "-o", "data.path=~nobody-here/images"],
+        ["launch", "digits", "-o", "model.weights=~nobody-here/w.pth"],
+    ],
+)
+def test_the_home_of_nobody_is_one_message(run: Run, arguments: list[str]) -> None:
+    code, _, err = run(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "~nobody-here" in err
+
+
 def test_report_of_a_sweep_in_another_folder(run: Run, tmp_path: Path) -> None:
     make_sweep(tmp_path / "elsewhere", "demo")
     code, out, _ = run("report", "demo", "--results", "elsewhere")
@@ -283,7 +457,7 @@ def test_report_of_a_sweep_in_another_folder(run: Run, tmp_path: Path) -> None:
 
 
 def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tlsweep.sweep.plan import Plan
+    from tlsweep.planning.plan import Plan
 
     plan = Plan(
         arms=("main",), trials=8, epochs_at_most=80, train_images=100, val_images=20, test_images=20,
@@ -294,12 +468,13 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
     asked = []
 
     def make_plan(spec: SweepSpec, **options: Any) -> Plan:
-        asked.append((spec.search.strategy, options["address"]))
+        asked.append((spec.search.strategy, options["address"], options["contact_sheet"]))
         return plan
 
-    monkeypatch.setattr(tlsweep.sweep, "make_plan", make_plan)
-    code, out, err = run("check", "digits", "-o", "search.strategy=random", "--address", "auto")
-    assert (code, err, asked) == (0, "", [("random", "auto")])
+    monkeypatch.setattr(tlsweep.planning, "make_plan", make_plan)
+    command = ("check", "digits", "-o", "search.strategy=random", "--address", "auto")
+    code, out, err = run(*command, "--contact-sheet", "sheet.png")
+    assert (code, err, asked) == (0, "", [("random", "auto", Path("sheet.png"))])
     assert [line.rstrip() for line in out.splitlines()][1:3] == [
         "classes  2: ants, bees",
         "image    224 × 224 pixels, colour",
@@ -308,5 +483,21 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
     def refuse(spec: SweepSpec, **options: Any) -> Plan:
         raise ResourceError("a trial asks for 64 CPUs")
 
-    monkeypatch.setattr(tlsweep.sweep, "make_plan", refuse)
+    monkeypatch.setattr(tlsweep.planning, "make_plan", refuse)
     assert run("check") == (2, "", "error: a trial asks for 64 CPUs\n")
+
+
+def test_repair_makes_files_again_and_says_what_it_cannot(run: Run, tmp_path: Path) -> None:
+    folder = make_ended_sweep(tmp_path / "results")
+    (folder / "trials.parquet").unlink()
+    (folder / "best/model.json").unlink()
+    code, _, err = run("report", "demo")
+    assert (code, err) == (
+        2, f"error: '{folder}/trials.parquet' is missing; 'tlsweep repair demo' makes it again\n"
+    )  # fmt: skip
+    code, out, err = run("repair", "demo")
+    assert (code, err) == (0, "")
+    assert out == f"'{folder}/best/model.json' is missing; 'tlsweep resume demo' makes it again\n"
+    assert run("report", "demo")[0] == 0
+    (folder / "best/model.json").write_text("{}")
+    assert run("repair", "demo")[1] == "spec, tables and what follows from them are as the journal of 'demo' has them\n"

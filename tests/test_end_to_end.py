@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import users_files
-from command_line import SCRIPT, CommandLine, Ended, assert_one_message, command_line, wait_until
+from command_line import SCRIPT, CommandLine, Ended, Running, assert_one_message, command_line, wait_until
 from users_files import write_images
 
 from tlsweep.store import Results, open_results
@@ -91,7 +90,7 @@ def assert_interrupted_in_order(tlsweep: CommandLine, ended: Ended) -> None:
 
 def assert_no_ray_left(tlsweep: CommandLine) -> None:
     try:
-        wait_until(lambda: not tlsweep.ray_processes(), timeout=20)
+        wait_until(lambda: not tlsweep.ray_processes())
     except TimeoutError:
         pytest.fail(f"still running: {tlsweep.ray_processes()}")
 
@@ -155,37 +154,45 @@ def test_sigterm_ends_a_sweep_of_own_code_in_order(tlsweep: CommandLine) -> None
     assert len(set((tlsweep.cwd / "built").read_text().split())) > 1  # the driver, and workers
 
 
+def interrupted_until_it_is_heard(running: Running, said: str) -> Ended:
+    """Press Ctrl-C again and again until `said` is read, as people do: two signals that are pending at once are one."""
+
+    def heard() -> bool:
+        if said in running.err or running.process.poll() is not None:
+            return True
+        running.process.send_signal(signal.SIGINT)
+        return False
+
+    wait_until(heard)
+    return running.wait()
+
+
 def test_sigint_twice_ends_at_once_with_what_was_reported(tlsweep: CommandLine) -> None:
+    said = "stopped at once; what was reported until now is on disk, and 'tlsweep resume digits' goes on with it"
     with tlsweep.start("launch", "digits", *ENDLESS, *PRIVATE) as running:
         running.until(lambda: reported_rows(tlsweep))
-        running.process.send_signal(signal.SIGINT)
-        time.sleep(0.1)  # two signals that are pending at once are one
-        began = time.monotonic()
-        ended = running.interrupt()
-    said = (
-        "stopped at once; what was reported until now is on disk, and 'tlsweep launch --resume digits' goes on with it"
-    )
+        ended = interrupted_until_it_is_heard(running, said)
     assert (ended.code, ended.err) == (130, f"\n{said}\n")
-    assert time.monotonic() - began < 5
+    assert "The sweep was interrupted" not in ended.out  # for which it would have had to wait
     assert_complete(open_results(results=tlsweep.results))
     assert tlsweep.run("report").code == 0
     wait_until(lambda: not tlsweep.ray_processes())
 
 
-def test_what_ctrl_c_stopped_is_finished_by_the_command_that_it_names(tlsweep: CommandLine) -> None:
+def test_what_ctrl_c_stopped_is_finished_by_the_command_that_it_names(on_cluster: CommandLine) -> None:
     small = "-o search.strategy=pbt -o search.population=3 -o train.epochs=12 -o controls=[] -o model.weights=none"
-    with tlsweep.start("launch", "digits", *small.split(), *PRIVATE) as running:
-        running.until(lambda: reported_rows(tlsweep))
+    with on_cluster.start("launch", "digits", *small.split()) as running:
+        running.until(lambda: reported_rows(on_cluster))
         stopped = running.interrupt()
     assert stopped.code == 130
-    command = re.search(r"^next +tlsweep (launch --resume digits) ", stopped.out, re.MULTILINE)
+    command = re.search(r"^next +tlsweep (resume digits) ", stopped.out, re.MULTILINE)
     assert command is not None
-    ended = tlsweep.run(*command[1].split(), *PRIVATE)
+    ended = on_cluster.run(*command[1].split())
     assert (ended.code, ended.err) == (0, "")
-    results = open_results(results=tlsweep.results)
+    results = open_results(results=on_cluster.results)
     assert_complete(results)
     assert {one.status for one in results.state().trials.values()} == {"finished"}
-    refused = tlsweep.run(*command[1].split(), "-o", "train.lr=0.1", *PRIVATE)
+    refused = on_cluster.run(*command[1].split(), "-o", "train.lr=0.1")
     assert refused.code == 2
     assert refused.err.startswith("error: train.lr = 0.1: the sweep began with")
 
@@ -229,7 +236,7 @@ def test_what_goes_into_a_pipe(on_cluster: CommandLine) -> None:
     ("override", "told"),
     [
         ("model.name=resnet19", ["unknown network 'resnet19'", "did you mean resnet18"]),
-        ("resources.gpus=8", ["resources.gpus = 8", "cannot have more than there are (0)", "--address"]),
+        ("resources.gpus=1", ["resources.gpus = 1", "cannot have more than there are (0)", "--address"]),
     ],
 )
 def test_what_turns_out_wrong_while_joining_a_cluster_leaves_nothing(
@@ -255,7 +262,7 @@ def test_own_images_from_the_preset_to_the_model(on_cluster: CommandLine) -> Non
     launch = on_cluster.run("launch", *options, "-o", "search.trials=2", "-o", "train.epochs=2", *PRIVATE)
     assert (launch.code, launch.err) == (0, "")
     assert "\x1b" not in launch.out
-    assert "tlsweep report my" in launch.out.splitlines()[-1]
+    assert ["tlsweep report my" in line for line in launch.out.splitlines()[-2:]] == [True, False]
     best = on_cluster.results / "my/best"
     assert {"model.safetensors", "classes.json"} <= {path.name for path in best.iterdir()}
     assert json.loads((best / "classes.json").read_text()) == ["blue", "green", "red"]
@@ -265,7 +272,7 @@ def test_own_images_from_the_preset_to_the_model(on_cluster: CommandLine) -> Non
 
 def test_debug_trains_in_this_process_with_breakpoints_and_without_ray(tlsweep: CommandLine) -> None:
     shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")
-    ended = tlsweep.run("launch", "digits", *SMALL, "--debug", "-o", "model.name=mine:debugged", stdin="p answer\nc\n")
+    ended = tlsweep.run("debug", "digits", *SMALL, "-o", "model.name=mine:debugged", stdin="p answer\nc\n")
     assert (ended.code, ended.err) == (0, "")
     assert "(Pdb) 42" in ended.out
     assert re.findall(r"epoch \d+", ended.out) == ["epoch 1", "epoch 2"]
@@ -275,7 +282,7 @@ def test_debug_trains_in_this_process_with_breakpoints_and_without_ray(tlsweep: 
 
 def test_an_error_in_own_code_keeps_its_traceback_under_debug(tlsweep: CommandLine) -> None:
     shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")
-    ended = tlsweep.run("launch", "digits", *SMALL, "--debug", "-o", "model.name=mine:broken")
+    ended = tlsweep.run("debug", "digits", *SMALL, "-o", "model.name=mine:broken")
     assert (ended.code, ended.out) == (1, "")
     *_, frame, line, error = ended.err.splitlines()
     assert re.fullmatch(rf'  File "{re.escape(str(tlsweep.cwd))}/mine.py", line \d+, in broken', frame)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, assert_one_message, command_line
+from command_line import CommandLine, Ended, assert_one_message, command_line
+from in_process import Run
 from users_files import write_images
 
 
@@ -12,6 +13,14 @@ from users_files import write_images
 def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
     """An empty working directory, and no Ray that runs."""
     with command_line(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def here(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+    """As `tlsweep`, in the folder where `run` runs it in this process, which would keep a Ray's files below `temp`."""
+    with command_line(tmp_path) as one:
+        monkeypatch.setenv("RAY_TMPDIR", str(one.temp))
         yield one
 
 
@@ -71,39 +80,43 @@ FROM_FOLDER = ["folder", "-o", "data.path=images", "-o", "model.weights=none", "
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_before_ray_starts(
-    tlsweep: CommandLine, prepare: Callable[[Path], None], arguments: list[str], told: list[str]
+    here: CommandLine, run: Run, prepare: Callable[[Path], None], arguments: list[str], told: list[str]
 ) -> None:
-    prepare(tlsweep.cwd)
-    assert_one_message(tlsweep.run("launch", *arguments), told)
-    assert not tlsweep.results.exists()
-    assert not tlsweep.ray_was_started()
+    prepare(here.cwd)
+    assert_one_message(Ended(*run("launch", *arguments)), told)
+    assert not here.results.exists()
+    assert not here.ray_was_started()
+
+
+def test_a_mistake_that_is_found_while_ray_starts_is_one_message_too(tlsweep: CommandLine) -> None:
+    ended = tlsweep.run("launch", "digits", "-o", "train.batch_size=4096")
+    assert_one_message(ended, ["train.batch_size = 4096", "has only 100 images", "at most 100"])
+    assert list(tlsweep.results.glob("*")) == []
 
 
 @pytest.mark.parametrize(
     ("prepare", "arguments", "told"),
     [
-        (nothing, ["launch", "digits", "-o", "train.batch_size=4096"],
-         ["train.batch_size = 4096", "has only 100 images", "at most 100"]),
-        (nothing, ["check", "digits", "-o", "model.name=resnet18", "-o", "model.weights=IMAGENET1K_V7"],
+        (nothing, ["digits", "-o", "model.name=resnet18", "-o", "model.weights=IMAGENET1K_V7"],
          ["'IMAGENET1K_V7'", "resnet18's weights (IMAGENET1K_V1, DEFAULT)", ".safetensors file"]),
-        (nothing, ["check", "digits", "-o", "model.weights=lost.pth"],
+        (nothing, ["digits", "-o", "model.weights=lost.pth"],
          ["'lost.pth'", "that exists", "none for random weights"]),
-        (weights_of_another_network, ["check", "digits", "-o", "model.name=resnet18", "-o", "model.weights=other.pth"],
+        (weights_of_another_network, ["digits", "-o", "model.name=resnet18", "-o", "model.weights=other.pth"],
          ["other.pth", "do not fit resnet18", "missing conv1.weight", "give weights of the same network"]),
     ],
 )  # fmt: skip
-def test_a_mistake_that_only_the_images_or_the_network_show_is_one_message_too(
-    tlsweep: CommandLine, prepare: Callable[[Path], None], arguments: list[str], told: list[str]
+def test_a_mistake_that_only_the_network_shows_is_one_message_too(
+    here: CommandLine, run: Run, prepare: Callable[[Path], None], arguments: list[str], told: list[str]
 ) -> None:
-    prepare(tlsweep.cwd)
-    assert_one_message(tlsweep.run(*arguments), told)
-    assert list(tlsweep.results.glob("*")) == []
+    prepare(here.cwd)
+    assert_one_message(Ended(*run("check", *arguments)), told)
+    assert list(here.results.glob("*")) == []
 
 
-def test_a_name_that_is_taken_is_refused_and_what_lies_there_stays(tlsweep: CommandLine) -> None:
-    taken = tlsweep.results / "mine"
+def test_a_name_that_is_taken_is_refused_and_what_lies_there_stays(here: CommandLine, run: Run) -> None:
+    taken = here.results / "mine"
     taken.mkdir(parents=True)
     (taken / "journal.jsonl").touch()
     told = ["'results/mine' holds another sweep already", "another --name", "'tlsweep report mine'"]
-    assert_one_message(tlsweep.run("launch", "digits", "--name", "mine"), told)
-    assert list(tlsweep.results.rglob("*")) == [taken, taken / "journal.jsonl"]
+    assert_one_message(Ended(*run("launch", "digits", "--name", "mine")), told)
+    assert list(here.results.rglob("*")) == [taken, taken / "journal.jsonl"]

@@ -1,6 +1,6 @@
-"""The README is true: its commands are the ones that CI runs, its tree is the tree, its fields are the fields.
+"""The READMEs are true: their commands are the program's, their links lead somewhere, and the map is the package.
 
-`python tests/test_readme.py` writes the generated parts anew.
+`python tests/test_readme.py` writes the map again.
 """
 
 import ast
@@ -8,151 +8,112 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 import yaml
-from pydantic import BaseModel
 
 from tlsweep.cli import app
-from tlsweep.spec import (
-    AshaSearch,
-    Augment,
-    Budget,
-    DigitsData,
-    Faults,
-    FolderData,
-    GridSearch,
-    Hyperparameters,
-    ModelSpec,
-    Pb2Search,
-    PbtSearch,
-    PythonData,
-    RandomSearch,
-    Resources,
-    SourceTask,
-    SweepSpec,
-    TorchvisionData,
-    TrainSettings,
-    load_spec,
-    presets,
-)  # fmt: skip
-from tlsweep.spec.study import Study
+from tlsweep.spec import load_spec
+from tlsweep.store.schema import TABLES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("spec", "data", "models", "training", "store", "schedulers", "report", "sweep", "terminal", "cli")
-SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
-    "": (SweepSpec,),
-    "data": (FolderData, DigitsData, TorchvisionData, PythonData),
-    "data.augment": (Augment,),
-    "model": (ModelSpec,),
-    "model.weights": (SourceTask,),
-    "train": (TrainSettings, Hyperparameters),
-    "search": (RandomSearch, GridSearch, AshaSearch, PbtSearch, Pb2Search),
-    "budget": (Budget,),
-    "resources": (Resources,),
-    "faults": (Faults,),
-    "study": (Study,),
+FOLDERS = ("tlsweep", "cluster", "results", "tests")
+READMES = [README, *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("README.md")))]
+ROOMS = (
+    "spec", "data", "models", "training", "store", "schedulers", "report", "cluster", "sweep", "jobs", "planning",
+    "terminal", "cli",
+)  # fmt: skip
+"""From left to right."""
+BESIDE = {
+    "cluster": "Files that start a cluster: ssh, Slurm, Kubernetes, AWS, Google Cloud; metrics; the threat model.",
+    "results": "Where sweeps write, and the reference sweeps with what they reached.",
+    "tests": "Tests, which mirror `tlsweep/`; `tests/bench/` measures.",
 }
 
-
-def tree() -> str:
-    """Every room with what it is for and the modules in it."""
-    lines = ["tlsweep/"]
-    for room in ROOMS:
-        folder = ROOT / "tlsweep" / room
-        doc = (ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "").splitlines()[0]
-        lines.append(f"  {room + '/':12}{doc}")
-        names = sorted(path.stem for path in folder.rglob("*.py") if path.stem != "__init__")
-        names += ["presets/*.yaml"] if room == "spec" else []
-        line = ""
-        for name in names:
-            if len(line) + len(name) > 96:
-                lines.append(f"              {line.strip()}")
-                line = ""
-            line += f"{name} "
-        lines.append(f"              {line.strip()}")
-    lines += ["  errors.py   every exception, in one tree"]
-    lines += ["cluster/      what a cluster needs", "results/      where sweeps write; reference sweeps"]
-    lines += ["tests/        mirrors tlsweep/; bench/ measures"]
-    return "```\n" + "\n".join(lines) + "\n```"
+every_readme = pytest.mark.parametrize("path", READMES, ids=lambda path: path.relative_to(ROOT).parent.as_posix())
 
 
-def fields() -> str:
-    """Every field of the spec with its default and its documentation."""
-    rows = ["| field | default | meaning |", "|---|---|---|"]
-    for section, models in SECTIONS.items():
-        seen: dict[tuple[str, str], list[str]] = {}
-        for model in models:
-            for name, field in model.model_fields.items():
-                default = "–" if field.is_required() else _plain(field.default)
-                text = " ".join((field.description or "").split())
-                variant = model.__name__.removesuffix("Data").removesuffix("Search").lower()
-                seen.setdefault((name, f"{default} | {text}"), []).append(variant)
-        for (name, rest), variants in seen.items():
-            only = f" ({', '.join(variants)})" if section in ("data", "search") and len(variants) < len(models) else ""
-            rows.append(f"| `{section + '.' if section else ''}{name}`{only} | {rest} |")
-    return "\n".join(rows)
+def the_map() -> str:
+    """Make a table with one line for each room, from the first paragraph of its docstring."""
+    meanings = {f"tlsweep/{room}": _first_paragraph(ROOT / "tlsweep" / room / "__init__.py") for room in ROOMS}
+    rows = [f"| [`{folder}/`]({folder}) | {meaning} |" for folder, meaning in (meanings | BESIDE).items()]
+    return "\n".join(["| room | what lives there |", "|---|---|", *rows])
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        shown = value.model_dump(mode="json", exclude_defaults=not isinstance(value, Augment))
-        return f"`{yaml.safe_dump(shown, default_flow_style=True, width=1000).strip()}`" if shown else ""
-    if value is None:
-        return "none"
-    shown = str(list(value) if isinstance(value, tuple) else value)
-    return f"`{shown.lower() if isinstance(value, bool) else shown}`"
+def _first_paragraph(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or ""
+    return " ".join(docstring.split("\n\n")[0].split())
 
 
-def preset_table() -> str:
-    """What each preset's own head says."""
-    rows = ["| preset | what, and what was measured |", "|---|---|"]
-    for name, text in presets().items():
-        head = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
-        words = " ".join(line for line in head if not line.startswith("tlsweep "))
-        rows.append(f"| `{name}` | {words} |")
-    return "\n".join(rows)
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-GENERATED = {"tree": tree, "fields": fields, "presets": preset_table}
+def commands(path: Path) -> list[str]:
+    """Return the lines of the shell blocks, continued ones joined, without comments."""
+    lines = [line for block in blocks(path, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    return [line.split("  #")[0].split("   #")[0].strip() for line in lines if line.strip()]
 
 
-def section(name: str) -> str:
-    found = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, f"README has no section {name}"
-    return found[1]
+def prose(path: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", GENERATED)
-def test_generated_parts_are_up_to_date(name: str) -> None:
-    assert section(name) == GENERATED[name](), "run python tests/test_readme.py"
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+def test_the_main_readme_is_read_to_its_end() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_the_map_is_the_package() -> None:
+    assert {path.parent.name for path in (ROOT / "tlsweep").glob("*/__init__.py")} == set(ROOMS)
+    assert f"<!-- map -->\n{the_map()}\n<!-- /map -->" in README.read_text(encoding="utf-8"), (
+        "python tests/test_readme.py"
+    )
 
 
 def test_ci_runs_the_test_command_to_the_letter() -> None:
-    test_command = next(line for line in commands() if line.endswith("-m pytest"))
+    test_command = next(line for line in commands(README) if "-m pytest" in line)
     assert test_command in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def test_every_command_in_the_readme_exists() -> None:
+def test_the_main_readme_names_every_verb() -> None:
     verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    used = {match for line in commands() for match in re.findall(r"tlsweep (?!presets folder >)([a-z]+)", line)}
-    assert used
-    assert used <= verbs
-    assert verbs <= set(re.findall(r"[a-z]+", README.read_text()))
+    assert verbs <= set(re.findall(r"tlsweep ([a-z]+)", README.read_text(encoding="utf-8")))
 
 
-def test_python_blocks_compile_and_their_names_exist() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
-    for block in blocks:
+@every_readme
+def test_commands_and_their_options_exist(path: Path) -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    spans = re.findall(r"`(tlsweep [^`]+)`", " ".join(prose(path).split()))
+    for line in commands(path) + spans:
+        for verb, rest in re.findall(r"(?:^|&& |-m |/bin/|tlsweep )tlsweep ([a-z]+)\b([^>|&;]*)", line):
+            assert verb in verbs, line
+            known = {option for parameter in verbs[verb].params for option in parameter.opts + parameter.secondary_opts}
+            assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known | {"--help"}, line
+
+
+@every_readme
+def test_links_and_paths_lead_somewhere(path: Path) -> None:
+    text = prose(path)
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
+    for name in re.findall(r"`((?:tlsweep|tests|cluster|results/reference)/[\w./-]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+@every_readme
+def test_python_blocks_compile_and_their_names_exist(path: Path) -> None:
+    for block in blocks(path, "python"):
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
                 names = ", ".join(alias.name for alias in node.names)
@@ -163,26 +124,34 @@ def test_python_blocks_compile_and_their_names_exist() -> None:
                 assert hasattr(tlsweep, node.attr)
 
 
-def test_yaml_blocks_are_valid_specs() -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    for block in blocks:
+@pytest.mark.parametrize("path", [path for path in READMES if path.parent != ROOT / "cluster"], ids=str)
+def test_yaml_blocks_are_valid_specs(path: Path) -> None:
+    from tlsweep.spec.loading import _parse
+
+    for block in blocks(path, "yaml"):
         base = {"data": {"source": "digits"}, "search": {"strategy": "random"}}
         file = yaml.safe_dump(base) + block
-        from tlsweep.spec.loading import _parse
-
         assert load_spec(_parse(file, "README")).space
 
 
-def test_links_and_paths_in_the_readme_exist() -> None:
-    text = README.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"`((?:tlsweep|tests|cluster)/[\w./-]+)`", text):
-        assert (ROOT / target).exists(), target
+def test_the_queries_run_and_quote_what_is_a_reserved_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import duckdb
+    from builders import make_sweep
+
+    make_sweep(tmp_path / "results", "digits")
+    monkeypatch.chdir(tmp_path)
+    texts = "".join(path.read_text(encoding="utf-8") for path in READMES)
+    queries = re.findall(r'duckdb\.sql\("""(.*?)"""\)', texts, re.DOTALL)
+    assert len(queries) >= 2
+    assert all(duckdb.sql(query).fetchall() for query in queries)
+    kinds = "('reserved', 'type_function')"  # the others may name a column
+    reserved = duckdb.sql(f"select keyword_name from duckdb_keywords() where keyword_category in {kinds}").fetchall()
+    columns = {(name,) for table in TABLES.values() for name in table}
+    assert columns & set(reserved) == {("freeze",)}
+    assert any('"freeze"' in query for query in queries)
 
 
 if __name__ == "__main__":
     readme = README.read_text(encoding="utf-8")
-    for name, make in GENERATED.items():
-        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->|@{name.upper()}@", re.DOTALL)
-        readme = pattern.sub(lambda _, name=name, make=make: f"<!-- {name} -->\n{make()}\n<!-- /{name} -->", readme)
-    README.write_text(readme, encoding="utf-8")
+    pattern = re.compile(r"<!-- map -->\n.*?<!-- /map -->", re.DOTALL)
+    README.write_text(pattern.sub(lambda _: f"<!-- map -->\n{the_map()}\n<!-- /map -->", readme), encoding="utf-8")

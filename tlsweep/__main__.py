@@ -6,6 +6,9 @@ import sys
 import threading
 
 from tlsweep.cli import main
+from tlsweep.cli.program import complain, show_defect
+from tlsweep.cli.streams import open_streams
+from tlsweep.errors import INTERRUPTED
 
 
 def run() -> None:
@@ -15,6 +18,8 @@ def run() -> None:
     destroyed, and a sweep that went well would end with a segmentation fault. Arrow (26.0) has, seldom and on a busy
     machine, ended a report that was complete with "terminate called without an active exception".
     """
+    output = open_streams()
+    sys.excepthook = show_defect
     try:
         main()
     except SystemExit as ended:
@@ -23,10 +28,17 @@ def run() -> None:
         code = ended.code or 0
     else:
         code = 0
+    sys.stdout.flush()
+    if output.lost and not code:
+        complain(f"error: cannot write to standard output: {output.lost.strerror}; name a file or terminal that can be")
+        code = 2
     if not {"ray", "pyarrow"} & sys.modules.keys():
         sys.exit(code)
-    threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does, before the functions of atexit
-    atexit._run_exitfuncs()
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does, before the functions of atexit
+        atexit._run_exitfuncs()
+    except KeyboardInterrupt:  # while a Ray is waited for that was just being started
+        code = INTERRUPTED
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

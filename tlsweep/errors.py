@@ -8,6 +8,7 @@
     │   ├── ResultsError     the folder that results go to or come from
     │   └── ResourceError    what the machine or the cluster has
     ├── SweepFailed          every trial failed: exit code 1, with the first traceback
+    ├── RayLost              the private Ray of a sweep has ended: exit code 130, and the sweep can be resumed
     └── ConnectionLost       the cluster that runs a job does not answer any more: exit code 3
 
 They cross process borders, so each is built from one string and pickles as it is.
@@ -15,7 +16,8 @@ A message gives the value, the rule and the way out.
 """
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""Exit code of a sweep that was stopped from outside, by Ctrl-C, SIGTERM, SIGHUP or the loss of its private Ray, and
+that can be resumed: 128 + SIGINT, as shells have it."""
 
 
 class TlsweepError(Exception):
@@ -48,6 +50,10 @@ class ResourceError(UserError):
 
 class SweepFailed(TlsweepError):
     """Every trial of a sweep failed; the message holds the first traceback."""
+
+
+class RayLost(TlsweepError):
+    """The private Ray under a sweep has ended before it; everything that was reported is kept."""
 
 
 class ConnectionLost(TlsweepError):

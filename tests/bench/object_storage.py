@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from s3_server import s3_server
 
 from tlsweep.store import ObjectPath, read_journal
@@ -28,7 +28,8 @@ def record(number: int) -> dict[str, Any]:
     names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1",
              "train_seconds", "eval_seconds", "wait_seconds", "samples_per_second", "time", "elapsed")  # fmt: skip
     hyperparameters = {f"hyperparameter_{at}": 0.0123456789 for at in range(12)}
-    return {"type": "report", "trial": f"t{number:04d}", "checkpoint": "c" * 50, "digest": "d" * 64,
+    checkpoint = f"checkpoints/t{number:04d}/g0-e000001-{'c' * 8}.pt"
+    return {"type": "report", "trial": f"t{number:04d}", "checkpoint": checkpoint, "digest": "d" * 64,
             **hyperparameters, **dict.fromkeys(names, 0.1234567890123)}  # fmt: skip
 
 

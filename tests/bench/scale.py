@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "sweep"), str(HERE)]
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE)]
 
-from simulated_sweep import SimulatedSweep, Stay, report_row  # noqa: E402
+from simulated_sweep import SimulatedSweep, Stay, message, report_row  # noqa: E402
 
 from tlsweep.store import TrialState  # noqa: E402
+from tlsweep.sweep.assignment import Message  # noqa: E402
 from tlsweep.sweep.referee import Referee  # noqa: E402
 
 TRIALS = (10, 100, 1_000, 10_000)
@@ -60,16 +61,16 @@ class Timed(SimulatedSweep):
                 referee.started(assignment.trial)
             if not stays:
                 return
-            stays = [stay for stay in stays if _timed(self.observing, referee.observe, self._row(stay))]
+            stays = [stay for stay in stays if _timed(self.observing, referee.observe, self._message(stay))]
             if len(self.observing) - written > 10_000:  # rows that no table has yet would count as memory
                 ledger.write_tables()
                 ledger._tables._due, written = float("inf"), len(self.observing)
 
-    def _row(self, stay: Stay) -> dict[str, Any]:
+    def _message(self, stay: Stay) -> Message:
         stay.epoch += 1
         checkpoint = f"checkpoints/{stay.assignment.trial}/g{stay.assignment.generation}-e{stay.epoch:04d}-01234567.pt"
         row = report_row(stay.assignment, stay.epoch, self.random.random())
-        return row | {"checkpoint": checkpoint, "digest": "0" * 64}
+        return message(row | {"checkpoint": checkpoint, "digest": "0" * 64})
 
 
 def _epoch(trial: TrialState | None) -> int:
@@ -151,9 +152,9 @@ def tables(count: int) -> dict[str, Any]:
 
 def on_ray(trials: int, epochs: int) -> dict[str, Any]:
     """Trials that do next to nothing, on a private Ray; the driver's processor time from the first place to the end."""
+    from tlsweep.observer import Silence
     from tlsweep.spec import load_spec
     from tlsweep.sweep import launch
-    from tlsweep.sweep.observer import Silence
 
     class Clock(Silence):
         """Notes when trials begin, and the processor time of this process until then."""

@@ -1,9 +1,13 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torchvision.transforms.v2 import functional as reference
 
 from tlsweep.data import augment
+from tlsweep.spec import Augment, DataSpec, DigitsData
 
 SIDE, SIZE = 12, 9
 
@@ -83,3 +87,40 @@ def test_resized_crop_of_the_whole_image_is_a_plain_resize() -> None:
 @pytest.mark.parametrize(("side", "size", "pixels"), [(32, 32, 4), (28, 28, 3), (4, 4, 1), (256, 224, 0)])
 def test_padding_is_an_eighth_where_there_is_no_margin(side: int, size: int, pixels: int) -> None:
     assert augment.padding_of(side, size) == pixels
+
+
+DIGITS, SET = {"source": "digits"}, {"source": "torchvision", "dataset": "SEMEION"}
+OWN, PHOTOS = {"source": "python", "function": "mine:digits"}, {"source": "folder", "path": "photos"}
+
+
+@pytest.mark.parametrize("written", [{}, {"crop": "resized"}, {"flip": True}, {"crop": "none", "flip": False}])
+@pytest.mark.parametrize("source", [DIGITS, SET, OWN, PHOTOS], ids=lambda source: source["source"])
+@pytest.mark.parametrize("as_model", [False, True])
+def test_only_photographs_are_mirrored_unless_the_spec_says_so(
+    source: dict[str, Any], written: dict[str, Any], as_model: bool
+) -> None:
+    given = Augment(**written) if as_model else written
+    data: DigitsData = TypeAdapter(DataSpec).validate_python(source | ({"augment": given} if written else {}))
+    assert data.augment.flip == written.get("flip", source is PHOTOS)
+    assert data.augment.crop == written.get("crop", "none" if source is DIGITS else "shift")
+    assert TypeAdapter(DataSpec).validate_python(data.model_dump()) == data
+
+
+@pytest.mark.parametrize("wrong", [3, "flip", ["flip"], {"flap": True}])
+def test_an_augment_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValidationError, match="augment"):
+        TypeAdapter(DataSpec).validate_python(PHOTOS | {"augment": wrong})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "side", "size", "words"),
+    [
+        (Augment(crop="none"), 8, 8, "not cropped, never mirrored"),
+        (Augment(crop="shift"), 28, 28, "shifted by up to 3 pixels, never mirrored"),
+        (Augment(crop="shift", flip=True), 256, 224, "shifted by up to 16 pixels, half of them mirrored (wrong for "
+         "digits and letters: data.augment.flip=false)"),
+        (Augment(crop="resized"), 256, 224, "random crops of 25 to 100 % of the area, never mirrored"),
+    ],
+)  # fmt: skip
+def test_augmentation_in_words(wanted: Augment, side: int, size: int, words: str) -> None:
+    assert augment.in_words(wanted, side, size) == words

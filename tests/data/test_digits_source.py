@@ -12,7 +12,7 @@ from tlsweep.spec import DigitsData
 
 
 def _found(domain: str) -> ArrayItems:
-    items = digits.find_digits(domain).items  # type: ignore[arg-type]
+    items = digits.find_digits(DigitsData(source="digits", domain=domain)).items  # type: ignore[arg-type]
     assert isinstance(items, ArrayItems)
     return items
 

@@ -173,8 +173,9 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 
 def test_class_that_is_lost_to_bad_images(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"train/ant": 4, "train/bee": 0, "val/ant": 2})
-    (tmp_path / "train" / "bee" / "a.jpg").write_bytes(b"broken")
+    write_folder(tmp_path, {"ant": 8, "bee": 0})
+    for number in range(8):
+        (tmp_path / "bee" / f"{number}.jpg").write_bytes(b"broken")
     with pytest.raises(DataError, match="class 'bee' has no training image that decodes"):
         load_task(folder_data(tmp_path, on_bad_image="skip"), 0)
 

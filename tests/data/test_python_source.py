@@ -11,8 +11,8 @@ from image_files import PLAIN, picture
 from torch.utils.data import TensorDataset
 
 from tlsweep.data import load_task
-from tlsweep.errors import DataError
-from tlsweep.spec import PythonData
+from tlsweep.errors import DataError, SpecError
+from tlsweep.spec import PythonData, load_spec
 
 
 def _arrays(count: int = 30, side: int = 12, channels: int | None = None, seed: int = 0) -> tuple[Any, Any]:
@@ -186,3 +186,24 @@ IMAGES, LABELS = _arrays()
 def test_results_that_are_no_labelled_images(returning: Callable[..., PythonData], result: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_task(returning(result), 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("usps", "data.source=torchvision data.dataset=USPS"),
+        ("Flowers102", "data.source=torchvision data.dataset=Flowers102"),
+        ("package.module.load", "did you mean 'package.module:load'?"),
+        ("my_data.py:load", "did you mean 'my_data:load'?"),
+        ("my_data/sets.py:load()", "did you mean 'my_data.sets:load'?"),
+        ("my data:load", "write module:function"),
+        ("", "write module:function"),
+        ("a:b:c", "write module:function"),
+    ],
+)
+def test_a_function_that_is_none_is_explained_in_words(function: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec("digits", [f"data={{source: python, function: '{function}'}}"])
+    assert message in str(caught.value)
+    assert "write module:function" in str(caught.value)
+    assert "\\w" not in str(caught.value)

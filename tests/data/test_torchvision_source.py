@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from image_files import PLAIN, picture
+from image_files import PLAIN, picture, write_folder
+from PIL import EpsImagePlugin
 from torchvision import datasets
 
 from tlsweep.data import load_task
@@ -132,7 +134,7 @@ def test_sample_that_does_not_decode_is_named(monkeypatch: pytest.MonkeyPatch) -
     [
         ("FashionMnist", "did you mean 'FashionMNIST'?"),
         ("Kinetics", "takes frames_per_clip, which a spec cannot give"),
-        ("MNIST", r"Dataset not found.*set data\.download: true, or data\.root"),
+        ("MNIST", r"Dataset not found.*set data\.download: true, or name their folder with data\.root"),
         ("Flowers102", r"set data\.download: true"),
         ("USPS", r"usps.*set data\.download: true"),
     ],
@@ -140,6 +142,19 @@ def test_sample_that_does_not_decode_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_sets_that_cannot_be_used(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_task(_data(name, tmp_path), 0)
+
+
+@pytest.mark.parametrize("said", ["offline", "Error downloading x:\nTried a, got:\n<b>\n", "\x1b[31mno\tspace " * 99])
+def test_what_torchvision_says_is_a_part_of_one_line(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    def refuse(self: Any, *arguments: Any, **named: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(OnDisk, "__init__", refuse)
+    _register(monkeypatch, OnDisk)
+    with pytest.raises(DataError, match=r"put them there, or name their folder with data.root$") as caught:
+        load_task(_data("OnDisk", download=True), seed=0)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
 
 
 def test_samples_that_are_no_image_and_label(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +188,17 @@ def test_semeion(test_data: Path) -> None:
     task = load_task(_data("SEMEION", test_data / "datasets" / "SEMEION", labels_per_class=10), 0)
     assert {split: task.size(split) for split in task.splits} == {"train": 100, "val": 319, "test": 319}
     assert task.images.shape == (1593, 16, 16, 1)
+
+
+def test_a_program_that_is_called_a_picture_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/called'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    root = write_folder(tmp_path / "root" / "eurosat" / "2750", {"Forest": 6, "River": 6}, suffix=".jpg")
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 9 9 rectfill showpage\n%%EOF\n"
+    (root / "River" / "x.jpg").write_bytes(eps)
+    with pytest.raises(DataError, match=r"1 of 13 files are no images"):
+        load_task(_data("EuroSAT", tmp_path / "root"), 0)
+    assert not (tmp_path / "called").exists()

@@ -1,9 +1,12 @@
 """A spec says which rules an arm gets."""
 
+from typing import get_args
+
 import pytest
 from populations import report, tell
 
 from tlsweep.schedulers import (
+    RULES,
     Exploit,
     Independent,
     Pbt,
@@ -14,6 +17,7 @@ from tlsweep.schedulers import (
     make_rules,
 )
 from tlsweep.spec import SweepSpec
+from tlsweep.spec.search import STRATEGIES
 
 
 def spec(**search: object) -> SweepSpec:
@@ -40,6 +44,10 @@ def spec(**search: object) -> SweepSpec:
 )  # fmt: skip
 def test_each_search_has_its_rules(search: dict[str, object], wanted: type[Rules]) -> None:
     assert type(make_rules(spec(**search), "main")) is wanted
+
+
+def test_each_strategy_that_a_spec_may_name_has_rules() -> None:
+    assert RULES.keys() == {get_args(model.model_fields["strategy"].annotation)[0] for model in STRATEGIES}
 
 
 def changed(one: SweepSpec, arm: str) -> set[str]:

@@ -5,7 +5,7 @@ import pytest
 from tlsweep.spec import load_spec
 from tlsweep.spec.hyperrule import hyperrule
 from tlsweep.spec.sweep import SweepSpec
-from tlsweep.training.strategies import Strategy
+from tlsweep.training.trial_schedule import TrialSchedule
 
 SUPPORTS = {5_120: (100, 200, 300, 400, 500), 51_200: (500, 3_000, 6_000, 9_000, 10_000)}
 """By images: the steps at which the authors' `get_schedule` ends the warm-up, divides lr by 10, and ends."""
@@ -19,7 +19,7 @@ def authors_lr(step: int, images: int) -> float:
 def lr_at(step: int, images: int, epochs: int) -> float:
     values = hyperrule(images, epochs)
     progress = step * values.batch_size / images
-    return Strategy(values, epochs, images).lr(progress, 0.0, values.batch_size)
+    return TrialSchedule(values, epochs, images).lr(progress, 0.0, values.batch_size)
 
 
 def test_the_small_schedule_is_the_authors() -> None:

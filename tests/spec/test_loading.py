@@ -1,5 +1,6 @@
 """Specs: presets, overrides, round trips, and one clear message for each mistake."""
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from tlsweep.errors import SpecError
 from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, SweepSpec, TrainSpec, dump_spec, load_spec, presets
+from tlsweep.spec.loading import StoredSpec
 from tlsweep.spec.space import LogUniform, PowersOfTwo
 
 MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}, "train": {"lr": {"loguniform": [1e-4, 0.1]}}}
@@ -114,14 +116,13 @@ MISTAKES = [
     ("data={source: folder}", "data.path: is missing"),
     ("budget.wall_time=soon", "not a duration"),
     ("train.lr=.inf", "train.lr = inf: must be a finite number"),
-    ("train.lr={choice: [0.1, .inf]}", "must be a finite number (value inf)"),
+    ("train.lr={choice: [0.1, .inf]}", "train.lr.choice.1 = inf: must be a finite number"),
     ("train.lr={'a{b}': [1]}", "unknown distribution 'a{b}'"),
     ("train.batch_size={choice: [16, 16.0]}", "lists a value twice"),
     ("train={nesterov: true, momentum: {choice: [0, 0.9]}}", "needs momentum above 0"),
     ("train={nesterov: {choice: [true, false]}, momentum: 0}", "needs momentum above 0"),
     ("budget.target=.nan", "must be a finite number"),
-    ("resources.gpus=1.5", "resources.gpus = 1.5: must be 'auto', 0, a fraction up to 1, or a whole number"),
-    ("resources.gpus=.inf", "resources.gpus = inf: must be 'auto'"),
+    ("resources.gpus=.inf", "resources.gpus = inf: must be a finite number"),
     ("resources.gpus=two", "resources.gpus = 'two': must be 'auto'"),
     ("controls=[scratch]", "model.weights is none already"),
     ("controls=[no-explore]", "no-explore is for search.strategy pbt and pb2; asha mutates nothing"),
@@ -132,16 +133,88 @@ MISTAKES = [
     ("train.batch_norm=thawed", "train.batch_norm = 'thawed': must be one of train, frozen"),
     ("model.weights={data: {source: dig}}", "model.weights.data.source: unknown value 'dig'; did you mean 'digits'?"),
     ("model.weights=3", "model.weights = 3"),
-    ("name=../x", "name = '../x'"),
+    ("name=../x", "name = '../x': must begin with a letter or digit, and hold only these and . _ -"),
+    ("name='a b'", "name = 'a b': must begin with a letter or digit, and hold only these and . _ -"),
     ("train.lr", "write key.path=value"),
     ("train.lr.x=1", "has no fields"),
     ("train.lr={a: [}", "not valid YAML"),
 ]
 
 
-@pytest.mark.parametrize(("override", "words"), MISTAKES)
+MISPLACED = [
+    ("epochs=3", "unknown field 'epochs'; did you mean 'train.epochs'?"),
+    ("lr=0.1", "unknown field 'lr'; did you mean 'train.lr'?"),
+    ("trials=3", "unknown field 'trials'; did you mean 'search.trials'?"),
+    ("gpus=1", "unknown field 'gpus'; did you mean 'resources.gpus'?"),
+    ("search.epochs=3", "search: unknown field 'epochs'; did you mean 'train.epochs'?"),
+    ("train.weights=x", "train: unknown field 'weights'; did you mean 'model.weights'?"),
+    ("train.mutate=[lr]", "train: unknown field 'mutate'; did you mean 'search.mutate'?"),
+    ("train.learning_rate=1", "train: unknown field 'learning_rate'; did you mean 'lr'?"),
+    ("search={strategy: pbt, trials: 3}", "search: unknown field 'trials'; did you mean 'population'?"),
+    (
+        "search={strategy: grid, trials: 3}",
+        "unknown field 'trials'; it is a field of strategy random, asha, asha_then_pbt",
+    ),
+    ("search.population=3", "search: unknown field 'population'; did you mean 'trials'?"),
+    ("search.interval=3", "unknown field 'interval'; it is a field of strategy pbt, pb2, asha_then_pbt"),
+    ("data.path=x", "data: unknown field 'path'; it is a field of source folder"),
+]
+NUMBERLIKE = ("1d-3", "1e−3", "10^-3", "1/1000", "2**-3", "2024-01-01")
+RANGES = [
+    ("train.lr=1e-4..1e-3", "a range to search is written {loguniform: [0.0001, 0.001]}"),
+    (
+        "train.lr=[1e-4, 1e-3]",
+        "a range to search is written {loguniform: [0.0001, 0.001]}, two values {choice: [0.0001",
+    ),
+    ("train.lr=loguniform(1e-4, 1e-3)", "is written {loguniform: [0.0001, 0.001]}"),
+    ("train.lr='1e-3 - 1e-4'", "is written {loguniform: [0.0001, 0.001]}"),
+    ("train.lr=[0.1, 0.2, 0.3]", "several values to choose from are written {choice: [0.1, 0.2, 0.3]}"),
+    ("train.weight_decay=[0, 0.1]", "is written {uniform: [0, 0.1]}, two values {choice: [0, 0.1]}"),
+    ("train.batch_size=8..64", "is written {powers_of_two: [8, 64]}"),
+    ("train.batch_size=[8, 60]", "several values to choose from are written {choice: [8, 60]}"),
+    ("train.batch_size='8, 16,32'", "several values to choose from are written {choice: [8, 16, 32]}"),
+    ("train.batch_size='(8, 64)'", "is written {powers_of_two: [8, 64]}"),
+    ("train.lr='1e-4 to 1e-3'", "is written {loguniform: [0.0001, 0.001]}"),
+    ("train.lr='1e-4–1e-3'", "is written {loguniform: [0.0001, 0.001]}"),
+    ("train.lr=1,5e-3", "train.lr = '1,5e-3': must be a number with a decimal point: 1.5e-3"),
+    ("train.lr=0,001", "train.lr = '0,001': must be a number with a decimal point: 0.001"),
+    *((f"train.lr={value}", f"train.lr = '{value}': must be a valid number, unable to parse") for value in NUMBERLIKE),
+    ("train.lr={loguniform: {low: 1e-4, high: 1e-3}}", "loguniform takes a list [low, high], not {'low'"),
+    ("train.batch_size={choice: 8}", "choice takes a list of values, not 8"),
+    ("train.lr={loguniform: [a, 1]}", "loguniform takes two finite numbers [low, high], not ['a', 1]"),
+    ("train.optimizer=[sgd, adam]", "several values to choose from are written {choice: [sgd, adam]}"),
+    ("name=064", "name = 64: must be a valid string; put it in quotes"),
+]
+BOUNDS = [
+    ("search={strategy: grid, points: 1000000000}", "search.points = 1000000000: must be less than or equal to 1000"),
+    ("search={strategy: grid, points: 999}", "search.points 999 makes a grid of 9.98e+05 trials, more than 100,000"),
+    ("data.repeats=10000", "data.repeats = 10000: must be less than or equal to 1000"),
+    ("data={source: digits, folds: 50, repeats: 50}", "folds x repeats = 2,500: a trial trains so many networks"),
+    ("search.trials=1e9", "search.trials = 1000000000.0: must be less than or equal to 100000"),
+    (f"search.trials=1{'0' * 300}", "search.trials: must be a number below 2^64"),
+    ("search.reduction_factor=1.0000001", "must be greater than or equal to 1.01"),
+    ("search={strategy: pbt, population: 1000000}", "search.population = 1000000: must be less than or equal to 10000"),
+    ("controls=[hyperrule, hyperrule]", "one of the controls stands twice"),
+    (f"data.memory_limit={'9' * 390}GB", "data.memory_limit = inf: must be a finite number"),
+]
+GPUS = [
+    ("resources.gpus=2", "resources.gpus = 2: must be 'auto', or a number from 0 to 1: a trial trains on one GPU"),
+    ("resources.gpus=1.5", "resources.gpus = 1.5: must be 'auto', or a number from 0 to 1"),
+    ("resources.gpus=-1", "resources.gpus = -1: must be 'auto', or a number from 0 to 1"),
+    ("resources.gpus=.nan", "resources.gpus = nan: must be a finite number"),
+    ("resources.gpus=0.00001", "resources.gpus = 1e-05: must be at least 0.0001, or Ray would count none"),
+    ("resources.cpus=0", "resources.cpus = 0: must be greater than 0"),
+    ("resources.cpus=-2", "resources.cpus = -2: must be greater than 0"),
+    ("resources.cpus=.nan", "resources.cpus = nan: must be a finite number"),
+    ("resources.cpus=0.00001", "resources.cpus = 1e-05: must be at least 0.0001"),
+]
+
+
+@pytest.mark.parametrize(("override", "words"), MISTAKES + MISPLACED + RANGES + BOUNDS + GPUS)
 def test_each_mistake_is_one_message_that_names_field_value_and_rule(override: str, words: str) -> None:
     base = MINIMAL | {"train": {"lr": 0.1}} if override == "train.lr.x=1" else MINIMAL
+    if "strategy: grid" in override:
+        base = MINIMAL | {"train": {"lr": {"loguniform": [1e-4, 0.1]}, "momentum": {"uniform": [0, 0.9]}}}
     with pytest.raises(SpecError) as caught:
         load_spec(base, [override])
     message = str(caught.value)
@@ -251,6 +324,43 @@ def test_an_unknown_preset_is_told_the_nearest(tmp_path: Path) -> None:
         load_spec(file)
 
 
+@pytest.mark.parametrize("gpus", ["auto", 0, 0.25, 1 / 3, 1])
+def test_a_trial_gets_one_gpu_or_a_part_of_it(gpus: float | str) -> None:
+    assert load_spec(MINIMAL | {"resources": {"gpus": gpus}}).resources.gpus == gpus
+
+
+@pytest.mark.parametrize("gpus", [2, 4.0])
+def test_a_sweep_of_an_earlier_version_keeps_its_gpus(gpus: float) -> None:
+    stored = StoredSpec(MINIMAL | {"resources": {"gpus": gpus}})
+    assert load_spec(stored, ["search.trials=99"]).resources.gpus == gpus
+
+
+def test_many_mistakes_are_counted_where_they_are_too_many_to_show() -> None:
+    wrong = [f"train.{name}=-1" for name in Hyperparameters.model_fields]
+    with pytest.raises(SpecError, match=r"spec has 2\d mistakes:\n") as caught:
+        load_spec(MINIMAL, wrong)
+    assert len(str(caught.value)) <= 500
+    assert re.search(r"\n  and \d+ more$", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "nearest"),
+    [("flower.yaml", "flowers.yaml", "flowers.yaml"), ("flowers", "flowers.yml", "flowers.yml"),
+     ("my_spce.yaml", "my_spec.yaml", "my_spec.yaml"), ("flower.yml", "flower.yaml", "flower.yaml")],
+)  # fmt: skip
+def test_a_file_with_a_similar_name_is_named(tmp_path: Path, asked: str, there: str, nearest: str) -> None:
+    (tmp_path / there).touch()
+    with pytest.raises(SpecError, match=f"no file '.*{asked}'; did you mean the file '.*{nearest}'?"):
+        load_spec(tmp_path / asked)
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "~nobody-here/x.yaml", "/", "x/\udcea.yaml", "/dev/zero"])
+def test_a_path_that_cannot_be_is_a_mistake_like_any_other(source: str) -> None:
+    with pytest.raises(SpecError, match="there is no preset and no file|cannot read the spec") as caught:
+        load_spec(source)
+    assert len(str(caught.value)) <= 500
+
+
 def test_a_grid_counts_through_all_combinations() -> None:
     spec = load_spec(
         MINIMAL,
@@ -265,3 +375,37 @@ def test_a_grid_counts_through_all_combinations() -> None:
     assert len(points) == 12
     assert len({tuple(sorted(point.items())) for point in points}) == 12
     assert points[0] == {"lr": 1e-4, "batch_size": 8, "nesterov": False}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ({"loguniform": ["1e-5", "1e-3"]}, {"loguniform": [1e-5, 1e-3]}),
+        ({"uniform": ["0.1", 1]}, {"uniform": [0.1, 1]}),
+        ({"choice": ["1e-5", 0.1]}, {"choice": [1e-5, 0.1]}),
+        ("1e-5", 1e-5),
+    ],
+)
+def test_numbers_may_be_text_in_a_distribution_as_outside_of_one(written: object, meant: object) -> None:
+    """PyYAML reads 1e-5 as text, and so do those who hand us what it read."""
+    spec = load_spec(MINIMAL | {"train": {"lr": written}})
+    assert spec == load_spec(MINIMAL | {"train": {"lr": meant}})
+
+
+def test_numbers_of_a_lattice_may_be_text() -> None:
+    spec = load_spec(MINIMAL | {"train": {"batch_size": {"powers_of_two": ["8", "64"]}}})
+    assert spec.train.model_dump()["batch_size"] == {"powers_of_two": [8, 64]}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
+def test_a_spec_that_says_nothing_is_called_empty(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SpecError, match=r"holds no values; it must hold sections such as data:, model:"):
+        load_spec(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16-le", "utf-32"])
+def test_a_file_in_another_encoding_says_how_to_save_it(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes("# Größe\ndata: {source: digits}\n".encode(encoding))
+    with pytest.raises(SpecError, match=r"mine.yaml' is not UTF-8 text; save it as UTF-8"):
+        load_spec(tmp_path / "mine.yaml")

@@ -61,6 +61,24 @@ def test_grid_lies_inside_and_reaches_both_ends(distribution: Distribution, poin
         assert grid[-1] == pytest.approx(distribution.extremes[1])
 
 
+@pytest.mark.parametrize(
+    ("distribution", "points", "grid"),
+    [
+        (LogUniform(1e-4, 1e-2), 3, [1e-4, 1e-3, 1e-2]),
+        (LogUniform(1e-5, 1e-1), 5, [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]),
+        (LogUniform(3e-5, 3e-1), 5, [3e-5, 3e-4, 3e-3, 3e-2, 3e-1]),
+        (LogUniform(1e-3, 0.8), 2, [1e-3, 0.8]),
+        (Uniform(0, 0.9), 4, [0.0, 0.3, 0.6, 0.9]),
+        (Uniform(0.1, 0.7), 3, [0.1, 0.4, 0.7]),
+        (LogUniform(5e-324, 1e308), 2, [5e-324, 1e308]),
+    ],
+)
+def test_a_grid_has_the_numbers_that_a_person_would_write(
+    distribution: Distribution, points: int, grid: list[float]
+) -> None:
+    assert distribution.grid(points) == grid
+
+
 def test_loguniform_gives_each_decade_the_same_share() -> None:
     rng = random.Random(0)
     space = LogUniform(1e-4, 1e-1)

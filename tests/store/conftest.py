@@ -8,7 +8,7 @@ import pytest
 from memory_store import store_in_memory
 from s3_server import S3Server, s3_server
 
-from tlsweep.store import ObjectPath, Place
+from tlsweep.store import Location, ObjectPath
 from tlsweep.store.stores import connect
 
 
@@ -30,8 +30,8 @@ def bucket(store: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectP
 
 
 @pytest.fixture(params=["folder", "s3", "gs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Everything that holds for one kind of place holds for the others; gs:// has no server here, but a memory."""
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Location]:
+    """Everything that holds for one kind of location holds for the others; gs:// has no server here, but a memory."""
     if request.param == "folder":
         yield tmp_path
     elif request.param == "s3":

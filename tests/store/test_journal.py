@@ -1,7 +1,9 @@
 """The journal keeps whole records, in order, and nothing else."""
 
 import errno
+import json
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_torn_line(tmp_path: Path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", fill_up)
-        with pytest.raises(ResultsError, match=r"cannot write '.*/j': No space left on device; .*launch --resume"):
+        with pytest.raises(ResultsError, match=r"cannot write '.*/j': No space left on device; .*tlsweep resume"):
             journal.append(*RECORDS[2:4])
     journal.append(RECORDS[4])
     journal.close()
@@ -113,3 +115,56 @@ def test_a_line_that_is_damaged_before_the_end_is_refused_and_stays_as_it_is(tmp
     assert path.read_bytes() == b"".join(lines)
     path.write_bytes(b"".join(lines[:2]))  # as the message says
     assert repr(list(read_journal(path))) == repr(RECORDS[:2])
+
+
+def lines_of(tmp_path: Path, *, old: int = 0) -> list[bytes]:
+    """A journal of five lines, the first `old` of them as an earlier version wrote them."""
+    path = tmp_path / "j"
+    for record in RECORDS[:old]:
+        body = json.dumps(record, separators=(",", ":")).encode()
+        with path.open("ab") as file:
+            file.write(b"%08x %b\n" % (zlib.crc32(body), body))
+    for record in RECORDS[old:]:
+        write(path, record)
+    return path.read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "order", "line"),
+    [
+        (0, [0, 1, 3, 4], 3),  # lost
+        (0, [1, 2, 3, 4], 1),
+        (0, [0, 1, 2, 2, 3, 4], 4),  # doubled
+        (0, [0, 1, 2, 3, 4, 4], 6),
+        (0, [0, 2, 1, 3, 4], 2),  # moved
+        (0, [0, 1, 2, 3, 0, 4], 5),
+        (2, [0, 1, 3, 4], 3),  # after lines of an earlier version
+        (2, [0, 2, 3, 4], 2),
+        (2, [0, 1, 2, 1, 3, 4], 4),
+    ],
+)
+def test_a_line_that_was_lost_doubled_or_moved_is_noticed(
+    tmp_path: Path, old: int, order: list[int], line: int
+) -> None:
+    lines, path = lines_of(tmp_path, old=old), tmp_path / "j"
+    assert repr(list(read_journal(path))) == repr(RECORDS)
+    damaged = b"".join(lines[at] for at in order)
+    path.write_bytes(damaged)
+    message = rf"damaged: line {line} does not follow .*one was lost, doubled or moved; .*head -n {line - 1} j > sound"
+    with pytest.raises(ResultsError, match=message):
+        list(read_journal(path))
+    with pytest.raises(ResultsError, match=message):
+        Journal(path)
+    assert path.read_bytes() == damaged
+    path.write_bytes(b"".join(damaged.splitlines(keepends=True)[: line - 1]))  # as the message says
+    write(path, {"type": "event"})
+    assert list(read_journal(path))[-1] == {"type": "event"}
+
+
+def test_a_line_of_another_sweep_is_noticed(tmp_path: Path) -> None:
+    lines, other = lines_of(tmp_path), tmp_path / "other"
+    write(other, {"type": "event"})
+    write(other, *RECORDS[2:4])
+    (tmp_path / "j").write_bytes(b"".join([lines[0], other.read_bytes().splitlines(keepends=True)[1], *lines[2:]]))
+    with pytest.raises(ResultsError, match="line 2 does not follow"):
+        list(read_journal(tmp_path / "j"))

@@ -8,7 +8,7 @@ from command_line import wait_until
 from s3_server import S3Server
 
 from tlsweep.errors import ResultsError
-from tlsweep.store import ObjectPath, Place, Record, object_journal, objects, open_journal, read_journal, stores
+from tlsweep.store import Location, ObjectPath, Record, object_journal, objects, open_journal, read_journal, stores
 from tlsweep.store.object_journal import ObjectJournal
 
 RECORDS: list[Record] = [{"type": "report", "epoch": at, "loss": float("nan") if at == 3 else at / 7, "é": "\n"}
@@ -16,7 +16,7 @@ RECORDS: list[Record] = [{"type": "report", "epoch": at, "loss": float("nan") if
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     """Where a journal of either kind lies."""
     if request.param == "folder":
         return tmp_path / "journal.jsonl"
@@ -24,27 +24,27 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return found / "it" / "journal"
 
 
-def write(place: Place, *records: Record, known: int = 0) -> None:
+def write(location: Location, *records: Record, known: int = 0) -> None:
     """A launch that knows so many records, and adds some."""
-    writer = open_journal(place, None, known)
+    writer = open_journal(location, None, known)
     for record in records:
         writer.append(record)
     writer.close()
 
 
-def read(place: Place) -> list[str]:
-    return [repr(one) for one in read_journal(place)]
+def read(location: Location) -> list[str]:
+    return [repr(one) for one in read_journal(location)]
 
 
 def expected(*records: Record) -> list[str]:
     return [repr(one) for one in records]
 
 
-def names(place: ObjectPath) -> list[str]:
-    return sorted(place.files())
+def names(location: ObjectPath) -> list[str]:
+    return sorted(location.files())
 
 
-def test_each_launch_goes_on_behind_the_last_one(journal: Place) -> None:
+def test_each_launch_goes_on_behind_the_last_one(journal: Location) -> None:
     assert read(journal) == []
     write(journal, *RECORDS[:3])
     write(journal, known=3)
@@ -58,7 +58,7 @@ def test_each_launch_goes_on_behind_the_last_one(journal: Place) -> None:
     assert read(journal) == expected(*RECORDS)
 
 
-def test_what_must_wait_is_done_when_everything_before_it_is_safe(journal: Place) -> None:
+def test_what_must_wait_is_done_when_everything_before_it_is_safe(journal: Location) -> None:
     writer, seen, done = open_journal(journal, None, 0), [], threading.Event()
     for at, record in enumerate(RECORDS[:5]):
         writer.append(record)
@@ -113,16 +113,24 @@ def test_uploads_are_merged_and_readers_never_miss_a_line(bucket: ObjectPath) ->
     assert not any("tail" in name for name in names(bucket)[:-1])
 
 
-def test_a_gap_ends_the_journal_and_the_next_launch_goes_on_before_it(bucket: ObjectPath) -> None:
+@pytest.mark.parametrize(("gone", "missing"), [((5, 9), 5), ((1,), 1), ((11,), 11)])
+def test_a_part_that_is_gone_is_noticed_and_what_follows_can_be_given_up(
+    bucket: ObjectPath, gone: tuple[int, ...], missing: int
+) -> None:
     writer = ObjectJournal(bucket)
     for record in RECORDS:
         writer.append(record)
         writer.flush()
-    for number in (5, 9):
+    for number in gone:
         (bucket / f"000001/tail-000000/{number:09d}-{number:09d}.jsonl").unlink()
-    assert read(bucket) == expected(*RECORDS[:4])
-    write(bucket, RECORDS[11], known=4)
-    assert read(bucket) == expected(*RECORDS[:4], RECORDS[11])
+    with pytest.raises(ResultsError, match=f"line {missing} is missing, and others follow; .* remove ") as refused:
+        read(bucket)
+    for name in str(refused.value).partition("remove ")[2].split(", "):
+        (bucket / name).unlink()
+    kept = RECORDS[: missing - 1]
+    assert read(bucket) == expected(*kept)
+    write(bucket, RECORDS[11], known=len(kept))
+    assert read(bucket) == expected(*kept, RECORDS[11])
     assert {name.split("/")[0] for name in names(bucket)} == {"000002"}
 
 
@@ -186,11 +194,11 @@ def test_a_store_that_comes_back_costs_nothing_one_that_stays_away_ends_it(
         writer.when_durable(never.set)
         with pytest.raises(ResultsError, match="cannot write 's3://.*/it/journal': the store does not answer") as told:
             writer.flush()
-        assert f"launch --resume it --results {bucket}'" in str(told.value)
+        assert f"tlsweep resume it --results {bucket}'" in str(told.value)
         with pytest.raises(ResultsError, match="the store does not answer"):
             writer.append(RECORDS[2])
         writer.close()
     finally:
         store.thaw()
     assert not never.is_set()
-    wait_until(lambda: read(bucket / "it" / "journal")[:1] == expected(RECORDS[0]), 10)
+    wait_until(lambda: read(bucket / "it" / "journal")[:1] == expected(RECORDS[0]))

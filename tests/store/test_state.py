@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tlsweep.errors import ResultsError
 from tlsweep.spec import Hyperparameters
-from tlsweep.store import Checkpoint, Status, SweepState
+from tlsweep.store import Status, StoredCheckpoint, SweepState
 from tlsweep.store.tables import TableWriter, arrow_schema, read_table
 
 VALUES = Hyperparameters().model_dump()
@@ -45,7 +46,7 @@ def test_a_trial_goes_through_its_life() -> None:
     assert (trial.status, trial.epoch, trial.device_seconds) == (Status.RUNNING, 2, 6.0)
     assert trial.best is not None
     assert trial.best["epoch"] == 1
-    assert trial.trail == (Checkpoint("t0/0-1", "t001", 1), Checkpoint("t0/0-2", "t002", 2))
+    assert trial.trail == (StoredCheckpoint("t0/0-1", "t001", 1), StoredCheckpoint("t0/0-2", "t002", 2))
     state.apply(event("stopped", "t0", reason="why"))
     assert trial.status.final
     assert trial.reason == "why"
@@ -61,7 +62,10 @@ def test_an_exploit_changes_generation_progress_and_configuration_but_not_the_pa
     trial = state.trials["t1"]
     assert (trial.generation, trial.parent_trial, trial.epoch) == (1, "t0", 1)
     assert (trial.hyperparameters["lr"], trial.start["lr"]) == (0.5, VALUES["lr"])
-    assert trial.trail == (Checkpoint("t1/0-2", "t102", 2), Checkpoint("t0/0-1", "t001", 1))  # its own, if need be
+    assert trial.trail == (
+        StoredCheckpoint("t1/0-2", "t102", 2),
+        StoredCheckpoint("t0/0-1", "t001", 1),
+    )  # its own, if need be
     assert trial.best is not None
     assert trial.best["generation"] == 0
 
@@ -179,7 +183,7 @@ def test_tables_hold_every_row_and_every_reader_reads_them(tmp_path: Path) -> No
     writer.write(state)
     writer.add(records[2:])
     writer.write(state)
-    for table, rows in (("reports", 2), ("events", 2), ("trials", 1)):
+    for table, rows in (("reports", 2), ("events", 2), ("trials", 1), ("schedule", 1)):
         path = str(tmp_path / f"{table}.parquet")
         assert len(pd.read_parquet(path)) == rows
         assert len(pl.read_parquet(path)) == rows
@@ -212,12 +216,12 @@ def test_what_there_is_none_of_is_null_and_details_are_json_for_everybody(tmp_pa
 
 def test_empty_tables_are_whole_files(tmp_path: Path) -> None:
     TableWriter(tmp_path, "mine").write(SweepState("val_accuracy", 1))
-    for table in ("reports", "events", "trials"):
+    for table in ("reports", "events", "trials", "schedule"):
         assert read_table(tmp_path, table).num_rows == 0
         assert read_table(tmp_path, table).schema.metadata[b"tlsweep_schema"] == b"1"
 
 
-@pytest.mark.parametrize("table", ["reports", "events", "trials"])
+@pytest.mark.parametrize("table", ["reports", "events", "trials", "schedule"])
 def test_the_schema_only_grows(table: str) -> None:
     """Columns that were published once; extend this list, never shorten it."""
     published = {
@@ -230,5 +234,13 @@ def test_the_schema_only_grows(table: str) -> None:
         "trials": "sweep stage arm trial number status reason generation parent_trial epoch lr start_lr batch_size "
         "start_batch_size best_epoch best_generation best_val_accuracy best_val_loss last_val_accuracy checkpoint "
         "checkpoint_digest device_seconds failures error",
+        "schedule": "sweep stage arm trial generation began parent_trial parent_generation from_epoch to_epoch lr "
+        "batch_size parent_lr parent_batch_size metric start_value end_value gain time elapsed",
     }
     assert set(published[table].split()) <= set(arrow_schema(table).names)
+
+
+@pytest.mark.parametrize("record", [report("t7", 1, 0.5), event("started", "t7"), event("stopped", "t7", reason="why")])
+def test_a_trial_that_nobody_created_tells_that_a_line_was_lost(record: dict[str, Any]) -> None:
+    with pytest.raises(ResultsError, match="it tells of trial 't7' without a line that created it"):
+        SweepState("val_accuracy", 1).replay([event("created", "t0"), record])

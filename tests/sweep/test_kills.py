@@ -1,29 +1,29 @@
 """A driver that is killed again and again, at random moments, ends where one that was left alone ends.
 
-Real processes, real SIGKILL: `tlsweep launch`, then `tlsweep launch --resume` until it is done.
+Real processes, real SIGKILL: `tlsweep launch`, then `tlsweep resume` until it is done.
 """
 
-import json
+import os
 import random
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import own_code
 import pandas as pd
 import pytest
 import yaml
-from command_line import CommandLine, Running, command_line
+from command_line import CommandLine, Running, command_line, wait_until
 from completeness import assert_complete
+from outcomes import decisions, numbers
 
 from tlsweep.store import Results, SweepFolder
 
 KILLS = {"asha": 20, "pbt": 8, "pbt-synchronous": 8}
 """A kill costs a start of some 12 s; all three stood twenty."""
-DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
-TIMES = ("time", "elapsed", "node", "sweep", "samples_per_second", "device_memory")
 SEARCHES = {
     "asha": "{strategy: asha, trials: 24, min_epochs: 2}",
     "pbt": "{strategy: pbt, population: 4, interval: 3, quantile: 0.5}",
@@ -54,10 +54,13 @@ def write_spec(folder: Path, search: str, slots: int) -> None:
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
 
 
-def run_undisturbed(tlsweep: CommandLine, address: str) -> Results:
-    ended = tlsweep.run("launch", "spec.yaml", "--name", "undisturbed", "--address", address)
+@contextmanager
+def run_undisturbed(tlsweep: CommandLine, address: str) -> Iterator[Results]:
+    """A sweep that nobody kills, beside what is done in the block; its results are there when the block has ended."""
+    with tlsweep.start("launch", "spec.yaml", "--name", "undisturbed", "--address", address) as running:
+        yield Results(SweepFolder(tlsweep.results / "undisturbed"))
+        ended = running.wait()
     assert ended.code == 0, ended
-    return Results(SweepFolder(tlsweep.results / "undisturbed"))
 
 
 def run_and_kill(tlsweep: CommandLine, address: str, kills: int, chance: random.Random) -> Results:
@@ -69,7 +72,7 @@ def run_and_kill(tlsweep: CommandLine, address: str, kills: int, chance: random.
             running.process.kill()
             running.process.wait()
         if (tlsweep.results / "killed" / "spec.yaml").exists():
-            command = ["launch", "--resume", "killed"]
+            command = ["resume", "killed"]
     ended = tlsweep.run(*command, "--address", address)
     assert ended.code == 0, ended
     return Results(SweepFolder(tlsweep.results / "killed"))
@@ -91,28 +94,13 @@ def wait_for_a_random_moment(running: Running, folder: Path, chance: random.Rand
     assert running.process.poll() is None, running.wait()
 
 
-def decisions(results: Results) -> list[tuple[Any, ...]]:
-    events = results.to_pandas("events")
-    rows = events[events.kind.isin(DECISIONS)]
-    return [(one.trial, one.generation, one.kind, one.epoch, json.loads(one.details)) for one in rows.itertuples()]
-
-
-def numbers(results: Results, table: str) -> pd.DataFrame:
-    """Everything in a table that must not depend on time and place."""
-    frame = results.to_pandas(table)
-    keys = [name for name in ("trial", "generation", "epoch") if name in frame]
-    return frame.drop(columns=[name for name in frame if name in TIMES or name.endswith("_seconds")]).sort_values(
-        keys, ignore_index=True
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("search", SEARCHES)
 def test_with_one_slot_kills_change_nothing(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=1)
-    expected = run_undisturbed(tlsweep, ray_address)
-    found = run_and_kill(tlsweep, ray_address, KILLS[search], random.Random(search))
+    with run_undisturbed(tlsweep, ray_address) as expected:  # the cluster has two places
+        found = run_and_kill(tlsweep, ray_address, KILLS[search], random.Random(search))
     assert_complete(found)
     assert decisions(found) == decisions(expected)
     for table in ("reports", "trials"):
@@ -135,3 +123,66 @@ def test_with_one_slot_kills_change_nothing(ray_address: str, tlsweep: CommandLi
 def test_with_two_slots_nothing_is_missing_or_doubled(ray_address: str, tlsweep: CommandLine, search: str) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=2)
     assert_complete(run_and_kill(tlsweep, ray_address, 4, random.Random(search)))
+
+
+def signal_group(number: signal.Signals) -> Callable[[CommandLine, Running], None]:
+    def send(tlsweep: CommandLine, running: Running) -> None:
+        os.killpg(running.process.pid, number)
+
+    return send
+
+
+def end_ray(name: str, number: signal.Signals) -> Callable[[CommandLine, Running], None]:
+    def end(tlsweep: CommandLine, running: Running) -> None:
+        (pid,) = [pid for pid, command in tlsweep.ray_processes().items() if command.partition(" ")[0].endswith(name)]
+        os.kill(pid, number)
+
+    return end
+
+
+def rename(tlsweep: CommandLine, running: Running) -> None:
+    (tlsweep.results / "it").rename(tlsweep.results / "renamed")
+
+
+def put_files_where_checkpoints_are_written(tlsweep: CommandLine, running: Running) -> None:
+    """Which refuses root as well, and needs no mount."""
+    for trial in list((tlsweep.results / "it" / "checkpoints").iterdir()):
+        trial.rename(tlsweep.cwd / trial.name)
+        trial.touch()
+
+
+ENDS = {
+    "SIGTERM to the group": (signal_group(signal.SIGTERM), 130, "it"),
+    "SIGHUP to the group": (signal_group(signal.SIGHUP), 130, "it"),
+    "SIGINT to the group": (signal_group(signal.SIGINT), 130, "it"),
+    "the raylet killed": (end_ray("/raylet", signal.SIGKILL), 130, "it"),
+    "the GCS killed": (end_ray("/gcs_server", signal.SIGKILL), 130, "it"),
+    "the GCS ended in order": (end_ray("/gcs_server", signal.SIGTERM), 130, "it"),
+    "the folder renamed": (rename, 2, "renamed"),
+    "checkpoints that cannot be written": (put_files_where_checkpoints_are_written, 2, "it"),
+}
+"""What is done to a sweep while trials run, its exit code, and the name under which it goes on."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ENDS)
+def test_a_sweep_ends_in_order_within_seconds_and_says_how_to_go_on(tlsweep: CommandLine, how: str) -> None:
+    act, code, name = ENDS[how]
+    write_spec(tlsweep.cwd, SEARCHES["asha"], slots=2)
+    command = ["launch", "spec.yaml", "-o", "train.epochs=100000", "--name", "it", "--local", "--no-dashboard"]
+    with tlsweep.start(*command) as running:
+        journal = tlsweep.results / "it" / "journal.jsonl"
+        running.until(lambda: journal.exists() and journal.read_bytes().count(b'"val_accuracy"') > 4)
+        act(tlsweep, running)
+        ended = running.wait(10)
+    assert ended.code == code, ended
+    assert f"tlsweep resume {name}" in ended.out + ended.err
+    assert "Traceback" not in ended.err
+    assert ended.err.count("\n") <= 1
+    results = Results(SweepFolder(tlsweep.results / name))
+    assert_complete(results)
+    assert set(results.to_pandas("trials").status) <= {"interrupted", "stopped"}
+    assert set(results.to_pandas("trials").failures) == {0}
+    assert [path.name for path in tlsweep.results.iterdir()] == [name]
+    wait_until(lambda: not tlsweep.ray_processes(), 30)

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from command_line import CommandLine, command_line
 from completeness import assert_complete
+from outcomes import decisions, numbers
 from pyarrow import parquet
 from s3_server import SECRET, S3Server, s3_server
-from test_kills import decisions, numbers
 
 from tlsweep.store import Results, open_results
 from tlsweep.store.stores import connect
@@ -71,7 +71,7 @@ def uploaded(store: S3Server) -> int:
 
 
 LAUNCH = ("launch", "spec.yaml", "--name", "it", "--local", "--no-dashboard", "--results", BUCKET)
-RESUME = ("launch", "--resume", "it", "--local", "--no-dashboard", "--results", BUCKET)
+RESUME = ("resume", "it", "--local", "--no-dashboard", "--results", BUCKET)
 
 
 def assert_like_undisturbed(tlsweep: CommandLine, found: Results) -> None:
@@ -91,7 +91,7 @@ def assert_readable_by_anybody(store: S3Server) -> None:
     objects = store.objects("bucket/results/it")
     assert {"spec.yaml", "environment.json", "recipe.yaml", "ray.log", "best/model.safetensors"} <= set(objects)
     assert not any(name.startswith(".") for name in objects)
-    for table in ("reports", "events", "trials"):
+    for table in ("reports", "events", "trials", "schedule"):
         assert pd.read_parquet(io.BytesIO(objects[f"{table}.parquet"])).sweep.unique().tolist() == ["it"]
         assert parquet.read_table(f"bucket/results/it/{table}.parquet", filesystem=store.files).num_rows
     assert [name for name, content in objects.items() if SECRET.encode() in content] == []
@@ -154,7 +154,7 @@ def test_a_store_that_stays_away_ends_the_sweep_with_one_line_and_it_goes_on_lat
     assert ended.code == 2, ended
     assert ended.err.count("\n") == 1
     assert "the store does not answer" in ended.err
-    assert f"tlsweep launch --resume it --results {BUCKET}'" in ended.err
+    assert f"tlsweep resume it --results {BUCKET}'" in ended.err
     store.thaw()
     resumed = tlsweep.run(*RESUME, program=program())
     assert resumed.code == 0, resumed

@@ -169,7 +169,7 @@ def test_a_mistake_of_the_users_is_not_retried(tmp_path: Path) -> None:
     """It would be made again."""
     stage = Stage(tmp_path, "search.trials=1")
     (trial,) = stage.start()
-    stage.referee.failed(trial, "Traceback:\n  line\ntlsweep.errors.ModelError: the weights do not fit\n")
+    stage.referee.failed(trial, ERROR, fault="mistake")
     assert stage.state.trials[trial].status is Status.FAILED
 
 
@@ -177,7 +177,7 @@ def test_a_trial_whose_node_is_drained_keeps_its_place_and_goes_on_from_its_last
     stage = Stage(tmp_path)
     trial, *_ = stage.start()
     stage.train(trial, 0.5)
-    stage.referee.failed(trial, "preempted", counted=False, keeps_place=True)
+    stage.referee.failed(trial, "preempted", counted=False, keeps_slot=True)
     assert stage.referee.assign() is None
     assert [one.epoch for one in stage.referee.assignment(trial).trail] == [1]
     stage.referee.started(trial)
@@ -209,15 +209,6 @@ def test_a_trial_that_ends_on_a_node_that_leaves_has_ended(tmp_path: Path) -> No
     stage.train(trial, 0.5, leaving=True)
     assert stage.state.trials[trial].status is Status.FINISHED
     assert not stage.events("moved")
-
-
-def test_a_store_that_is_away_is_no_fault_of_the_trial_and_halts_the_sweep_until_it_is_resumed(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "faults.max_failures=0")
-    trial, *_ = stage.start()
-    stage.referee.failed(trial, "Traceback:\n  line\ntlsweep.store.objects.ObjectStoreError: access denied\n")
-    assert (stage.referee.halted, stage.referee.resumable) == ("a checkpoint could not be read: access denied", True)
-    assert stage.state.trials[trial].status is Status.INTERRUPTED
-    assert stage.state.trials[trial].failures == 0
 
 
 def test_a_trial_that_was_given_a_place_starts_when_a_worker_takes_it(tmp_path: Path) -> None:
@@ -301,17 +292,17 @@ def test_after_an_interrupt_every_open_trial_is_interrupted_also_one_that_still_
     assert read_table(stage.folder.path, "reports").num_rows == 2
 
 
-def test_a_disk_that_takes_no_checkpoint_halts_the_sweep_until_it_is_resumed(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "search.trials=1")
+def test_storage_that_refuses_halts_the_sweep_until_it_is_resumed(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=1", "faults.max_failures=0")
     (trial,) = stage.start()
     stage.train(trial, 0.5)
-    full = {"checkpoint": None, "digest": None, "unwritten": "a checkpoint could not be written: No space left"}
-    assert not stage.train(trial, 0.6, row=full)
+    error = "Traceback:\n  line\ntlsweep.files.StorageError: '/x/t0.pt': Read-only file system\n"
+    stage.referee.failed(trial, error, fault="storage")
     assert stage.referee.tick()
     stage.referee.close()
-    one = stage.state.trials[trial]
-    assert (one.status, one.epoch, one.reason) == (Status.INTERRUPTED, 1, full["unwritten"])
-    again = Stage(tmp_path, "search.trials=1")
+    one, why = stage.state.trials[trial], "a file cannot be kept: '/x/t0.pt': Read-only file system"
+    assert (one.status, one.epoch, one.reason, one.failures) == (Status.INTERRUPTED, 1, why, 0)
+    again = Stage(tmp_path, "search.trials=1", "faults.max_failures=0")
     assert again.start() == [trial]
     assert again.train(trial, 0.6)
     assert [report["epoch"] for report in read_journal(again.folder.journal) if report["type"] == "report"] == [1, 2]

@@ -5,6 +5,7 @@ reports is open, nothing is missing or doubled. What is simulated and what is re
 """
 
 import random
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +14,7 @@ from simulated_sweep import Dies, SimulatedSweep, Stay, assert_complete
 from sudden_death import Death, Killed, killed_at
 
 from tlsweep.store import SweepState
+from tlsweep.store.schema import KINDS
 
 pytestmark = pytest.mark.usefixtures("instant_disk", "no_tables")
 
@@ -69,6 +71,18 @@ def undisturbed(path: Path, *search: str, dies: Dies | None = None) -> tuple[Sim
     sweep.launch()
     assert_complete(sweep)
     return sweep, len(sweep.folder.journal.read_bytes().splitlines())
+
+
+@every_search
+def test_what_events_say_stands_in_their_reference(tmp_path: Path, name: str) -> None:
+    sweep, _ = undisturbed(tmp_path, *EVERY[name], dies=unlucky)
+    listed = {kind: set(re.findall(r"`(\w+)`", known.details)) for kind, known in KINDS.items()}
+    listed["finished"] |= listed["stopped"]
+    for record in sweep.records():
+        if record["type"] == "event":
+            kind, details = record["kind"], record["details"]
+            inner = [names for change in details.values() for names in change] if kind == "perturbed" else details
+            assert set(inner) <= listed[kind], kind
 
 
 def some(transactions: int, name: str, stride: int = 1) -> range:

@@ -1,7 +1,9 @@
 """A sweep that is resumed with more trials, epochs or budget; and with a clock that was set back."""
 
 import itertools
+import re
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -136,3 +138,23 @@ def test_the_tables_repeat_the_journal_and_time_never_goes_back_whatever_the_clo
             values = [row[column] for row in rows]
             assert values == sorted(values)
         assert rows[-1]["elapsed"] > 0
+
+
+@pytest.mark.usefixtures("no_tables")
+@pytest.mark.parametrize("search", [RANDOM, PROMOTION, PBT])
+def test_a_sweep_that_an_earlier_version_began_goes_on_and_decides_alike(
+    tmp_path: Path, search: tuple[str, ...]
+) -> None:
+    """Its lines do not say which one they follow; they come first, and the new ones follow them."""
+    whole, sweep = SimulatedSweep(tmp_path / "whole", *search), SimulatedSweep(tmp_path / "old", *search)
+    whole.launch()
+    for _ in range(2):
+        sweep.launch(steps=6)
+        old = []
+        for line in (tmp_path / "old/journal.jsonl").read_bytes().splitlines():
+            body = re.sub(rb'"follows":"[0-9a-f]{8}",', b"", line[9:])
+            old.append(b"%08x %b\n" % (zlib.crc32(body), body))
+        (tmp_path / "old/journal.jsonl").write_bytes(b"".join(old))
+    sweep.launch()
+    assert (sweep.history(), sweep.outcome()) == (whole.history(), whole.outcome())
+    assert (tmp_path / "old/journal.jsonl").read_bytes().count(b'"follows"')

@@ -1,13 +1,16 @@
 """Nothing that is still needed is ever removed, and nothing else stays."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from builders import forge_journal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from referee_harness import Stage
 from simulated_sweep import SimulatedSweep, Stay
 
+from tlsweep.errors import ResultsError
 from tlsweep.spec import PopulationSearch
 from tlsweep.store import Status
 from tlsweep.sweep.referee import INTERRUPTED, Referee
@@ -88,7 +91,8 @@ def test_what_dying_workers_leave_is_gone_in_the_end(tmp_path: Path) -> None:
     stage.train(two, 0.4)
     before = stage.files()
     (stage.folder.checkpoints / one / "g0-e0002-0badc0de.pt").touch()  # written, but killed before it was reported
-    (stage.folder.checkpoints / two / ".g0-e0002-0badc0de.pt.77.tmp").touch()  # half written
+    for name in (".g0-e0002-0badc0de.pt.77.tmp", f".g0-e0002-0badc0de.pt.{'a1' * 16}.tmp", ".g0-e0002.pt.1.tmp"):
+        (stage.folder.checkpoints / two / name).touch()  # half written, by this version or an earlier one
     stage.referee.halt("enough")
     stage.train(two, 0.9)  # comes too late, and does not count
     stage.referee.close()
@@ -106,3 +110,67 @@ def test_an_interrupted_sweep_keeps_what_it_needs_to_go_on(tmp_path: Path) -> No
     stage.referee.close()
     assert stage.files() == before
     assert len(before) == 2 * len(trials)
+
+
+OTHERS = [
+    "keys",
+    "t0000/keys.pt",
+    "t0000/notes.txt",
+    "mine/g0.pt",
+    "t0000/g0-e0001.pt.bak",
+    "sub/deep/g0-e0001.pt",
+    ".rc",
+]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_tlsweep_did_not_make_stays(tmp_path: Path, name: str) -> None:
+    stage = Stage(tmp_path)
+    trial, *_ = stage.start()
+    stage.train(trial, 0.5)
+    other = stage.folder.checkpoints / name
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_text("mine")
+    (stage.folder.checkpoints / "empty").mkdir()
+    stage.referee.halt("enough")
+    stage.referee.close()
+    assert other.read_text() == "mine"
+    assert (stage.folder.checkpoints / "empty").is_dir()
+
+
+@pytest.mark.parametrize("link", ["checkpoints", "checkpoints/t0001", "checkpoints/t0001/g0-e0001-0badc0de.pt"])
+def test_nothing_is_removed_through_a_link(tmp_path: Path, link: str) -> None:
+    """Each of these names is one that tlsweep could have made."""
+    other, path = tmp_path / "other", "checkpoints/t0001/g0-e0001-0badc0de.pt"
+    (other / path).parent.mkdir(parents=True)
+    (other / path).write_text("mine")
+    (tmp_path / "it" / link).parent.mkdir(parents=True)
+    stage = Stage(tmp_path / "it")
+    if link == "checkpoints":
+        (tmp_path / "it" / link).rmdir()
+    (tmp_path / "it" / link).symlink_to(other / link)
+    with pytest.raises(ResultsError, match=f"{link}' is a link"):
+        stage.referee.close()
+    assert (other / path).read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["/keys", "../keys", "checkpoints/../../keys", "checkpoints/t0000/../../../keys"])
+def test_a_journal_of_a_strangers_removes_nothing_of_ours(tmp_path: Path, path: str) -> None:
+    """What a stopped trial's checkpoint would be, were the journal believed."""
+    keys = tmp_path / "keys"
+    keys.write_text("mine")
+    stage = Stage(tmp_path / "it", "search.trials=4")
+    for at, trial in enumerate(stage.start()):
+        stage.train(trial, at / 10)
+    stage.referee.halt("enough")
+    stage.referee.close()
+    wrong = str(keys) if path == "/keys" else path
+
+    def lead_out(record: dict[str, Any]) -> None:
+        if record.get("checkpoint") and record["trial"] == "t0000":
+            record["checkpoint"] = wrong
+
+    forge_journal(stage.folder.journal, lead_out)
+    with pytest.raises(ResultsError, match="checkpoint = .* is none that tlsweep writes"):
+        Stage(tmp_path / "it", "search.trials=4", "budget.epochs=100")
+    assert keys.read_text() == "mine"

@@ -51,12 +51,12 @@ def ancestry(reports: pd.DataFrame, begins: dict[tuple[str, int], dict[str, Any]
 def scheduled(line: list[Any], samples: int) -> tuple[float, int]:
     """lr at the last step, and batch size, of the last report of a line, from the losses and values of the others."""
     from tlsweep.data.batches import batch_bounds
-    from tlsweep.training.strategies import Strategy
+    from tlsweep.training.trial_schedule import TrialSchedule
 
     state: dict[str, Any] = {}
     for row in line:
         values = {name: getattr(row, name) for name in Hyperparameters.model_fields}
-        strategy = Strategy(Hyperparameters.model_validate(values), EPOCHS, samples)
+        strategy = TrialSchedule(Hyperparameters.model_validate(values), EPOCHS, samples)
         strategy.restore(state)
         batch = strategy.batch_size(row.epoch - 1)
         start, end = batch_bounds(samples, batch)[-1]

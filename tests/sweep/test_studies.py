@@ -160,10 +160,12 @@ def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: 
         one = trainer(shared, arm, 0, weights="A" if arm == "main" else "none")
         one.train_epoch()
         content = one.snapshot()
-        (shared.folder / arm).write_bytes(content)
+        digest = sha256(content).hexdigest()
+        path = SweepFolder(shared.folder).checkpoint(f"t0000-{arm}", 0, 1, digest)
+        (shared.folder / path).parent.mkdir(parents=True)
+        (shared.folder / path).write_bytes(content)
         values = starting_values(shared.spec, arm, 0) | {"weights": "A" if arm == "main" else "none"}
-        found = (arm, sha256(content).hexdigest(), 1)
-        candidates[arm] = [Winner(arm, f"t0000-{arm}", 0, found, values, {})]
+        candidates[arm] = [Winner(arm, f"t0000-{arm}", 0, (path, digest, 1), values, {})]
     for arm, tested in _evaluate_arms(candidates, shared).items():
         frame = rows_to_table("predictions", list(_prediction_rows("s", arm, tested))).to_pandas()
         assert frame.image.tolist() == task.splits["test"].tolist()

@@ -43,6 +43,6 @@ def test_sources_are_a_hyperparameter_and_every_arm_is_tested(ray_address: str, 
 
     other = stored_spec(results.folder)
     other["model"]["weights"]["choice"][1]["epochs"] = 2
-    results.folder.spec.write_text(yaml.safe_dump(other))
+    results.folder.spec.write_text(yaml.safe_dump(dict(other)))
     with pytest.raises(SpecError, match=r"model\.weights\.choice"):
         resume(results.name, results=tmp_path, address=ray_address)

@@ -1,7 +1,13 @@
-"""The verbs. Nothing is decided here, and nothing heavy is imported before a verb needs it."""
+"""Reads the command line. Nothing is decided here, and nothing heavy is imported before a verb needs it."""
 
 # In the order of --help.
-from tlsweep.cli import launching, planning, reading, jobs  # isort: skip
+from tlsweep.cli import (  # isort: skip
+    launching,
+    planning,
+    reading,
+    jobs,
+    references,
+)
 from tlsweep.cli.program import app, main
 
-__all__ = ["app", "jobs", "launching", "main", "planning", "reading"]
+__all__ = ["app", "jobs", "launching", "main", "planning", "reading", "references"]

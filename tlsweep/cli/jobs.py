@@ -1,12 +1,12 @@
 """`status`, `attach` and `stop`: sweeps that run as jobs on a cluster."""
 
-import json
 from typing import Annotated
 
 import typer
 
 from tlsweep.cli.options import SERVER, JobId, Server
 from tlsweep.cli.program import app, job_server
+from tlsweep.cli.streams import output_is_not_needed
 
 
 @app.command()
@@ -16,13 +16,15 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """List the jobs that were submitted to a cluster, the newest first, and how far they are."""
+    from tlsweep.jobs.standing import job_facts
     from tlsweep.terminal import make_console
-    from tlsweep.terminal.remote import job_facts, print_jobs
+    from tlsweep.terminal.console import to_json
+    from tlsweep.terminal.remote import print_jobs
 
     server = job_server(on)
-    facts = [job_facts(server, one) for one in ([server.job(job)] if job else server.jobs())]
+    facts = [job_facts(server, known) for known in ([server.job(job)] if job else server.jobs())]
     if as_json:
-        print(json.dumps(facts, indent=2))
+        print(to_json(facts))
     else:
         print_jobs(make_console(), facts, server.url)
 
@@ -32,6 +34,7 @@ def attach(job: JobId = None, on: Server = SERVER) -> None:
     """Show a job on a cluster until it is over, from its beginning; the exit code is the job's."""
     from tlsweep.terminal.remote import watch
 
+    output_is_not_needed()
     server = job_server(on)
     raise typer.Exit(watch(server, server.find(job).id))
 
@@ -41,5 +44,6 @@ def stop(job: JobId = None, on: Server = SERVER) -> None:
     """End a job on a cluster in order: what was reported is kept, and its sweep can go on."""
     from tlsweep.terminal.remote import stop_job
 
+    output_is_not_needed()
     server = job_server(on)
     stop_job(server, server.find(job))

@@ -1,4 +1,4 @@
-"""`launch` and `confirm`: run a sweep."""
+"""`launch`, `resume`, `submit`, `debug` and `confirm`: run a sweep."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,9 +6,31 @@ from typing import Annotated, Any
 
 import typer
 
-from tlsweep.cli.options import Address, Overrides, ResultsFolder, Studies, SweepName, study_overrides
-from tlsweep.cli.program import app, job_server, open_sweep, watching
+from tlsweep.cli.options import (
+    DASHBOARD,
+    Address,
+    Code,
+    Dashboard,
+    Detach,
+    DryRun,
+    Local,
+    NewName,
+    OnCluster,
+    OrResume,
+    Overrides,
+    Quiet,
+    ResultsFolder,
+    SpecArgument,
+    Studies,
+    SweepName,
+    study_overrides,
+)
+from tlsweep.cli.program import announce, app, open_sweep, watching
+from tlsweep.cli.streams import output_is_not_needed
+from tlsweep.cli.submission import DEFAULT_SPEC, Submission, hand_in
 from tlsweep.errors import INTERRUPTED
+
+_JOB_ONLY = "--detach, --dry-run and --code say how a job is submitted"
 
 
 @app.command()
@@ -19,33 +41,20 @@ def launch(
     ] = None,
     override: Overrides = None,
     study: Studies = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Go on with this sweep, which was stopped or killed; -o may extend it."),
-    ] = None,
-    or_resume: Annotated[
-        bool,
-        typer.Option("--or-resume", help="Go on with the sweep --name if it has begun: for launchers that try again."),
-    ] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")
-    ] = False,
+    or_resume: OrResume = False,
+    local: Local = False,
     address: Address = None,
-    name: Annotated[str | None, typer.Option(help="Name of the results folder; default: the spec's, numbered.")] = None,
+    name: NewName = None,
     results: ResultsFolder = "results",
-    dashboard: Annotated[bool, typer.Option(help="Serve the dashboard of a private Ray.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the outcome.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Train one trial in this process, without Ray, for breakpoints.")
-    ] = False,
-    submit: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Run it as a job on the Ray cluster with this dashboard, http://HEAD:8265."),
-    ] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="With --submit: do not wait for the job.")] = False,
-    code: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --submit: ship this folder, not only the spec's modules.")
-    ] = None,
+    dashboard: Dashboard = True,
+    quiet: Quiet = False,
+    # What `resume`, `debug` and `submit` were before they were verbs: scripts have them.
+    resume: Annotated[str | None, typer.Option(hidden=True)] = None,
+    debug: Annotated[bool, typer.Option("--debug", hidden=True)] = False,
+    submit: Annotated[str | None, typer.Option(hidden=True)] = None,
+    detach: Annotated[bool, typer.Option("--detach", hidden=True)] = False,
+    code: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
 ) -> None:
     """Run a sweep: many trials, the best model, and the schedule that made it."""
     from tlsweep.errors import SpecError
@@ -58,27 +67,83 @@ def launch(
     if submit is not None:
         if local or address is not None or not dashboard or debug:
             raise SpecError("--submit runs it on a cluster; leave --local, --address, --no-dashboard and --debug out")
-        what = {
-            "results": results,
-            "name": name,
-            "resume": resume,
-            "or_resume": or_resume,
-            "code": code,
-            "quiet": quiet,
-        }
-        raise typer.Exit(_submit(submit, spec, changes, detach=detach, **what))
-    if detach or code is not None:
-        raise SpecError("--detach and --code say how to submit; add --submit URL, or leave them out")
+        job = Submission(submit, spec, changes, results, name, resume, or_resume, code, quiet)
+        raise typer.Exit(hand_in(job, detach=detach, dry_run=dry_run))
+    if detach or dry_run or code is not None:
+        raise SpecError(f"{_JOB_ONLY}; write tlsweep submit SPEC URL, or leave them out")
     if debug:
-        from tlsweep.spec import load_spec
-        from tlsweep.sweep import debug_trial
-
-        debug_trial(load_spec(spec or "digits", changes), report=_print_epoch)
+        _debug(spec or DEFAULT_SPEC, changes)
         return
     if or_resume and _has_begun(results, str(name)):
         resume, name = name, None
+    if spec is None and resume is None:
+        _announce_default(changes, quiet=quiet)
     where = {"results": results, "local": local, "address": address, "dashboard": dashboard}
     raise typer.Exit(_run(spec, changes, name=name, resume=resume, quiet=quiet, where=where))
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, by its name or its folder.")],
+    override: Overrides = None,
+    spec: Annotated[
+        str | None, typer.Option(metavar="SPEC.YAML", help="Go on with this spec; default: the one it was begun with.")
+    ] = None,
+    local: Local = False,
+    address: Address = None,
+    results: ResultsFolder = "results",
+    dashboard: Dashboard = True,
+    quiet: Quiet = False,
+    on: OnCluster = None,
+    detach: Detach = False,
+    code: Code = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Go on with a sweep that was stopped or killed; -o may extend it: search.trials=40, train.epochs=50."""
+    from tlsweep.errors import SpecError
+
+    changes = tuple(override or ())
+    if on is not None:
+        if local or address is not None or not dashboard:
+            raise SpecError("--on runs it as a job on a cluster; leave --local, --address and --no-dashboard out")
+        job = Submission(on, spec, changes, results, resume=name, code=code, quiet=quiet)
+        raise typer.Exit(hand_in(job, detach=detach, dry_run=dry_run))
+    if detach or dry_run or code is not None:
+        raise SpecError(f"{_JOB_ONLY}; add --on URL, or leave them out")
+    where = {"results": results, "local": local, "address": address, "dashboard": dashboard}
+    raise typer.Exit(_run(spec, changes, name=None, resume=name, quiet=quiet, where=where))
+
+
+@app.command()
+def submit(
+    spec: SpecArgument,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", envvar=DASHBOARD, help="The dashboard of the cluster, http://HEAD:8265.")
+    ],
+    override: Overrides = None,
+    study: Studies = None,
+    or_resume: OrResume = False,
+    name: NewName = None,
+    results: ResultsFolder = "results",
+    detach: Detach = False,
+    code: Code = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a sweep as a job on a Ray cluster; 'status', 'attach' and 'stop' are for such jobs."""
+    from tlsweep.errors import SpecError
+
+    if or_resume and name is None:
+        raise SpecError("--or-resume goes on with the sweep of a name, if it has begun; give it one with --name NAME")
+    changes = (*(override or ()), *study_overrides(study))
+    job = Submission(url, spec, changes, results, name, None, or_resume, code, quiet)
+    raise typer.Exit(hand_in(job, detach=detach, dry_run=dry_run))
+
+
+@app.command()
+def debug(spec: SpecArgument = DEFAULT_SPEC, override: Overrides = None) -> None:
+    """Train one trial of a spec in this process, without Ray, so that breakpoints work."""
+    _debug(spec, tuple(override or ()))
 
 
 @app.command()
@@ -86,32 +151,42 @@ def confirm(
     name: SweepName = None,
     repeats: Annotated[int, typer.Option(min=2, help="Networks to train, each with a seed of its own.")] = 5,
     override: Overrides = None,
-    local: Annotated[
-        bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")
-    ] = False,
+    local: Local = False,
     address: Address = None,
     as_name: Annotated[
         str | None, typer.Option("--name", help="Name of the new results folder; default: NAME-confirmed, numbered.")
     ] = None,
     results: ResultsFolder = "results",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the outcome.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a sweep's recipe again with other seeds: what it is worth without the luck of the search."""
     from tlsweep.report.recipe import confirmation
     from tlsweep.spec.recipe import check_overrides
+    from tlsweep.store.folder import name_like
 
     found = open_sweep(name, results)
-    spec = confirmation(found, repeats) | {"name": f"{found.name}-confirmed"}
+    spec = confirmation(found, repeats) | {"name": f"{name_like(found.name)}-confirmed"}
     where = {"results": results, "local": local, "address": address}
     changes = tuple(override or ())
     check_overrides(spec, changes)
+    if name is None:
+        whose = f"'{found.name}', the newest sweep in '{results}'"
+        announce(f"{repeats} networks with the recipe of {whose}", quiet=quiet)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 
-def _has_begun(results: str, name: str) -> bool:
-    from tlsweep.store import SweepFolder, to_place
+def _announce_default(changes: tuple[str, ...], *, quiet: bool) -> None:
+    from tlsweep.report import describe_model, describe_search
+    from tlsweep.spec import load_spec
 
-    return SweepFolder(to_place(results) / name).spec.exists()
+    loaded = load_spec(DEFAULT_SPEC, changes)
+    announce(f"the preset {DEFAULT_SPEC} ({describe_search(loaded)}; {describe_model(loaded)})", quiet=quiet)
+
+
+def _has_begun(results: str, name: str) -> bool:
+    from tlsweep.store import SweepFolder, to_location
+
+    return SweepFolder(to_location(results) / name).spec.exists()
 
 
 def _run(
@@ -130,21 +205,23 @@ def _run(
     def changed(stored: Mapping[str, Any]) -> SweepSpec:
         return load_spec(spec or stored, changes)
 
-    loaded = load_spec(spec or "digits", changes) if resume is None else None
+    loaded = load_spec(spec or DEFAULT_SPEC, changes) if resume is None else None
+    output_is_not_needed()
     console = make_console()
     with watching(console, quiet=quiet) as view:
         from tlsweep import sweep
-        from tlsweep.store import to_place
+        from tlsweep.jobs.stream import JobStream, stream_path
+        from tlsweep.observer import Several
+        from tlsweep.store import to_location
         from tlsweep.store.folder import command
-        from tlsweep.sweep.stream import JobStream, stream_path
 
         with JobStream(stream_path()) as stream:
-            observer = sweep.Several(view, stream)
+            observer = Several(view, stream)
             if loaded is not None:
                 found = sweep.launch(loaded, name=name, observer=observer, **where)
             else:
                 assert resume is not None
-                view.resume = command("launch --resume", to_place(where["results"]) / resume)
+                view.resume = command("resume", to_location(where["results"]) / resume)
                 found = sweep.resume(resume, changed, observer=observer, **where)
     print_outcome(console, found, short=quiet)
     with JobStream(stream_path()) as stream:
@@ -152,24 +229,16 @@ def _run(
     return INTERRUPTED if found.state().interrupted else 0
 
 
-def _submit(url: str, spec: str | None, changes: tuple[str, ...], *, detach: bool, **what: Any) -> int:
-    """Run a sweep as a job on a cluster; its exit code."""
+def _debug(spec: str, changes: tuple[str, ...]) -> None:
     from tlsweep.spec import load_spec
-    from tlsweep.terminal.remote import how_to_see, watch
+    from tlsweep.sweep import debug_trial
 
-    # The spec of a sweep that goes on lies on the cluster, and is changed there.
-    loaded = load_spec(spec or "digits", changes) if spec is not None or what["resume"] is None else None
-    server = job_server(url)
-    job = server.submit(loaded, overrides=() if loaded else changes, **what)
-    if not detach:
-        return watch(server, job, quiet=what["quiet"])
-    print(f"submitted {job}; {how_to_see(server, job)}")
-    return 0
+    debug_trial(load_spec(spec, changes), report=_print_epoch)
 
 
 def _print_epoch(row: Mapping[str, Any]) -> None:
-    """One line for an epoch of `launch --debug`."""
+    """One line for an epoch of `debug`."""
     from tlsweep.terminal.format import score, value
 
     metrics = ", ".join(f"{name} {score(row[name])}" for name in ("train_loss", "val_loss", "val_accuracy"))
-    print(f"epoch {row['epoch']}: {metrics}, lr {value(row['lr'])}, {row['train_seconds']:.2f} s", flush=True)
+    print(f"epoch {row['epoch']}: {metrics}, lr {value(row['scheduled_lr'])}, {row['train_seconds']:.2f} s", flush=True)

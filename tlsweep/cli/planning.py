@@ -1,11 +1,11 @@
 """`check`, `rank` and `presets`: before anything is trained."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from tlsweep.cli.options import Address, Overrides, ResultsFolder, SpecArgument, Studies, study_overrides
 from tlsweep.cli.program import app, watching
@@ -24,11 +24,16 @@ def check(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Measure bounds for lr and batch size, and write a spec with them.")
     ] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="Write images of each class, as the network sees."),
+    ] = None,
 ) -> None:
     """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
+    from tlsweep.planning.suggested_spec import rehearse_suggestion, suggested_path
     from tlsweep.spec import load_spec
     from tlsweep.terminal import make_console, print_plan
-    from tlsweep.terminal.suggestion import hand_over_suggestion, rehearse_suggestion, suggested_path
+    from tlsweep.terminal.suggestion import hand_over_suggestion
 
     changes = (*(override or ()), *study_overrides(study))
     loaded = load_spec(spec, changes)
@@ -37,11 +42,11 @@ def check(
         rehearse_suggestion(spec, changes)
     console = make_console()
     with watching(console, quiet=not sys.stdout.isatty()) as view:
-        from tlsweep.sweep import make_plan
+        from tlsweep.planning import make_plan
 
-        plan = make_plan(loaded, results=results, address=address, observer=view)
+        plan = make_plan(loaded, results=results, address=address, observer=view, contact_sheet=contact_sheet)
         if target is not None:
-            from tlsweep.sweep.suggestion import suggest as suggested
+            from tlsweep.planning.suggestion import suggest as suggested
 
             suggestion = suggested(loaded, observer=view)
     print_plan(console, plan)
@@ -68,7 +73,7 @@ def rank(
     loaded = load_spec(spec, override or ())
     console = make_console()
     with watching(console, quiet=as_json) as view:
-        from tlsweep.sweep import make_ranking
+        from tlsweep.planning import make_ranking
 
         ranking = make_ranking(loaded, candidate or (), by=by, images=images, observer=view)
     print_ranking(console, ranking, as_json=as_json)
@@ -81,12 +86,15 @@ def presets(
     """List the presets that ship, or print one: 'tlsweep presets folder > my.yaml'."""
     from tlsweep.errors import SpecError
     from tlsweep.spec import presets as shipped
+    from tlsweep.terminal import make_console
     from tlsweep.terminal.presets import print_presets
 
     known = shipped()
     if name is None:
-        print_presets(Console(highlight=False), known)
+        print_presets(make_console(), known)
     elif name in known:
+        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+            sys.stdout.reconfigure(encoding="utf-8")  # a spec is UTF-8, whatever the terminal is
         sys.stdout.write(known[name])
     else:
         raise SpecError(f"there is no preset '{name}'; known: {', '.join(known)}")

@@ -1,24 +1,57 @@
 """The program around the verbs: entry, messages, the view that has the terminal."""
 
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperGroup
 
-from tlsweep.errors import INTERRUPTED, ConnectionLost, SweepFailed, UserError
+from tlsweep.errors import INTERRUPTED, ConnectionLost, RayLost, SweepFailed, UserError
+from tlsweep.text import one_line, several_lines
 
 if TYPE_CHECKING:
+    from tlsweep.jobs.server import JobServer
     from tlsweep.store import Results
-    from tlsweep.sweep.jobs import JobServer
     from tlsweep.terminal import View
+
+
+class Verbs(TyperGroup):
+    """The verbs; of an option that is none but a field of the spec, they say how a field is set."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # Typer has its own click, and exports no NoSuchOption; nothing else that it raises has `possibilities`.
+            if hasattr(error, "possibilities") and _takes_fields(getattr(error, "ctx", None)):
+                _with_field(error)
+            raise
+
+
+def _takes_fields(context: Any) -> bool:
+    """Whether a verb has the option -o."""
+    return context is not None and any(option.name == "override" for option in context.command.params)
+
+
+def _with_field(error: Any) -> None:
+    """Add the field's path to the message of an unknown option."""
+    from tlsweep.spec.explaining import where_field_belongs
+
+    if field := where_field_belongs(error.option_name.lstrip("-").replace("-", "_")):
+        error.message += f"; a field of the spec is set by -o {field}=VALUE"
+        error.possibilities = None
+
 
 app = typer.Typer(
     name="tlsweep",
+    cls=Verbs,
     help="Find the learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.",
     no_args_is_help=True,
     add_completion=False,
@@ -30,27 +63,47 @@ app = typer.Typer(
 def main() -> None:
     """The console entry.
 
-    Exit code 2: the message tells how to mend the input; 1: every trial failed; 3: the cluster was lost; 130: Ctrl-C.
+    Exit code 2: the message tells how to mend the input; 1: every trial failed; 3: the cluster of a job was lost; 130:
+    the sweep was stopped from outside (Ctrl-C, SIGTERM, SIGHUP, the end of its private Ray), and can be resumed.
     """
     # `python -m tlsweep` finds the user's own code in the working directory; the installed script would not.
-    if not sys.flags.safe_path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    here = _working_folder()
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.insert(0, here)
     try:
         app()
     except UserError as error:
         complain(f"error: {error}")
         sys.exit(2)
-    except (SweepFailed, ConnectionLost) as error:
+    except (SweepFailed, ConnectionLost, RayLost) as error:
         complain(f"error: {error}")
-        sys.exit(1 if isinstance(error, SweepFailed) else 3)
+        sys.exit({SweepFailed: 1, ConnectionLost: 3, RayLost: INTERRUPTED}[type(error)])
+    except FileNotFoundError:
+        _working_folder()  # what was removed meanwhile is no defect of ours
+        raise
+
+
+def _working_folder() -> str:
+    """Where tlsweep was started; the program ends where that is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError as error:
+        complain(f"error: the working directory cannot be used ({error.strerror}); change into one that exists")
+        sys.exit(2)
 
 
 def complain(message: str) -> None:
-    """As Text, since a message may hold what rich takes for markup; unwrapped where no terminal has to show it."""
+    """Say what is wrong, as text without markup or escape codes; unwrapped where no terminal has to show it."""
+    shown = several_lines(message)
     if sys.stderr.isatty():
-        Console(stderr=True, highlight=False).print(Text(message), overflow="fold")
+        Console(stderr=True, highlight=False).print(Text(shown), overflow="fold")
     else:
-        print(message, file=sys.stderr)
+        print(shown, file=sys.stderr)
+
+
+def show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of an error that is ours (`sys.excepthook`), with text of others in it escaped."""
+    print(several_lines("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def _version(asked: bool) -> None:
@@ -85,19 +138,39 @@ def watching(console: Console, *, quiet: bool) -> Iterator["View"]:
         raise typer.Exit(INTERRUPTED) from None
 
 
+def announce(what: str, *, quiet: bool) -> None:
+    """Say what is started though nothing was named, and ask whoever sits at a terminal."""
+    if quiet:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        print(one_line(f"starting {what}"), flush=True)
+        return
+    try:
+        wanted = typer.confirm(one_line(f"This starts {what}. Go on?"), default=True, err=True)
+    except typer.Abort:  # Ctrl-C, Ctrl-D
+        wanted = False
+    if not wanted:
+        complain("nothing was started")
+        raise typer.Exit(INTERRUPTED)
+
+
 def open_sweep(name: str | None, results: str) -> "Results":
-    """The sweep called `name`, or the newest.
+    """The sweep called `name`, or the newest, with a word on what cannot be it for want of a journal.
 
     Raises:
         ResultsError: there is none.
     """
-    from tlsweep.store import open_results
+    from tlsweep.store import open_results, to_location
+    from tlsweep.store.folder import passed_over
 
-    return open_results(name, results)
+    found = open_results(name, results)
+    for path in passed_over(to_location(results)) if name is None else ():
+        print(one_line(f"passed over '{path}': its journal is missing or empty"), file=sys.stderr)
+    return found
 
 
 def job_server(url: str) -> "JobServer":
     """The dashboard of a Ray cluster, where jobs are submitted."""
-    from tlsweep.sweep.jobs import JobServer
+    from tlsweep.jobs.server import JobServer
 
     return JobServer(url)

@@ -1,6 +1,5 @@
-"""`best` and `report`: what a sweep found."""
+"""`best`, `report` and `trial`: what a sweep found; `repair`: its files, made again."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -18,10 +17,11 @@ def best(
     """Show the winner of a sweep: its values, how they changed, its metrics, where the model lies."""
     from tlsweep.report import find_best, load_tables
     from tlsweep.terminal import make_console, print_best
+    from tlsweep.terminal.console import to_json
 
     found = open_sweep(name, results)
     if as_json:
-        print(json.dumps(find_best(load_tables(found)).as_dict(), indent=2, allow_nan=False))
+        print(to_json(find_best(load_tables(found)).as_dict()))
     else:
         print_best(make_console(), found)
 
@@ -32,3 +32,29 @@ def report(name: SweepName = None, results: ResultsFolder = "results") -> None:
     from tlsweep.terminal import make_console, print_report
 
     print_report(make_console(), open_sweep(name, results))
+
+
+@app.command()
+def trial(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep; may be left out for the newest.")],
+    which: Annotated[str | None, typer.Argument(metavar="TRIAL", help="The trial, such as t0007.")] = None,
+    results: ResultsFolder = "results",
+) -> None:
+    """Show one trial's life: values, epochs, each decision about it with the reason, why it ended, files."""
+    from tlsweep.report import trial_life
+    from tlsweep.terminal import make_console
+    from tlsweep.terminal.trial import print_trial
+
+    sweep, wanted = (None, name) if which is None else (name, which)
+    print_trial(make_console(), trial_life(open_sweep(sweep, results), wanted))
+
+
+@app.command()
+def repair(name: SweepName = None, results: ResultsFolder = "results") -> None:
+    """Make files of a sweep again that are missing or damaged, from its journal; nothing is trained."""
+    from tlsweep.report.repair import repair as repaired
+
+    found = open_sweep(name, results)
+    lines = repaired(found.folder)
+    for line in lines or [f"spec, tables and what follows from them are as the journal of '{found.name}' has them"]:
+        print(line)

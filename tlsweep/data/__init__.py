@@ -1,4 +1,7 @@
-"""From files to batches: sources, decoding once, splits. The batches themselves need torch: `tlsweep.data.batches`."""
+"""Turns files into batches: finds images, decodes each one once, cuts splits.
+
+The batches themselves need torch: `tlsweep.data.batches`.
+"""
 
 from tlsweep.data.loading import load_task
 from tlsweep.data.task import Task

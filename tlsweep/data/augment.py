@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tlsweep.spec import Augment
+
 _TOP, _LEFT, _AREA, _ASPECT, _FLIP = range(5)
 _AREA_RANGE = (0.25, 1.0)
 _ASPECT_RANGE = (3 / 4, 4 / 3)
@@ -62,6 +64,19 @@ def resized_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
 def flip(images: Tensor, drawn: Tensor) -> Tensor:
     """Half of the images left to right: (B, C, H, W)."""
     return torch.where(drawn[:, _FLIP].view(-1, 1, 1, 1) < 0.5, images.flip(3), images)
+
+
+def in_words(wanted: Augment, side: int, size: int) -> str:
+    """What happens to training images, for people: stored with `side` pixels, seen by the network with `size`."""
+    by = padding_of(side, size) or (side - size + 1) // 2
+    crops = {
+        "none": "not cropped",
+        "shift": f"shifted by up to {by} {'pixel' if by == 1 else 'pixels'}",
+        "resized": "random crops of 25 to 100 % of the area",
+    }
+    if wanted.flip:
+        return f"{crops[wanted.crop]}, half of them mirrored (wrong for digits and letters: data.augment.flip=false)"
+    return f"{crops[wanted.crop]}, never mirrored"
 
 
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:

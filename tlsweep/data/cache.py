@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from filelock import FileLock
 from tlsweep.data.decode import Progress, Survey, decode_all
 from tlsweep.data.geometry import Geometry
 from tlsweep.data.items import Items, Pixels
+from tlsweep.data.rendering import Rendering
 from tlsweep.data.streamed import Streamed
-from tlsweep.errors import DataError
+from tlsweep.errors import DataError, ResultsError
 
-_VERSION = 1
-"""To be raised whenever decoding gives other pixels than before."""
+_VERSION = 3
+"""Raised whenever decoding gives other pixels than before, so that older entries are not used."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,33 @@ class Decoded:
 
 
 def default_cache() -> Path:
-    """TLSWEEP_CACHE, or the user's cache folder."""
+    """TLSWEEP_CACHE, or the user's cache folder.
+
+    Raises:
+        ResultsError: there is neither.
+    """
     from platformdirs import user_cache_path
 
     override = os.environ.get("TLSWEEP_CACHE")
-    return Path(override).expanduser() if override else user_cache_path("tlsweep")
+    try:
+        if override:
+            return Path(os.path.expanduser(override))
+        return user_cache_path("tlsweep")
+    except RuntimeError:  # in a container with a user of its own: neither HOME nor a line in /etc/passwd
+        raise ResultsError(
+            "decoded images cannot be kept: neither HOME nor /etc/passwd names a home for this user; set HOME, or "
+            "TLSWEEP_CACHE to a folder for them"
+        ) from None
 
 
 def decode_cached(
-    items: Items, geometry: Geometry, *, streamed: bool, cache: Path, progress: Progress | None = None
+    items: Items,
+    geometry: Geometry,
+    rendering: Rendering,
+    *,
+    streamed: bool,
+    cache: Path,
+    progress: Progress | None = None,
 ) -> Decoded:
     """Decode `items`, or read what was decoded before; of several processes one works and the others wait.
 
@@ -52,7 +71,8 @@ def decode_cached(
         DataError: the cache cannot be written, or `items` are no labelled images.
     """
     side, channels = geometry.side, geometry.channels
-    key = f"{_VERSION} {items.key} {side} {channels} {'streamed' if streamed else 'stored'}"
+    form = "streamed" if streamed else "stored"
+    key = f"{_VERSION} {items.key} {side} {channels} {form} {rendering.fit} {rendering.background}"
     entry = cache / "images" / hashlib.sha256(key.encode()).hexdigest()[:32]
     shape = (len(items), side, side, channels)
     with _disk_errors(entry.parent):
@@ -60,10 +80,10 @@ def decode_cached(
         lock = FileLock(entry.with_suffix(".lock"))
         lock.acquire()
     try:
-        decoded = _read(entry, items, shape, streamed)
+        decoded = _read(entry, items, shape, rendering, streamed)
         if decoded is None:
-            _build(entry, items, shape, streamed, progress)
-            decoded = _read(entry, items, shape, streamed)
+            _build(entry, items, shape, rendering, streamed, progress)
+            decoded = _read(entry, items, shape, rendering, streamed)
     finally:
         lock.release()
     if decoded is None:
@@ -71,15 +91,26 @@ def decode_cached(
     return decoded
 
 
-def _read(entry: Path, items: Items, shape: tuple[int, int, int, int], streamed: bool) -> Decoded | None:
-    """None where the entry is missing or damaged."""
+def _read(
+    entry: Path, items: Items, shape: tuple[int, int, int, int], rendering: Rendering, streamed: bool
+) -> Decoded | None:
+    """Read an entry; None where it is missing or damaged."""
     try:
         # Opened here, because np.load leaves a file that is no archive open.
         with open(entry / "survey.npz", "rb") as archive, np.load(archive, allow_pickle=False) as file:
             bad = tuple(str(line) for line in file["bad"])
-            survey = Survey(file["labels"], file["moments"], bad, str(file["digest"]))
+            survey = Survey(
+                labels=file["labels"],
+                moments=file["moments"],
+                bad=bad,
+                digest=str(file["digest"]),
+                sizes=file["sizes"],
+                bits=int(file["bits"]),
+                brightest=file["brightest"],
+                hashes=file["hashes"],
+            )
         if streamed:
-            return Decoded(Streamed(items, shape), survey)
+            return Decoded(Streamed(items, shape, replace(rendering, bits=survey.bits)), survey)
         images: Pixels = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
     except Exception:  # a damaged archive raises nearly everything: BadZipFile, ValueError, EOFError, KeyError, …
         return None
@@ -89,13 +120,18 @@ def _read(entry: Path, items: Items, shape: tuple[int, int, int, int], streamed:
 
 
 def _build(
-    entry: Path, items: Items, shape: tuple[int, int, int, int], streamed: bool, progress: Progress | None
+    entry: Path,
+    items: Items,
+    shape: tuple[int, int, int, int],
+    rendering: Rendering,
+    streamed: bool,
+    progress: Progress | None,
 ) -> None:
     with _disk_errors(entry.parent):
         work = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
     try:
         into = None if streamed else _allocate(work / "images.npy", shape)
-        survey = decode_all(items, shape[1], shape[3], into=into, progress=progress)
+        survey = decode_all(items, shape[1], shape[3], rendering, into=into, progress=progress)
         with _disk_errors(entry.parent):
             np.savez(
                 work / "survey.npz",
@@ -103,6 +139,10 @@ def _build(
                 moments=survey.moments,
                 bad=np.asarray(survey.bad, dtype=np.str_),
                 digest=np.asarray(survey.digest),
+                sizes=survey.sizes,
+                bits=np.asarray(survey.bits),
+                brightest=survey.brightest,
+                hashes=survey.hashes,
             )
             shutil.rmtree(entry, ignore_errors=True)
             os.replace(work, entry)

@@ -4,21 +4,27 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from tlsweep.data.depth import FULL_DEPTH, depth_in_use
+from tlsweep.data.hashing import difference_hashes
+from tlsweep.data.image_files import odd_metadata
 from tlsweep.data.items import Items, Pixels
 from tlsweep.data.moments import moments_of
+from tlsweep.data.rendering import Rendering, render
 from tlsweep.errors import DataError
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Progress = Callable[[int, int], None]
 _CHUNK = 32
+_PLAIN = Rendering()
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,14 @@ class Survey:
     """Name and reason of each image that does not decode."""
     digest: str
     """Hash of all pixels and labels."""
+    sizes: npt.NDArray[np.int64]
+    """Shape (N, 2): width and height of each upright image, or what a quick decoding left of them; 0 of bad ones."""
+    bits: int
+    """Bits that images of more than 8 bits a channel use (`Rendering.bits`)."""
+    brightest: Pixels
+    """Shape (N,): the highest value of each image's pixels; 0 of bad ones."""
+    hashes: npt.NDArray[np.uint64]
+    """Shape (N,): of each image, for `tlsweep.data.duplicates`."""
 
 
 @dataclass(frozen=True)
@@ -41,100 +55,121 @@ class _Chunk:
     moments: npt.NDArray[np.int64]
     bad: list[str]
     digest: bytes
+    sizes: npt.NDArray[np.int64]
+    bits: int
+    """The depth of its brightest image of more than 8 bits a channel; 0 where it has none."""
+    brightest: Pixels
+    hashes: npt.NDArray[np.uint64]
 
 
-def to_square(image: "Image", side: int, channels: int) -> Pixels:
-    """The centre square of `image`, upright, resized: shape (side, side, channels). `image` itself is used up.
+def to_square(image: "Image", side: int, channels: int, rendering: Rendering = _PLAIN) -> Pixels:
+    """`image`, upright, as a square of pixels: shape (side, side, channels). `image` itself is used up.
 
     Raises:
         Exception: whatever Pillow raises where the image does not decode; OSError for most.
     """
-    from PIL import Image, ImageOps
-
-    # A JPEG is decoded at 1/2, 1/4 or 1/8 where that leaves twice the side: much faster, and the rest is antialiased.
-    image.draft(None, (2 * side, 2 * side))
-    ImageOps.exif_transpose(image, in_place=True)
-    plain = _plain(image, "L" if channels == 1 else "RGB")
-    if plain.size != (side, side):
-        width, height = plain.size
-        short = min(width, height)
-        left, top = (width - short) / 2, (height - short) / 2
-        box = (left, top, left + short, top + short)
-        plain = plain.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(plain).reshape(side, side, channels)
-
-
-def _plain(image: "Image", mode: str) -> "Image":
-    from PIL import Image
-
-    if image.mode == mode:
-        image.load()
-        return image
-    if image.mode.startswith("I;16"):
-        # Pillow would clip at 255.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(mode)
-    if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels are 32-bit (mode {image.mode}), which have no fixed range")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert(mode)
+    return render(image, side, channels, rendering).pixels
 
 
 def decode_all(
-    items: Items, side: int, channels: int, *, into: Pixels | None = None, progress: Progress | None = None
+    items: Items,
+    side: int,
+    channels: int,
+    rendering: Rendering = _PLAIN,
+    *,
+    into: Pixels | None = None,
+    progress: Progress | None = None,
 ) -> Survey:
     """Decode every item, into the array `into` (N, side, side, channels) if given.
+
+    Images of more than 8 bits a channel are decoded again where the set turns out to use less than all 16.
 
     Raises:
         DataError: an item that is no pair of image and label.
     """
+    with odd_metadata():
+        survey, bits = _decode_pass(items, side, channels, replace(rendering, bits=FULL_DEPTH), into, progress)
+        if bits and depth_in_use(bits) < FULL_DEPTH:
+            rendering = replace(rendering, bits=depth_in_use(bits))
+            survey, _ = _decode_pass(items, side, channels, rendering, into, progress)
+    return survey
+
+
+def _decode_pass(
+    items: Items,
+    side: int,
+    channels: int,
+    rendering: Rendering,
+    into: Pixels | None,
+    progress: Progress | None,
+) -> tuple[Survey, int]:
+    """Every item once; and the bits that the brightest image of more than 8 bits a channel takes, 0 without any."""
 
     def decode(start: int) -> _Chunk:
-        return _decode_chunk(items, range(start, min(start + _CHUNK, len(items))), side, channels, into)
+        indices = range(start, min(start + _CHUNK, len(items)))
+        return _decode_chunk(items, indices, side, channels, rendering, into)
 
     labels: list[int] = []
-    bad: list[str] = []
-    moments: list[npt.NDArray[np.int64]] = []
+    chunks: list[_Chunk] = []
     digest = hashlib.sha256(f"{len(items)} {side} {channels}".encode())
     for chunk in _map(decode, range(0, len(items), _CHUNK), threads=_cores() if items.thread_safe else 1):
         labels += chunk.labels
-        bad += chunk.bad
-        moments.append(chunk.moments)
+        chunks.append(chunk)
         digest.update(chunk.digest)
         if progress:
             progress(len(labels), len(items))
-    return Survey(np.asarray(labels, np.int64), np.concatenate(moments), tuple(bad), digest.hexdigest())
+    survey = Survey(
+        labels=np.asarray(labels, np.int64),
+        moments=np.concatenate([chunk.moments for chunk in chunks]),
+        bad=tuple(line for chunk in chunks for line in chunk.bad),
+        digest=digest.hexdigest(),
+        sizes=np.concatenate([chunk.sizes for chunk in chunks]),
+        bits=rendering.bits,
+        brightest=np.concatenate([chunk.brightest for chunk in chunks]),
+        hashes=np.concatenate([chunk.hashes for chunk in chunks]),
+    )
+    return survey, max(chunk.bits for chunk in chunks)
 
 
-def _decode_chunk(items: Items, indices: range, side: int, channels: int, into: Pixels | None) -> _Chunk:
+def _decode_chunk(
+    items: Items, indices: range, side: int, channels: int, rendering: Rendering, into: Pixels | None
+) -> _Chunk:
     pixels = np.zeros((len(indices), side, side, channels), np.uint8)
+    sizes = np.zeros((len(indices), 2), np.int64)
     labels, bad = [-1] * len(indices), []
+    bits = 0
     for at, index in enumerate(indices):
         try:
             image, label = items.open(index)
             with image:
-                pixels[at] = to_square(image, side, channels)
-            labels[at] = label
+                rendered = render(image, side, channels, rendering)
         except DataError:
             raise
         except Exception as error:  # Pillow's decoders raise nearly everything on damaged files
             if not items.collects_errors:
                 raise
-            bad.append(f"{items.name(index)}: {_reason(error)}")
+            bad.append(f"{one_line(items.name(index))}: {one_line(_reason(error))}")
+            continue
+        pixels[at], sizes[at] = rendered.pixels, rendered.size
+        labels[at] = label
+        bits = max(bits, rendered.bits)
     if into is not None:
         into[indices.start : indices.stop] = pixels
     digest = hashlib.sha256(pixels.data)
     digest.update(np.asarray(labels, np.int64).data)
-    return _Chunk(labels, moments_of(pixels), bad, digest.digest())
+    brightest = pixels.max(axis=(1, 2, 3))
+    return _Chunk(labels, moments_of(pixels), bad, digest.digest(), sizes, bits, brightest, difference_hashes(pixels))
 
 
 def _reason(error: Exception) -> str:
-    """Without the path, which the message has already."""
+    """Say why, without the path, which the message has already."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def _map(function: Callable[[int], _Chunk], arguments: Iterable[int], threads: int) -> Iterator[_Chunk]:
@@ -148,4 +183,6 @@ def _map(function: Callable[[int], _Chunk], arguments: Iterable[int], threads: i
 
 def _cores() -> int:
     """Cores that this process may use (`os.cpu_count` ignores Slurm's and Docker's pinning)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,9 +1,11 @@
 """The runs of a trial: folds of a stratified cross-validation, repeats with other seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tlsweep.data.duplicates import without_copies
 from tlsweep.data.splits import few_shot, make_splits
 from tlsweep.data.task import Indices, Run
 from tlsweep.errors import DataError
@@ -45,6 +47,43 @@ def few_labels_of(run: Run, labels: Indices, per_class: int, classes: Sequence[s
     return Run(run.fold, run.repeat, few_shot(run.train, labels, per_class, classes, run.seed(seed)), run.val)
 
 
+def drop_copies(
+    splits: Mapping[str, Indices],
+    runs: tuple[Run, ...],
+    pictures: Indices,
+    labels: Indices,
+    classes: Sequence[str],
+) -> tuple[dict[str, Indices], tuple[Run, ...]]:
+    """The same splits and runs, trained without what is held out from each, or is under two classes.
+
+    Args:
+        splits, runs: as `make_runs` has them.
+        pictures: shape (N,), the same number for the same picture.
+        labels, classes: as for `make_runs`.
+
+    Raises:
+        DataError: nothing is left of a class.
+    """
+    test = splits["test"]
+    kept = without_copies(splits["train"], np.concatenate([splits["val"], test]), pictures, labels)
+    runs = tuple(
+        replace(run, train=without_copies(run.train, np.concatenate([run.val, test]), pictures, labels)) for run in runs
+    )
+    for train in (kept, *(run.train for run in runs)):
+        _check_something_is_left(labels[train], classes)
+    return {**splits, "train": kept}, runs
+
+
+def _check_something_is_left(labels: Indices, classes: Sequence[str]) -> None:
+    lost = np.setdiff1d(np.arange(len(classes)), labels)
+    if lost.size:
+        raise DataError(
+            f"data.on_duplicate: drop leaves class '{classes[lost[0]]}' no training images ({lost.size} of "
+            f"{len(classes)} classes): each is in validation or test too, or under two classes; remove the copies, or "
+            "set data.on_duplicate: warn"
+        )
+
+
 def _runs(
     splits: Mapping[str, Indices], labels: Indices, classes: Sequence[str], data: DataSpec, seed: int
 ) -> Iterator[Run]:
@@ -65,7 +104,7 @@ def stratified_folds(
         labels: shape (N,).
         folds: how many.
         classes: names, for the message.
-        repeat: each shuffles anew.
+        repeat: each shuffles with a seed of its own.
         seed: of the sweep.
 
     Raises:

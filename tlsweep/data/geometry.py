@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tlsweep.data.image_files import odd_metadata
 from tlsweep.data.items import ArrayItems, Items
 from tlsweep.errors import DataError
 from tlsweep.spec import DataSpec
@@ -10,7 +11,7 @@ SMALL = 64
 """Images of one size up to this side are used as they are."""
 DEFAULT_SIZE = 224
 """Side that the network sees of larger images: what nearly all of torchvision's weights were trained for."""
-_GREY = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N")
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,17 @@ class _Survey:
 
 def choose_geometry(items: Items, data: DataSpec) -> Geometry:
     """The geometry for `items`, from the spec and from the headers of as many images as it takes."""
-    survey = _survey(items)
-    short = min(survey.size) if survey.size else None
-    image_size = data.image_size or short or DEFAULT_SIZE
-    side = image_size if data.augment.crop == "none" else round(image_size * 8 / 7)
-    if short and image_size <= short <= side:
-        side = short
+    with odd_metadata():
+        survey = _survey(items)
+    kept_whole = data.fit != "crop"
+    own: int | None = None
+    if survey.size:
+        own = max(survey.size) if kept_whole else min(survey.size)
+    image_size = data.image_size or own or DEFAULT_SIZE
+    # Of a picture that is to be seen whole, validation must not cut a margin away.
+    side = image_size if kept_whole or data.augment.crop == "none" else round(image_size * 8 / 7)
+    if own and image_size <= own <= side:
+        side = own
     return Geometry(image_size, side, 1 if survey.grey else 3)
 
 

@@ -54,6 +54,10 @@ class Found:
     """Names of the labels 0, 1, …; None where the source names none."""
     skip_bad: bool = False
     """Leave out images that do not decode, instead of stopping."""
+    notes: tuple[str, ...] = ()
+    """What the user should know: folders that are not used, links that are not followed."""
+    folders: tuple[str, ...] | None = None
+    """The names on disk of classes that are folders, which the fingerprint is made of; else None."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class DatasetItems:
 
     @cached_property
     def key(self) -> str:
-        """Of labels and pixels: of 64 images, evenly spaced, which tell published sets apart, or else of all."""
+        """A digest of labels and pixels: of 64 images, evenly spaced, which tell published sets apart, or else of
+        all."""
         digest = hashlib.sha256(f"{self.origin} {[len(part) for part in self.parts.values()]}".encode())
         samples = min(64, len(self)) if self.published else len(self)
         for index in np.linspace(0, len(self) - 1, samples, dtype=int):

@@ -1,7 +1,8 @@
-"""From the `data:` section of a spec to a task."""
+"""Makes a task from the `data:` section of a spec."""
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -9,13 +10,20 @@ import numpy as np
 
 from tlsweep.data.cache import Decoded, decode_cached, default_cache
 from tlsweep.data.decode import Survey
-from tlsweep.data.folds import make_runs
+from tlsweep.data.depth import FULL_DEPTH
+from tlsweep.data.duplicates import Duplicates, find_duplicates, same_pictures
+from tlsweep.data.findings import find_oddities
+from tlsweep.data.folds import drop_copies, make_runs
 from tlsweep.data.geometry import Geometry, choose_geometry
-from tlsweep.data.items import ArrayItems, Found
+from tlsweep.data.hashing import difference_hashes
+from tlsweep.data.items import ArrayItems, Found, Pixels
 from tlsweep.data.moments import channel_statistics, moments_of
+from tlsweep.data.rendering import Rendering
+from tlsweep.data.sources import find_images
 from tlsweep.data.task import Indices, Run, Task
 from tlsweep.errors import DataError
-from tlsweep.spec import DataSpec, DigitsData, FolderData, TorchvisionData
+from tlsweep.spec import DataSpec
+from tlsweep.text import one_line
 
 
 def load_task(
@@ -32,15 +40,27 @@ def load_task(
     Raises:
         DataError: images or labels that cannot be trained on; the message tells how to mend it.
     """
-    found = _find(data)
+    found = find_images(data)
+    _check_before_decoding(found, data, seed)
     geometry = choose_geometry(found.items, data)
     decoded = _decode(found, geometry, data, cache or default_cache(), progress)
     survey = decoded.survey
     if survey.bad and not found.skip_bad:
         raise _bad_images(survey)
     given = _given_splits(found, survey.labels)
-    labels, classes = _number_classes(survey.labels, given, found)
+    present = _present_classes(survey.labels, given, found)
+    labels = np.searchsorted(present, survey.labels).astype(np.int64)
+    classes = tuple(map(one_line, _names(present, found.classes)))
     splits, runs = make_runs(labels, given, classes, data, seed)
+    pictures = same_pictures(decoded.images, survey)
+    duplicates = find_duplicates(found.items, decoded.images, survey, splits, pictures)
+    if data.on_duplicate == "stop":
+        _stop_at(duplicates)
+    if data.on_duplicate == "drop":
+        before = len(splits["train"])
+        splits, runs = drop_copies(splits, runs, pictures, labels, classes)
+        duplicates = replace(duplicates, dropped=before - len(splits["train"]))
+    on_disk = _names(present, found.folders or found.classes)
     mean, std = channel_statistics(survey.moments[splits["train"]], geometry.side**2)
     return Task(
         images=decoded.images,
@@ -52,28 +72,30 @@ def load_task(
         moments=survey.moments,
         image_size=geometry.image_size,
         augment=data.augment,
-        fingerprint=_fingerprint(survey.digest, splits, runs, classes, geometry, data),
+        fingerprint=_fingerprint(survey.digest, splits, runs, on_disk, geometry, data),
         skipped=survey.bad,
         runs=runs,
+        rendering=replace(_rendering(data), bits=survey.bits),
+        findings=find_oddities(found.items, survey, geometry.side**2, data.fit),
+        notes=found.notes,
+        duplicates=duplicates,
+        hashes=survey.hashes,
     )
 
 
-def _find(data: DataSpec) -> Found:
-    if isinstance(data, DigitsData):
-        from tlsweep.data.sources.digits import find_digits
+def _rendering(data: DataSpec) -> Rendering:
+    return Rendering(data.fit, data.background)
 
-        return find_digits(data.domain)
-    if isinstance(data, FolderData):
-        from tlsweep.data.sources.folder import find_folder
 
-        return find_folder(data)
-    if isinstance(data, TorchvisionData):
-        from tlsweep.data.sources.torchvision_sets import find_torchvision
-
-        return find_torchvision(data)
-    from tlsweep.data.sources.python_function import find_python
-
-    return find_python(data)
+def _check_before_decoding(found: Found, data: DataSpec, seed: int) -> None:
+    """Refuse splits that cannot be made: the labels of files are known by now, and decoding takes minutes."""
+    if isinstance(found.items, ArrayItems) or not hasattr(found.items, "labels"):
+        return
+    labels = np.asarray(found.items.labels, np.int64)
+    given = _given_splits(found, labels)
+    present = _present_classes(labels, given, found)
+    classes = tuple(map(one_line, _names(present, found.classes)))
+    make_runs(np.searchsorted(present, labels).astype(np.int64), given, classes, data, seed)
 
 
 def _decode(
@@ -82,9 +104,24 @@ def _decode(
     items, side = found.items, geometry.side
     if isinstance(items, ArrayItems) and items.images.shape[1:] == (side, side, geometry.channels):
         images = np.ascontiguousarray(items.images)
-        return Decoded(images, Survey(items.labels, moments_of(images), (), items.key))
+        return Decoded(images, _survey_of(items, images))
     streamed = len(items) * side * side * geometry.channels > data.memory_limit
-    return decode_cached(items, geometry, streamed=streamed, cache=cache, progress=progress)
+    return decode_cached(items, geometry, _rendering(data), streamed=streamed, cache=cache, progress=progress)
+
+
+def _survey_of(items: ArrayItems, images: Pixels) -> Survey:
+    """Survey an array that is used as it is."""
+    sizes = np.full((len(images), 2), images.shape[1], np.int64)
+    return Survey(
+        labels=items.labels,
+        moments=moments_of(images),
+        bad=(),
+        digest=items.key,
+        sizes=sizes,
+        bits=FULL_DEPTH,
+        brightest=images.max(axis=(1, 2, 3)),
+        hashes=difference_hashes(images),
+    )
 
 
 def _given_splits(found: Found, labels: Indices) -> dict[str, Indices]:
@@ -100,10 +137,11 @@ def _given_splits(found: Found, labels: Indices) -> dict[str, Indices]:
     return good
 
 
-def _number_classes(labels: Indices, given: dict[str, Indices], found: Found) -> tuple[Indices, tuple[str, ...]]:
-    """Labels 0, 1, … without gaps, and their names. A source may name classes that it has no images of (EMNIST)."""
+def _present_classes(labels: Indices, given: dict[str, Indices], found: Found) -> Indices:
+    """Labels of the source that have images, sorted. It may name classes that it has no images of (EMNIST)."""
     present = np.unique(labels[given["train"]])
-    names = {int(label): found.classes[label] if found.classes else str(label) for label in _named(labels, found)}
+    named = _named(labels, found)
+    names = dict(zip(named.tolist(), _names(named, found.classes), strict=True))
     for split, indices in given.items():
         if unseen := np.setdiff1d(labels[indices], present).tolist():
             raise DataError(f"the split '{split}' has the class '{names[unseen[0]]}', which the training images lack")
@@ -112,7 +150,11 @@ def _number_classes(labels: Indices, given: dict[str, Indices], found: Found) ->
         raise DataError(f"class '{found.classes[lost]}' has no training image that decodes; add some")
     if len(present) < 2:
         raise DataError(f"all images are of the class '{names[int(present[0])]}'; classifying takes at least two")
-    return np.searchsorted(present, labels).astype(np.int64), tuple(names[int(label)] for label in present)
+    return present
+
+
+def _names(labels: Indices, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(classes[label] if classes else str(label) for label in labels.tolist())
 
 
 def _named(labels: Indices, found: Found) -> Indices:
@@ -132,6 +174,15 @@ def _bad_images(survey: Survey) -> DataError:
         f"{len(survey.bad)} of {len(survey.labels)} files are no images or do not decode; remove them, or set "
         f"data.on_bad_image: skip\n  {shown}{more}"
     )
+
+
+def _stop_at(duplicates: Duplicates) -> None:
+    if duplicates.across_splits.count or duplicates.across_classes.count:
+        found = "\n  ".join(duplicates.in_words())
+        raise DataError(
+            "pictures are there more than once; remove their copies, or set data.on_duplicate to drop (which trains "
+            f"without them) or warn\n  {found}"
+        )
 
 
 def _fingerprint(

@@ -17,7 +17,7 @@ Bounds = Sequence[tuple[int, int]]
 
 
 class Reader(Protocol):
-    """Where pixels come from."""
+    """Something that pixels are read from."""
 
     def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
         """The images at order[start:end], for each of `bounds`: uint8 (B, S, S, C) on the device, contiguous."""

@@ -1,4 +1,5 @@
-"""One sample of a stranger's data set: a Pillow image and a whole number, or a message that says what came instead."""
+"""One sample of somebody's own data set: a Pillow image and a whole number, or a message that says what came
+instead."""
 
 from typing import TYPE_CHECKING, Any
 

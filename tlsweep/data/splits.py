@@ -39,7 +39,7 @@ def make_splits(
         train, splits[name] = _set_aside(train, labels, round(fraction * pool), classes, name, seed)
     if data.folds is not None:
         return {"train": np.sort(np.concatenate([train, splits.pop("val", train[:0])])), "test": splits["test"]}
-    _check_every_class(labels[splits["val"]], classes, "val")
+    check_every_class(labels[splits["val"]], classes, "val")
     if data.labels_per_class is not None:
         train = few_shot(train, labels, data.labels_per_class, classes, seed)
     return {"train": train, "val": splits["val"], "test": splits["test"]}
@@ -81,12 +81,15 @@ def _set_aside(
         )
     random = np.random.RandomState(derive_seed(seed, "split", name) % 2**32)
     kept, aside = train_test_split(train, test_size=count, stratify=labels[train], random_state=random)
-    _check_every_class(labels[kept], classes, "train")
-    _check_every_class(labels[aside], classes, name)
+    check_every_class(labels[kept], classes, "train")
+    check_every_class(labels[aside], classes, name)
     return np.sort(kept), np.sort(aside)
 
 
-def _check_every_class(labels: Indices, classes: Sequence[str], split: str) -> None:
+def check_every_class(labels: Indices, classes: Sequence[str], split: str) -> None:
+    """Raises:
+    DataError: `labels`, those of a split, lack a class.
+    """
     missing = np.setdiff1d(np.arange(len(classes)), labels)
     if missing.size:
         raise DataError(

@@ -1,11 +1,13 @@
 """Sets too large for memory: decoded again, batch by batch, whenever they are asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from tlsweep.data.decode import to_square
+from tlsweep.data.image_files import odd_metadata
 from tlsweep.data.items import Items, Pixels
+from tlsweep.data.rendering import Rendering
 from tlsweep.data.task import Indices
 
 
@@ -15,12 +17,14 @@ class Streamed:
 
     items: Items
     shape: tuple[int, int, int, int]
+    rendering: Rendering = field(default=Rendering())
 
     def load(self, indices: Indices) -> Pixels:
         """The images at `indices`: (len(indices), side, side, C), the same pixels as the array would hold."""
         _, side, _, channels = self.shape
         batch = np.empty((len(indices), side, side, channels), np.uint8)
-        for at, index in enumerate(indices):
-            with self.items.open(int(index))[0] as image:
-                batch[at] = to_square(image, side, channels)
+        with odd_metadata():
+            for at, index in enumerate(indices):
+                with self.items.open(int(index))[0] as image:
+                    batch[at] = to_square(image, side, channels, self.rendering)
         return batch

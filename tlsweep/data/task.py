@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlsweep.data.duplicates import Duplicates
+from tlsweep.data.findings import Findings
+from tlsweep.data.rendering import Rendering
 from tlsweep.spec import Augment, derive_seed
 
 Indices = npt.NDArray[np.int64]
@@ -17,16 +20,18 @@ class Run:
     """One of the networks that a trial trains side by side: who trains and who validates it."""
 
     fold: int
-    """Of the cross-validation, from 0; 0 without one."""
+    """The number of its fold in the cross-validation, from 0; 0 without one."""
     repeat: int
-    """From 0."""
+    """The number of its repeat, from 0."""
     train: Indices
     val: Indices
     """Disjoint, sorted indices into the images."""
 
     def seed(self, seed: int) -> int:
         """What is drawn for this run follows from it: for the first from `seed` itself, as in a trial of one run."""
-        return derive_seed(seed, "run", self.repeat, self.fold) if self.fold or self.repeat else seed
+        if self.fold or self.repeat:
+            return derive_seed(seed, "run", self.repeat, self.fold)
+        return seed
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class Task:
     classes: tuple[str, ...]
     """Names of the classes, at least two."""
     mean: tuple[float, ...]
-    """For each channel, of the training split, pixels scaled to 0..1."""
+    """The mean of each channel over the training split, pixels scaled to 0..1."""
     std: tuple[float, ...]
-    """For each channel, of the training split; never 0."""
+    """The standard deviation of each channel over the training split; never 0."""
     moments: npt.NDArray[np.int64]
     """Shape (N, 2, C): for each image and channel the sum of its pixels and that of their squares, from which mean and
     std of any other training split follow."""
@@ -64,10 +69,26 @@ class Task:
     """Where a trial trains several networks (`folds`, `repeats`): each one's splits. Those of the task itself are the
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
 
+    rendering: Rendering = field(default=Rendering())
+    """How an image became a square."""
+    findings: Findings = field(default=Findings())
+    """What is odd about the images."""
+    notes: tuple[str, ...] = field(default=())
+    """What the user should know of how images were found, a line each: what was left out."""
+    duplicates: Duplicates = field(default=Duplicates())
+    """Images that are there more than once."""
+    hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    """Shape (N,): by which pictures that are nearly the same are found."""
+
     @property
     def channels(self) -> int:
         """1 (grey) or 3 (colour)."""
         return int(self.images.shape[3])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of the images, a line each."""
+        return (*self.findings.in_words(), *self.duplicates.in_words(), *self.notes)
 
     @property
     def num_classes(self) -> int:

@@ -1,4 +1,4 @@
-"""The network that is fine-tuned: backbone, weights, new head, layer groups, freezing."""
+"""Builds the network that is fine-tuned: backbone, weights, new head, layer groups, freezing."""
 
 from tlsweep.models.freezing import ParameterGroup, frozen_groups, parameter_groups, set_frozen, train_mode
 from tlsweep.models.groups import LayerGroup

@@ -1,14 +1,16 @@
-"""From a name and arguments to a torch module: our own networks, torchvision's, or the user's code."""
+"""Makes a torch module from a name and arguments: our own networks, torchvision's, or the user's code."""
 
 import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from tlsweep.errors import ModelError
@@ -24,16 +26,40 @@ AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.
 _RESERVED = {"num_classes", "weights", "progress", "aux_logits"}
 
 
+@dataclass
+class Limits:
+    """How large a network may get whose arguments are not to be trusted, before its building is given up."""
+
+    tensors: int
+    values: int
+
+    def spend(self, values: int) -> None:
+        """Raises:
+        ModelError: there is no room for a tensor of this size.
+        """
+        self.tensors, self.values = self.tensors - 1, self.values - values
+        if min(self.tensors, self.values) < 0:
+            raise ModelError("its arguments make a larger network than the one that is stored")
+
+
 class _WithoutValues(TorchFunctionMode):
     """Parameters are made on the meta device: no memory, nothing drawn, for modules whose weights come from elsewhere.
 
     Not `torch.device("meta")`, under which RegNet cannot compute its widths and Swin's index tables would be lost.
     """
 
+    def __init__(self, limits: Limits | None = None) -> None:
+        super().__init__()
+        self._limits = limits
+
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.empty:
             kwargs["device"] = "meta"
+            made = func(*args, **kwargs)
+            if self._limits is not None:
+                self._limits.spend(made.numel())
+            return made
         if func in (torch.Tensor.normal_, torch.Tensor.uniform_) and args[0].is_meta:
             return args[0]  # nothing would be drawn, but in half a millisecond of Python each
         return func(*args, **kwargs)
@@ -65,10 +91,20 @@ def is_torchvision(name: str) -> bool:
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name.lower(), list(known), n=3)
-    return f"did you mean {' or '.join(near)}?" if near else "nothing of a similar name is known"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "nothing of a similar name is known"
 
 
-def construct(model: ModelSpec, num_classes: int, channels: int, image_size: int, *, without_values: bool) -> nn.Module:
+def construct(
+    model: ModelSpec,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    *,
+    without_values: bool,
+    limits: Limits | None = None,
+) -> nn.Module:
     """The module of `model`, which maps (N, channels, image_size, image_size) to (N, num_classes).
 
     Draws from torch's global generator. With `without_values`, parameters that would be drawn are on the meta device
@@ -79,7 +115,7 @@ def construct(model: ModelSpec, num_classes: int, channels: int, image_size: int
             passes unchanged.
     """
     lean = without_values and not is_own_code(model.name)
-    with _WithoutValues() if lean else nullcontext():
+    with _WithoutValues(limits) if lean else nullcontext():
         if is_torchvision(model.name):
             return _torchvision(model, num_classes, channels)
         factory = _PLAIN.get(model.name) or _import_function(model.name)
@@ -87,7 +123,24 @@ def construct(model: ModelSpec, num_classes: int, channels: int, image_size: int
         module = factory(num_classes, channels, image_size, **model.args)
     if not isinstance(module, nn.Module):
         raise ModelError(f"model.name {model.name} returned {type(module).__name__}; it must return a torch.nn.Module")
+    if lazy := [name for name, parameter in module.named_parameters() if isinstance(parameter, UninitializedParameter)]:
+        raise ModelError(
+            f"model.name {model.name}: {lazy[0]} is of a lazy layer, which has no size yet; give its input size, or "
+            "call the network once before it is returned"
+        )
     return module
+
+
+def complete_args(model: ModelSpec) -> dict[str, Any]:
+    """`model.args` and what else torchvision has to be told so that it builds the same network."""
+    if model.name not in AUXILIARY_HEADS:
+        return model.args
+    # What initial values are drawn from takes a minute, and a state dict replaces them.
+    return _auxiliary_arguments(model) | model.args | {"init_weights": False}
+
+
+def _auxiliary_arguments(model: ModelSpec) -> dict[str, Any]:
+    return {"aux_logits": False, "init_weights": True, "transform_input": isinstance(model.weights, str)}
 
 
 def _torchvision(model: ModelSpec, num_classes: int, channels: int) -> nn.Module:
@@ -95,14 +148,16 @@ def _torchvision(model: ModelSpec, num_classes: int, channels: int) -> nn.Module
 
     arguments: dict[str, Any] = {}
     if model.name in AUXILIARY_HEADS:
-        arguments = {"aux_logits": False, "init_weights": True, "transform_input": isinstance(model.weights, str)}
+        arguments = _auxiliary_arguments(model)
         if channels == 1 and (arguments | model.args)["transform_input"]:
             raise ModelError(
                 f"{model.name} with transform_input rescales red, green and blue differently, but the images are grey; "
                 "set model.args: {transform_input: false}, or choose another network"
             )
     try:
-        if reserved := _RESERVED & set(model.args):
+        # As in an exported model.json, which plain torchvision is to be given.
+        without_heads = {"aux_logits"} if model.args.get("aux_logits") is False else set()
+        if reserved := (_RESERVED & set(model.args)) - without_heads:
             raise TypeError(f"{', '.join(sorted(reserved))} cannot be set")
         module = cast(
             nn.Module, models.get_model(model.name, weights=None, num_classes=num_classes, **arguments | model.args)

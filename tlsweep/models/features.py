@@ -49,4 +49,6 @@ def _pooled(values: Tensor, head: nn.Module) -> Tensor:
     """One vector for each image, as wide as the head's input."""
     if isinstance(head, nn.Conv2d):
         return values.mean((-2, -1))
-    return values.flatten(1, -2).mean(1) if values.ndim > 2 else values
+    if values.ndim > 2:
+        return values.flatten(1, -2).mean(1)
+    return values

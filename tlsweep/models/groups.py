@@ -65,7 +65,9 @@ def _join_layers(module: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup
             layers[-1] = LayerGroup(layers[-1].name, layers[-1].parameters + group.parameters)
         else:
             waiting += group.parameters
-    return layers if not waiting else [LayerGroup(groups[0].name, waiting)]
+    if not waiting:
+        return layers
+    return [LayerGroup(groups[0].name, waiting)]
 
 
 def _merge(groups: list[LayerGroup], most: int) -> list[LayerGroup]:

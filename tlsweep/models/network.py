@@ -9,9 +9,12 @@ from torch import nn
 
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import construct, is_own_code, is_torchvision
+from tlsweep.models.archives import first_line
 from tlsweep.models.groups import LayerGroup, layer_groups
-from tlsweep.models.loading import load_backbone
-from tlsweep.models.weights import Weights, first_line, resolve_weights, weights_names
+from tlsweep.models.heads import last_in_use, outputs
+from tlsweep.models.loading import check_values, load_backbone
+from tlsweep.models.rebuilding import check_rebuilding
+from tlsweep.models.weights import Weights, resolve_weights, weights_names
 from tlsweep.spec import ModelSpec, derive_seed
 
 
@@ -22,7 +25,7 @@ class Network:
     module: nn.Module
     """Maps float images (N, channels, image_size, image_size) to logits (N, num_classes)."""
     groups: tuple[LayerGroup, ...]
-    """From input to head, every parameter once; the last group is the head."""
+    """The layer groups from input to head, every parameter once; the last one is the head."""
 
 
 def build_network(
@@ -41,15 +44,20 @@ def build_network(
     seeds = derive_seed(seed, "initialisation"), derive_seed(seed, "head")
     with _seeded(seeds[0]):
         module = construct(model, num_classes, channels, image_size, without_values=weights is not None)
-    head = _find_head(model, module, num_classes)
+    head = _find_head(model, module, num_classes, (1, channels, image_size, image_size))
     if weights is not None:
         load_backbone(module, model.name, head, weights)
     _renew(module.get_submodule(head), seeds[1])
     return Network(module.train(), layer_groups(module, head))
 
 
-def validate_model(model: ModelSpec, *, num_classes: int, channels: int, image_size: int) -> None:
+def validate_model(
+    model: ModelSpec, *, num_classes: int, channels: int, image_size: int, smallest_batch: int = 2
+) -> None:
     """Check, in well under a second for most networks, that `build_network` will work; nothing is downloaded.
+
+    Args:
+        smallest_batch: of those that all layers are to be trained with; a single image can be too few.
 
     Raises:
         ModelError: as `build_network` and `resolve_weights`, and for images that the network does not take; only a
@@ -58,11 +66,17 @@ def validate_model(model: ModelSpec, *, num_classes: int, channels: int, image_s
     with _seeded(0):
         module = construct(model, num_classes, channels, image_size, without_values=True)
         _check_output(model, module, num_classes, channels, image_size)
-    head = _find_head(model, module, num_classes)
+    head = _find_head(model, module, num_classes, (1, channels, image_size, image_size))
+    if is_own_code(model.name):
+        _check_head(model, module, head, (1, channels, image_size, image_size))
+        check_rebuilding(model, module, num_classes, channels, image_size)
+    if smallest_batch == 1:
+        _check_single_images(model, module, channels, image_size)
     if not isinstance(model.weights, str) or model.weights in weights_names(model):
         return
     if weights := resolve_weights(model):
         load_backbone(module, model.name, head, weights)
+        check_values(module, head, weights)
 
 
 @contextmanager
@@ -73,22 +87,42 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _find_head(model: ModelSpec, module: nn.Module, num_classes: int) -> str:
-    """The last Linear or Conv2d: it makes the classes in all of torchvision's classification networks."""
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    name, head = layers[-1] if layers else ("", None)
-    outputs = head.out_features if isinstance(head, nn.Linear) else head.out_channels if head else 0
-    if outputs != num_classes:
+def _find_head(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...] | None = None) -> str:
+    """The last Linear or Conv2d: it makes the classes in all of torchvision's classification networks.
+
+    In the user's own code, where more than one layer might do, the last that images of this shape come through.
+    """
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    last = next(reversed(layers), "")
+    fitting = [name for name, layer in layers.items() if outputs(layer) == num_classes]
+    if is_own_code(model.name) and shape and fitting and fitting != [last]:
+        with _seeded(0):
+            last = last_in_use(module, fitting, torch.zeros(shape)) or last
+    if last not in fitting:
         raise ModelError(
-            f"model.name {model.name}: its last Linear or Conv2d ({name or 'none'}) has {outputs} outputs for "
-            f"{num_classes} classes; that layer must be the head, with num_classes outputs"
+            f"model.name {model.name}: its last Linear or Conv2d ({last or 'none'}) has "
+            f"{outputs(layers[last]) if last else 0} outputs for {num_classes} classes; that layer must be the head, "
+            "with num_classes outputs"
         )
-    return name
+    return last
+
+
+def _check_head(model: ModelSpec, module: nn.Module, head: str, shape: tuple[int, ...]) -> None:
+    with _seeded(0):
+        if last_in_use(module, [head], torch.zeros(shape)) is None:
+            raise ModelError(
+                f"model.name {model.name}: its only Linear or Conv2d with an output for each class ({head}) has no "
+                "part in what the network gives; such a layer must be the head"
+            )
 
 
 def _renew(head: nn.Module, seed: int) -> None:
-    """Torch's own initialisation for this kind of layer, whatever the architecture's author chose for 1000 classes."""
-    head.to_empty(device="cpu")
+    """Torch's own initialisation for this kind of layer, whatever the architecture's author chose for 1000 classes.
+
+    What it does not know, such as a scale or the parts of a normalised weight, stays as the user's code made it.
+    """
+    if any(parameter.is_meta for parameter in head.parameters()):
+        head.to_empty(device="cpu")
     with _seeded(seed):
         head.reset_parameters()  # type: ignore[operator]  # Linear and Conv2d have it
 
@@ -98,8 +132,7 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
     module.eval()
     shape = (2, channels, image_size, image_size)
     if is_own_code(model.name):
-        with torch.no_grad():
-            output = module(torch.zeros(shape))
+        _check_own_output(model, module, num_classes, shape)
     else:
         state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
         try:
@@ -109,11 +142,52 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
                 f"{model.name} does not take images of {image_size}x{image_size} pixels ({first_line(error)}); "
                 f"set data.image_size{_trained_at(model)}"
             ) from error
-    if not isinstance(output, torch.Tensor) or output.shape != (2, num_classes):
+        _check_shape(model, output, shape, num_classes)
+
+
+def _check_own_output(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...]) -> None:
+    """Two images and one, as the last batch of a split may be: `squeeze()` is a common mistake."""
+    for images in (2, 1):
+        sizes = (images, *shape[1:])
+        with torch.no_grad():
+            output = module(torch.rand(sizes))
+        _check_shape(model, output, sizes, num_classes)
+        if num_classes > 1 and output.min() >= 0 and torch.allclose(output.sum(1), torch.ones(images).to(output)):
+            raise ModelError(
+                f"{model.name} gives probabilities, but is trained with the cross entropy of logits; leave the softmax "
+                "behind its head out"
+            )
+
+
+def _check_shape(model: ModelSpec, output: object, shape: tuple[int, ...], num_classes: int) -> None:
+    wanted = (shape[0], num_classes)
+    if not isinstance(output, torch.Tensor) or output.shape != wanted:
         found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise ModelError(
-            f"{model.name} maps images of shape {shape} to {found}; it must give a tensor of shape (2, {num_classes})"
+            f"{model.name} maps images of shape {shape} to {found}; it must give a tensor of shape {wanted}"
         )
+
+
+def _check_single_images(model: ModelSpec, module: nn.Module, channels: int, image_size: int) -> None:
+    """A training step with one image, in shapes alone; what the user's own code does in training is its own affair."""
+    if is_own_code(model.name):
+        return
+    state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+    image = torch.empty((1, channels, image_size, image_size), device="meta")
+    try:
+        torch.func.functional_call(module.train(), state, (image,))
+    except ValueError as error:
+        raise too_few_to_normalise(error, 1, image_size) from error
+
+
+def too_few_to_normalise(error: Exception, batch_size: int, image_size: int) -> Exception:
+    """What batch norm says to a single value for each channel, in the words of a spec; another error as it is."""
+    if "Expected more than 1 value per channel" not in str(error):
+        return error
+    return ModelError(
+        f"train.batch_size = {batch_size}: batch norm has a single value to normalise in images of {image_size} pixels "
+        f"({first_line(error)}); use batches of at least 2, a larger data.image_size, or train.batch_norm: frozen"
+    )
 
 
 def _trained_at(model: ModelSpec) -> str:

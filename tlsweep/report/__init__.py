@@ -1,4 +1,4 @@
-"""Tables of a sweep, from its Parquet files alone."""
+"""Makes the tables of a sweep, from its Parquet files alone."""
 
 from tlsweep.report.arms import ArmResult, arm_results, gain
 from tlsweep.report.best import Best, find_best
@@ -9,12 +9,14 @@ from tlsweep.report.intervals import Interval
 from tlsweep.report.landscape import Cell, Landscape, landscape
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.recipe import recipe, write_recipe
+from tlsweep.report.repair import faults, repair
 from tlsweep.report.tables import Failure, Leader, SweepTables, failures, leaders, load_tables
 from tlsweep.report.totals import Totals, totals
+from tlsweep.report.trial import TrialLife, trial_life
 
 __all__ = [
     "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "CurvePoint", "Failure", "Interval", "Landscape",
-    "Leader", "Segment", "SweepTables", "Totals", "arm_results", "class_results", "describe_model", "describe_runs",
-    "describe_search", "failures", "find_best", "gain", "landscape", "leaders", "learning_curve", "lineage",
-    "load_tables", "recipe", "totals", "write_recipe",
+    "Leader", "Segment", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
+    "describe_runs", "describe_search", "failures", "faults", "find_best", "gain", "landscape", "leaders",
+    "learning_curve", "lineage", "load_tables", "recipe", "repair", "totals", "trial_life", "write_recipe",
 ]  # fmt: skip

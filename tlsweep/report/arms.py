@@ -23,7 +23,7 @@ class ArmResult:
     test: Mapping[str, float]
     """The same on the test split; empty before the winner has met it."""
     test_accuracy: Interval | None = None
-    """With how far the choice of the test images could have moved it; None where no predictions were kept."""
+    """The test accuracy and how far the choice of test images could have moved it; None without predictions."""
     against: str | None = None
     """The arm that this one is a control of; None for the main arm."""
     ahead: Interval | None = None
@@ -34,8 +34,9 @@ class ArmResult:
 
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
-    """One for each arm that has a report, the main arm first."""
-    tests, known, seed = evaluated(tables), _right(tables), derive_seed(tables.spec.seed, "bootstrap")
+    """What each arm that has a report reached, the main arm first."""
+    tests, known = evaluated(tables), _right(tables)
+    seed = derive_seed(tables.spec.seed, "bootstrap")
     found = []
     for arm in tables.spec.arms:
         if best := winner(tables, arm):
@@ -60,8 +61,8 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
 
 
 def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
-    """For each arm that has met the test split: image to 1 where its winner was right, else 0; of several networks the
-    mean."""
+    """Map for each arm that has met the test split its images: to 1 where its winner was right, else 0; of several
+    networks the mean."""
     trials = {arm: details.get("trial") for arm, details in evaluated(tables).items()}
     found: dict[str, dict[int, float]] = {}
     for row in tables.predictions:
@@ -78,11 +79,11 @@ def winner(tables: SweepTables, arm: str) -> Leader | None:
     They differ where the checkpoint of the best was found damaged, so that the next best was handed back.
     """
     ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
-    return next((one for one in ranked if one.trial == trial), ranked[0] if ranked else None)
+    return next((leader for leader in ranked if leader.trial == trial), ranked[0] if ranked else None)
 
 
 def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
-    """For each arm the details of its test, once the sweep has ended; a resume makes an earlier test void."""
+    """The details of each arm's test, once the sweep has ended; a resume makes an earlier test void."""
     found: dict[str, Mapping[str, Any]] = {}
     for event in tables.events:
         if event["kind"] == "resumed":
@@ -97,14 +98,14 @@ def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _errors(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Of `…_se`, those that are known."""
+    """Pick the standard errors, `…_se`, that are known."""
     return {name: float(figures[f"{name}_se"]) for name in _NAMES if figures.get(f"{name}_se") is not None}
 
 
 def gain(arms: list[ArmResult], control: str, split: str, metric: str) -> float | None:
     """What an arm, mostly the main one, is ahead of its control in `metric` on `split` (`val`, `test`); None where one
     of them is not known."""
-    values = {one.arm: (one.val if split == "val" else one.test).get(metric) for one in arms}
-    against = next((one.against for one in arms if one.arm == control), None)
+    values = {result.arm: (result.val if split == "val" else result.test).get(metric) for result in arms}
+    against = next((result.against for result in arms if result.arm == control), None)
     main, other = values.get(against or ""), values.get(control)
     return None if main is None or other is None else main - other

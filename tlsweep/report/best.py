@@ -14,7 +14,7 @@ from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.space import Value
-from tlsweep.store import Place, SweepFolder
+from tlsweep.store import Location, SweepFolder
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Best:
     """The configurations that led there; one segment unless weights were copied on the way."""
     result: ArmResult
     arms: list[ArmResult]
-    """It, and the best of each control."""
+    """The result, and that of each control."""
     values: Mapping[str, Mapping[str, Value]]
     """The hyperparameters of these in their best epochs, by arm."""
     classes: ClassResults | None
-    """Of the test split; None before the winner has met it."""
-    model: Place | None
+    """The results by class on the test split; None before the winner has met it."""
+    model: Location | None
     """The exported model; None before the sweep has ended."""
-    recipe: Place | None
+    recipe: Location | None
 
     def start(self, name: str) -> Value:
         """A hyperparameter in the first epoch."""
@@ -48,7 +48,7 @@ class Best:
         return self.schedule[-1].hyperparameters[name]
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines: strict JSON, so a number that is not finite becomes null."""
+        """Plain values for strict JSON, so a number that is not finite becomes null."""
         value = {
             "sweep": self.sweep,
             "trial": self.trial,
@@ -56,16 +56,21 @@ class Best:
             "start": dict(self.schedule[0].hyperparameters),
             "end": dict(self.schedule[-1].hyperparameters),
             "schedule": [
-                {"from_epoch": one.from_epoch, "to_epoch": one.to_epoch, "trial": one.trial, **one.hyperparameters}
-                for one in self.schedule
+                {
+                    "from_epoch": segment.from_epoch,
+                    "to_epoch": segment.to_epoch,
+                    "trial": segment.trial,
+                    **segment.hyperparameters,
+                }
+                for segment in self.schedule
             ],
             "validation": dict(self.result.val),
             "test": dict(self.result.test) or None,
             "validation_se": dict(self.result.val_error) or None,
             "test_se": dict(self.result.test_error) or None,
             **(self.classes.as_dict() if self.classes else {"classes": None, "confusion": None}),
-            "gain": {one.arm: self._gain(one) for one in self.arms if one.against is not None},
-            "arms": [self._arm(one) for one in self.arms],
+            "gain": {result.arm: self._gain(result) for result in self.arms if result.against is not None},
+            "arms": [self._arm(result) for result in self.arms],
             "model": str(self.model) if self.model else None,
             "recipe": str(self.recipe) if self.recipe else None,
         }
@@ -78,7 +83,8 @@ class Best:
         return {"of": control.against, **gains, "test_interval": _bounds(control.ahead)}
 
     def _arm(self, result: ArmResult) -> dict[str, Any]:
-        arm, values, origins = self.spec.arm(result.arm), self.values[result.arm], self.spec.model.origins
+        arm, values = self.spec.arm(result.arm), self.values[result.arm]
+        origins = self.spec.model.origins
         origin = origins[str(values.get(WEIGHTS, next(iter(origins))))] if arm.pretrained else None
         return {
             "arm": result.arm,
@@ -98,10 +104,12 @@ def _bounds(interval: Interval | None) -> list[float] | None:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def find_best(tables: SweepTables) -> Best:
@@ -125,7 +133,7 @@ def find_best(tables: SweepTables) -> Best:
         schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch),
         result=arms[0],
         arms=arms,
-        values={one.arm: best.hyperparameters for one in arms if (best := winner(tables, one.arm))},
+        values={result.arm: best.hyperparameters for result in arms if (best := winner(tables, result.arm))},
         classes=class_results(tables),
         model=folder.best if folder.best.exists() else None,
         recipe=folder.recipe if folder.recipe.exists() else None,

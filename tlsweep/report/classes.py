@@ -7,6 +7,8 @@ from typing import Any
 from tlsweep.report.arms import evaluated
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
+from tlsweep.store import SweepFolder
+from tlsweep.store.results import damaged
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,30 @@ class ClassResults:
             for column, count in enumerate(self.confusion[row])
             if row != column and count
         ]
-        return sorted(found, key=lambda one: -one[2])
+        return sorted(found, key=lambda mistake: -mistake[2])
 
     def as_dict(self) -> dict[str, Any]:
-        """For machines."""
-        return {"classes": [vars(one) for one in self.classes], "confusion": [list(row) for row in self.confusion]}
+        """Plain values for JSON."""
+        return {
+            "classes": [vars(result) for result in self.classes],
+            "confusion": [list(row) for row in self.confusion],
+        }
 
 
 def class_results(tables: SweepTables, arm: str = MAIN_ARM) -> ClassResults | None:
-    """Of the winner of an arm; None before it has met the test split, and in sweeps of earlier versions."""
-    details, names = evaluated(tables).get(arm, {}), tables.environment.get("data", {}).get("classes")
+    """Results by class of an arm's winner; None before it has met the test split, and in sweeps of earlier versions.
+
+    Raises:
+        ResultsError: they are not of the classes that the sweep was trained on.
+    """
+    details, names = evaluated(tables).get(arm, {}), (tables.environment.get("data") or {}).get("classes")
     if "per_class" not in details or not names:
         return None
     figures = details["per_class"]
-    columns = (figures[name] for name in ("precision", "recall", "f1", "support"))
+    columns = [figures[name] for name in ("precision", "recall", "f1", "support")]
+    confusion = details["confusion"]
+    if any(len(values) != len(names) for values in (*columns, confusion, *confusion)):
+        reason = f"its test is not of the {len(names)} classes of environment.json"
+        raise damaged(SweepFolder(tables.path), "events.parquet", reason)
     classes = [ClassResult(*row) for row in zip(names, *columns, strict=True)]
-    return ClassResults(classes, details["confusion"], details.get("runs", 1))
+    return ClassResults(classes, confusion, details.get("runs", 1))

@@ -1,4 +1,4 @@
-"""The learning curve of a study with few labels: what transfer and training from scratch reach with so many."""
+"""The learning curve of a study with few labels: what transfer and training from scratch reach with each number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from tlsweep.spec import SweepSpec
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The arms that trained on so many labels."""
+    """The arms that trained on one number of labels."""
 
     labels_per_class: int
     transfer: ArmResult | None
-    """From the weights of the model, if it has any. None: no trial of the arm has a result yet."""
+    """The arm from the weights of the model, if it has any. None: no trial of the arm has a result yet."""
     scratch: ArmResult | None
-    """From random weights; its `ahead` is the transfer gain. None also where the model has no weights."""
+    """The arm from random weights; its `ahead` is the transfer gain. None also where the model has no weights."""
 
 
 def learning_curve(spec: SweepSpec, arms: Sequence[ArmResult]) -> list[CurvePoint]:
     """One point for each of `study.few_labels`, the fewest first; none in other sweeps."""
-    known = {one.arm: one for one in arms}
+    known = {result.arm: result for result in arms}
     study = spec.study
     return [
         CurvePoint(count, *(known.get(name) for name in study.arms_with(count))) for count in sorted(study.few_labels)

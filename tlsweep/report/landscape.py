@@ -16,7 +16,7 @@ class Cell:
     """The runs of one batch size in one half decade of learning rates."""
 
     mean: float | None
-    """Of the best metric of each run; None where all diverged."""
+    """The mean of the best metrics of the runs; None where all diverged."""
     error: float | None
     """Standard error of the mean; None for fewer than two."""
     n: int
@@ -33,7 +33,7 @@ class Landscape:
     """[low, high) of each row."""
     batch_sizes: tuple[int, ...]
     cells: Mapping[tuple[int, int], Cell]
-    """By (row, column); a combination that nobody tried is absent."""
+    """The cells by (row, column); a combination that no trial had is absent."""
 
 
 def landscape(tables: SweepTables, arm: str = MAIN_ARM) -> Landscape:

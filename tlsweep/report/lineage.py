@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tlsweep.errors import ResultsError
 from tlsweep.spec.space import Value
-from tlsweep.store import Record
+from tlsweep.store import Descent, Record
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,23 @@ def lineage(events: Iterable[Record], trial: str, generation: int, epoch: int) -
     """
     events = list(events)
     known = configurations(events)
-    exploits = {(one["trial"], one["generation"]): one["details"] for one in events if one["kind"] == "exploited"}
+    descents = {
+        (event["trial"], event["generation"]): Descent.from_details(event["details"])
+        for event in events
+        if event["kind"] == "exploited"
+    }
     segments: list[Segment] = []
     while True:
-        exploit = exploits[trial, generation] if generation else None
-        begin = exploit["donor_epoch"] if exploit else 0
+        if (trial, generation) not in (descents if generation else known):
+            raise ResultsError(
+                f"the events of the sweep do not say where generation {generation} of trial '{trial}' came from; put a "
+                "sound copy of its journal in its place"
+            )
+        descent = descents.pop((trial, generation)) if generation else None  # once each: nothing descends from itself
+        begin = descent.epoch if descent else 0
         if epoch > begin:
             segments.append(Segment(begin, epoch, trial, generation, known[trial, generation]))
-        if exploit is None:
+        if descent is None:
             return segments[::-1]
-        trial, generation, epoch = exploit["donor"], exploit["donor_generation"], begin
+        trial, generation = descent.donor, descent.donor_generation
+        epoch = begin

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
-from tlsweep.errors import ResultsError
+from tlsweep.errors import ResultsError, SpecError
 from tlsweep.report.lineage import Segment, lineage
-from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
 from tlsweep.spec.space import Value
-from tlsweep.store import Place, Results, SweepFolder, read_journal
+from tlsweep.spec.yaml_text import read_yaml, write_yaml
+from tlsweep.store import Location, Results, SweepFolder, read_journal
 from tlsweep.store.files import write_text
+from tlsweep.store.results import damaged
+from tlsweep.text import one_line
 
 _HEAD = """\
 # How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
@@ -47,20 +48,20 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
         | {name: value for name, value in best.items() if name.startswith("val_") and value is not None},
         **spec.train.settings().model_dump(mode="json"),
         "schedule": [
-            {"from_epoch": one.from_epoch, "to_epoch": one.to_epoch, "trial": one.trial}
-            | {"number": state.trials[one.trial].number}
-            | {name: one.hyperparameters[name] for name in changing}
-            for one in segments
+            {"from_epoch": segment.from_epoch, "to_epoch": segment.to_epoch, "trial": segment.trial}
+            | {"number": state.trials[segment.trial].number}
+            | {name: segment.hyperparameters[name] for name in changing if name in segment.hyperparameters}
+            for segment in segments
         ],
         "constants": {name: value for name, value in last.items() if name not in (*changing, WEIGHTS)},
-        "data_fingerprint": results.environment.get("data", {}).get("fingerprint"),
+        "data_fingerprint": (results.environment.get("data") or {}).get("fingerprint"),
         "data": dumped["data"] | ({"labels_per_class": few} if (few := spec.arm(arm).labels_per_class) else {}),
         "model": dumped["model"] | {"weights": _weights(spec, arm, last)},
     }
 
 
 def _weights(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> Any:
-    """As `model.weights` of a spec: what the winner started from."""
+    """What the winner started from, as `model.weights` of a spec says it."""
     if not spec.arm(arm).pretrained:
         return None
     origins = spec.model.origins
@@ -74,14 +75,14 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
     Raises:
         ResultsError: the sweep has no recipe yet.
     """
-    try:
-        content = yaml.safe_load(results.folder.recipe.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    state = results.state()
+    if not (results.folder.recipe.exists() or (state.launched and MAIN_ARM in state.test)):
         raise ResultsError(
             f"'{results.name}' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'"
-        ) from None
-    spec = results.spec
-    again = recipe_spec(content, repeats)
+        )
+    if fault := missing_recipe(results.folder):
+        raise ResultsError(fault)
+    spec, again = results.spec, recipe_spec(_read(results.folder), repeats)
     return {
         **again,
         "search": again["search"] | {"metric": spec.search.metric},
@@ -90,13 +91,27 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
     }
 
 
+def missing_recipe(folder: SweepFolder) -> str | None:
+    """What is wrong with the recipe of a sweep that has ended, in a line; None where nothing is."""
+    try:
+        load_spec(recipe_spec(_read(folder), 2))
+    except FileNotFoundError:
+        return str(damaged(folder, "recipe.yaml"))
+    except (OSError, ValueError, LookupError, TypeError, SpecError) as error:  # what a wrong value raises there
+        return str(damaged(folder, "recipe.yaml", error))
+    return None
+
+
+def _read(folder: SweepFolder) -> Any:
+    return read_yaml(folder.recipe.read_text(encoding="utf-8"), f"'{one_line(str(folder.recipe))}'")
+
+
 def _changes(segments: list[Segment], name: str) -> bool:
-    return len({segment.hyperparameters[name] for segment in segments}) > 1
+    return len({segment.hyperparameters[name] for segment in segments if name in segment.hyperparameters}) > 1
 
 
-def write_recipe(path: Place) -> None:
+def write_recipe(path: Location) -> None:
     """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result."""
     results = Results(SweepFolder(path))
     if results.winner() is not None:
-        text = yaml.safe_dump(recipe(results), sort_keys=False, allow_unicode=True)
-        write_text(results.folder.recipe, _HEAD + text)
+        write_text(results.folder.recipe, _HEAD + write_yaml(recipe(results)))

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.report.lineage import configurations
-from tlsweep.spec import SearchSpec, SweepSpec
+from tlsweep.spec import SweepSpec
 from tlsweep.spec.space import Value
-from tlsweep.store import Place, Record, Results, Status
+from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
+from tlsweep.store.ranking import rank
+from tlsweep.store.results import damaged
+from tlsweep.store.shapes import wrong_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,6 +24,8 @@ _REPORT_COLUMNS = (
     "arm", "trial", "generation", "epoch", "lr", "batch_size", "val_loss", "val_accuracy", "val_precision",
     "val_recall", "val_f1", "time",
 )  # fmt: skip
+_ALWAYS = ("trial", "arm", "number", "status", "epoch")
+"""Columns of trials.parquet that are never null."""
 _PREDICTION_COLUMNS = ("arm", "trial", "image", "label", "predicted")
 
 
@@ -29,13 +34,13 @@ class SweepTables:
     """A sweep as of the moment its files were read."""
 
     name: str
-    path: Place
+    path: Location
     spec: SweepSpec
     environment: Mapping[str, Any]
     reports: Sequence[Row]
     """The columns of reports.parquet that the tables below need."""
     events: Sequence[Record]
-    """As in the journal: `details` is a mapping, `time` in seconds since 1970."""
+    """The events as in the journal: `details` is a mapping, `time` in seconds since 1970."""
     trials: Sequence[Row]
     predictions: Sequence[Row] = ()
     """Of predictions.parquet: arm, trial, image, label, predicted; empty before the winners have met the test split."""
@@ -48,7 +53,7 @@ class Leader:
     trial: str
     arm: str
     hyperparameters: Mapping[str, Value]
-    """In force at the best epoch."""
+    """The hyperparameters in force at the best epoch."""
     generation: int
     best_epoch: int
     epochs: int
@@ -72,50 +77,80 @@ def load_tables(results: Results) -> SweepTables:
     """Read the Parquet files of a sweep, and what lies beside them.
 
     Raises:
-        ResultsError: they have not been written yet.
+        ResultsError: they have not been written yet, or one is damaged.
     """
     predictions = results.predictions
-    return SweepTables(
+    # In the order opposite to that in which a running sweep writes them: what a trial names is then in the events.
+    trials = results.trials.to_pylist()
+    found = SweepTables(
         name=results.name,
         path=results.path,
         spec=results.spec,
         environment=results.environment,
         reports=_rows(results.reports.select(list(_REPORT_COLUMNS))),
-        events=[_decode(row) for row in _rows(results.events)],
-        trials=results.trials.to_pylist(),
+        events=_events(results),
+        trials=trials,
         predictions=[] if predictions is None else predictions.select(list(_PREDICTION_COLUMNS)).to_pylist(),
     )
+    _check(found, results)
+    return found
+
+
+def _check(tables: SweepTables, results: Results) -> None:
+    """Refuse files that each read back, but are not of one sweep."""
+    best = f"best_{tables.spec.search.metric}"
+    for row in tables.trials:
+        needed = (*_ALWAYS, "best_epoch", "best_generation") if is_finite(row[best]) else _ALWAYS
+        if empty := [name for name in needed if row[name] is None]:
+            raise damaged(results.folder, "trials.parquet", f"a trial lacks its {empty[0]}")
+    if not {row["arm"] for row in tables.trials} <= set(tables.spec.arms):
+        raise damaged(results.folder, "spec.yaml", "it lacks an arm that trials.parquet has")
+    known = configurations(tables.events)
+    named = [(row["trial"], row["best_generation"]) for row in tables.trials if row["best_epoch"] is not None]
+    exploited = [event for event in tables.events if event["kind"] == "exploited"]
+    descents = [Descent.from_details(event["details"]) for event in exploited]
+    named += [(descent.donor, descent.donor_generation) for descent in descents]
+    if not known.keys() >= set(named):
+        raise damaged(results.folder, "events.parquet", "it lacks a trial that others name")
+
+
+def _events(results: Results) -> list[Record]:
+    try:
+        return [_decode(row) for row in _rows(results.events)]
+    except (ValueError, RecursionError) as error:
+        raise damaged(results.folder, "events.parquet", error) from None
 
 
 def _rows(table: "pa.Table") -> list[dict[str, Any]]:
     """The rows, with `time` in seconds since 1970: pyarrow would import pandas to convert timestamps, half a second."""
     times: Any = table["time"]
-    seconds = [one / 1e6 for one in times.cast("int64").to_pylist()]
-    return [row | {"time": one} for row, one in zip(table.drop_columns("time").to_pylist(), seconds, strict=True)]
+    seconds = [time / 1e6 for time in times.cast("int64").to_pylist()]
+    return [row | {"time": time} for row, time in zip(table.drop_columns("time").to_pylist(), seconds, strict=True)]
 
 
-def _decode(event: dict[str, Any]) -> Record:
-    return event | {"details": json.loads(event["details"]) if event["details"] else {}}
+def _decode(row: dict[str, Any]) -> Record:
+    """Raises:
+    ValueError: it is none that tlsweep writes.
+    """
+    event = {"type": "event"} | row | {"details": json.loads(row["details"]) if row["details"] else {}}
+    if wrong := wrong_value(event) if isinstance(event["details"], dict) else "its details are no mapping":
+        raise ValueError(wrong)
+    return event
 
 
 def leaders(tables: SweepTables, arm: str | None = None) -> list[Leader]:
     """The trials (of one arm) that reported a finite metric, the best first.
 
-    Ties go to the lower validation loss, then to the earlier trial, as in `SweepState.winner`.
+    Ranked as in the sweep itself (`tlsweep.store.ranking`).
     """
     search = tables.spec.search
     known = configurations(tables.events)
     ranked = sorted(
         (row for row in tables.trials if is_finite(row[f"best_{search.metric}"]) and arm in (None, row["arm"])),
-        key=lambda row: (*_rank(row, search), -row["number"]),
+        key=lambda row: rank(row[f"best_{search.metric}"], row["best_val_loss"], row["number"], sign=search.sign),
         reverse=True,
     )
     return [_leader(row, known[row["trial"], row["best_generation"]]) for row in ranked]
-
-
-def _rank(row: Row, search: SearchSpec) -> tuple[float, float]:
-    loss = row["best_val_loss"]
-    return search.sign * row[f"best_{search.metric}"], -loss if is_finite(loss) else float("-inf")
 
 
 def _leader(row: Row, hyperparameters: Mapping[str, Value]) -> Leader:
@@ -141,5 +176,5 @@ def failures(tables: SweepTables) -> list[Failure]:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
     return lines[-1] if lines else text

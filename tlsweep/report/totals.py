@@ -15,9 +15,9 @@ class Totals:
     statuses: Mapping[str, int]
     """How many trials are `finished`, `stopped`, …, the most frequent first."""
     epochs: int
-    """Over all trials."""
+    """Epochs over all trials."""
     seconds: float
-    """That trials ran, over all launches of the sweep."""
+    """How long trials ran, over all launches of the sweep."""
     device_seconds: float
     """Training and evaluation, over all trials."""
 
@@ -27,11 +27,13 @@ def totals(tables: SweepTables) -> Totals:
     rows = [*tables.reports, *tables.events]
     times = [row["time"] for row in rows]
     elapsed = [seconds for row in rows if (seconds := row.get("elapsed")) is not None]
+    # Tables of earlier versions have no `elapsed`, and were written by one launch.
+    if not elapsed and times:
+        elapsed = [max(times) - min(times)]
     return Totals(
         trials=len(tables.trials),
         statuses=dict(Counter(row["status"] for row in tables.trials).most_common()),
         epochs=len(tables.reports),
-        # Tables of earlier versions have no `elapsed`, and were written by one launch.
-        seconds=max(elapsed) if elapsed else (max(times) - min(times) if times else 0.0),
+        seconds=max(elapsed, default=0.0),
         device_seconds=sum(row["device_seconds"] for row in tables.trials),
     )

@@ -1,6 +1,8 @@
-"""The decisions, as pure functions of reports; and the adapter that carries them out on Ray Tune."""
+"""Decides which configurations are tried and which trials go on, as pure functions of reports."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from tlsweep.schedulers.asha import PromotionAsha, StoppingAsha
 from tlsweep.schedulers.decisions import (
@@ -23,25 +25,35 @@ from tlsweep.schedulers.replay import Replay
 from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
-from tlsweep.spec import AshaSearch, AshaThenPbtSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
-from tlsweep.spec.search import RecipeSearch, Sampled
+from tlsweep.spec import AshaSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
+from tlsweep.spec.search import Sampled
 from tlsweep.spec.space import Distribution
 
 
+def _asha(search: AshaSearch, spec: SweepSpec, _: str) -> Rules:
+    kind = PromotionAsha if search.form == "promotion" else StoppingAsha
+    return kind(search, spec.train.epochs)
+
+
+RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProxyType({
+    "random": lambda search, spec, arm: Independent(),
+    "grid": lambda search, spec, arm: Independent(),
+    "asha": _asha,
+    "pbt": lambda search, spec, arm: make_population(spec, arm, search.population),
+    "pb2": lambda search, spec, arm: make_population(spec, arm, search.population),
+    "asha_then_pbt": lambda search, spec, arm: AshaThenPbt(
+        search, spec.train.epochs, lambda members: make_population(spec, arm, members)
+    ),
+    "recipe": lambda search, spec, arm: Replay(search, spec.train.resolve({}).model_dump()),
+})  # fmt: skip
+"""For each `search.strategy`, the rules of an arm, from the section `search`, the whole spec and the arm's name."""
+
+
 def make_rules(spec: SweepSpec, arm: str) -> Rules:
-    """The rules of one arm. Every arm has its own; what they draw depends on the seed alone, so all arms draw alike."""
-    search, epochs = spec.search, spec.train.epochs
-    if spec.arm(arm).trials is not None:
+    """Make the rules of one arm. Each has its own; what they draw depends on the seed alone, so all arms draw alike."""
+    if spec.arm(arm).trials is not None:  # a control of a few trials, each trained to the end
         return Independent()
-    if isinstance(search, AshaSearch):
-        return (PromotionAsha if search.form == "promotion" else StoppingAsha)(search, epochs)
-    if isinstance(search, RecipeSearch):
-        return Replay(search, spec.train.resolve({}).model_dump())
-    if isinstance(search, AshaThenPbtSearch):
-        return AshaThenPbt(search, epochs, lambda members: make_population(spec, arm, members))
-    if isinstance(search, PopulationSearch):
-        return make_population(spec, arm, search.population)
-    return Independent()
+    return RULES[spec.search.strategy](spec.search, spec, arm)
 
 
 def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:

@@ -37,11 +37,12 @@ class Asha(Rules):
     the one that arrived earlier is better.
     """
 
-    def __init__(self, search: HalvingSearch, epochs: int) -> None:
-        self._eta, self._min_reports, self._epochs = search.reduction_factor, search.min_reports, epochs
-        self._arrivals: dict[int, dict[str, Observation]] = {
-            rung: {} for rung in rungs(search.min_epochs, epochs, search.reduction_factor)
-        }
+    def __init__(self, search: HalvingSearch, epochs: int, *, below: int | None = None) -> None:
+        """`below`: the epoch that all rungs lie below; default: the last one, `epochs`."""
+        self._eta, self._min_reports = search.reduction_factor, search.min_reports
+        self._epochs = epochs
+        milestones = rungs(search.min_epochs, epochs if below is None else below, search.reduction_factor)
+        self._arrivals: dict[int, dict[str, Observation]] = {rung: {} for rung in milestones}
 
     def observe(self, report: Observation) -> None:
         rung = self._rung(report.epoch)
@@ -84,8 +85,10 @@ class PromotionAsha(Asha):
     without a finished trial.
     """
 
-    def __init__(self, search: HalvingSearch, epochs: int) -> None:
-        super().__init__(search, epochs)
+    def __init__(self, search: HalvingSearch, epochs: int, *, last_rung: int | None = None) -> None:
+        """`last_rung`: the rung from which nobody goes on, whoever arrives there; None: there is no such rung."""
+        super().__init__(search, epochs, below=None if last_rung is None else last_rung + 1)
+        self._closed = None if last_rung is None else max(self._arrivals, default=None)
         self._trials = search.trials
         self._at: dict[str, int] = {}
         """The highest rung that each trial arrived at."""
@@ -149,13 +152,40 @@ class PromotionAsha(Asha):
             to_come += live - len(dropped)
         return hopeless
 
+    def hold(self, trial: str) -> None:
+        """Let a trial wait where it is, at a rung or between two."""
+        self._held.add(trial)
+
+    def standing(self, trial: str) -> tuple[int, float] | None:
+        """The highest rung that a trial arrived at, and its score there; None before its first."""
+        if trial not in self._at:
+            return None
+        rung = self._at[trial]
+        return rung, self._arrivals[rung][trial].score
+
+    def ranking(self) -> list[str]:
+        """The trials that have not ended, the best first: by rung, then by score there, then by arrival."""
+        standing = [
+            (rung, report.score, -place, trial)
+            for rung, arrivals in self._arrivals.items()
+            for place, (trial, report) in enumerate(arrivals.items())
+            if self._at[trial] == rung and trial not in self._ended
+        ]
+        return [trial for *_, trial in sorted(standing, reverse=True)]
+
+    def waiting(self) -> list[str]:
+        """The trials that are held, by name."""
+        return sorted(trial for trial in self._held if self.held(trial))
+
     def verdict(self, trial: str) -> Stop:
         rank = self._waiting(self._at[trial]).get(trial) if self.held(trial) else None
         return self._cut(trial, rank) if rank else super().verdict(trial)
 
     def _places(self, rung: int, arrived: int) -> int:
         """How many of the trials that arrived at a rung may go on from it."""
-        return int(arrived / self._eta) if arrived >= self._min_reports else 0
+        if rung == self._closed or arrived < self._min_reports:
+            return 0
+        return int(arrived / self._eta)
 
     def _waiting(self, rung: int) -> dict[str, int]:
         """For each trial held at the rung its rank among all that arrived there, the best first."""

@@ -1,5 +1,6 @@
 """What a rule sees, what it may decide, and what every rule is. Plain values; nothing here runs anything."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -45,12 +46,12 @@ class Stop:
 
 @dataclass(frozen=True)
 class Yield:
-    """Go on, but let trials that are behind catch up first: give up the place if one of them waits for it."""
+    """Go on, but let trials that are behind catch up first: give up the slot if one of them waits for it."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Give up the place, and wait until the rules say how to go on (`Rules.due`, `Rules.promotion`)."""
+    """Give up the slot, and wait until the rules say how to go on (`Rules.due`, `Rules.promotion`)."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,32 @@ class Exploit:
             digest=source.digest,
             hyperparameters=hyperparameters,
             mutated={name: (old[name], new) for name, new in hyperparameters.items() if new != old[name]},
+            details=details,
+        )
+
+    def to_details(self) -> dict[str, Any]:
+        """What an event `exploited` says of it (`from_details`); its own details are among the rest."""
+        return {
+            "donor": self.donor,
+            "donor_generation": self.donor_generation,
+            "donor_epoch": self.epoch,
+            "checkpoint": self.checkpoint,
+            "digest": self.digest,
+            "hyperparameters": dict(self.hyperparameters),
+            **self.details,
+        }
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> "Exploit":
+        """The decision that an event `exploited` tells of; what was mutated stands in the event beside it."""
+        return cls(
+            donor=details["donor"],
+            donor_generation=details["donor_generation"],
+            epoch=details["donor_epoch"],
+            checkpoint=details["checkpoint"],
+            digest=details["digest"],
+            hyperparameters=details["hyperparameters"],
+            mutated={},
             details=details,
         )
 
@@ -128,7 +155,7 @@ class Rules:
 
     @property
     def takes_turns(self) -> bool:
-        """Whether the trials are trained side by side: who has the fewest epochs is the next to get a place."""
+        """Whether the trials are trained side by side: who has the fewest epochs is the next to get a slot."""
         return False
 
     @property
@@ -167,7 +194,7 @@ class Rules:
         return {}
 
     def held(self, trial: str) -> bool:
-        """Whether a trial must not be given a place now."""
+        """Whether a trial must not be given a slot now."""
         return False
 
     def promotion(self, *, idle: bool) -> Promotion | None:
@@ -193,6 +220,6 @@ class Independent(Rules):
 
 def diverged(report: Observation) -> Stop | None:
     """NaN or infinity loses at once: no later epoch mends it."""
-    if report.score != report.score or abs(report.score) == float("inf"):
+    if not math.isfinite(report.score):
         return Stop("diverged: the loss is not a finite number", {"epoch": report.epoch})
     return None

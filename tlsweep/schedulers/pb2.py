@@ -54,22 +54,25 @@ class Bandit:
     def __call__(
         self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
     ) -> Proposal:
-        if sum(math.isfinite(one.gain) for one in seen) < FEWEST:
+        if sum(math.isfinite(interval.gain) for interval in seen) < FEWEST:
             return self.fallback(donor, seen, pending, rng)
-        recent = sorted(seen, key=lambda one: (one.epoch, one.number))[-LATEST:]
+        recent = sorted(seen, key=lambda interval: (interval.epoch, interval.number))[-LATEST:]
         candidates = self._candidates(donor, rng)
         tried = self._points([Interval(0, donor.epoch + self.interval, values) for values in candidates])
         with threadpool_limits(1, user_api="blas"):
-            process = fit(self._points(recent), standardised([one.gain for one in recent]))
+            process = fit(self._points(recent), standardised([interval.gain for interval in recent]))
             bounds = process.upper_bounds(tried, self._points(pending))
         return Proposal(candidates[int(np.argmax(bounds))], frozenset(self.space))
 
     def _candidates(self, donor: Observation, rng: random.Random) -> list[dict[str, Value]]:
         """Drawn from the space itself, so that none is out of bounds or off a lattice."""
-        here = {name: one.clip(donor.hyperparameters[name]) for name, one in self.space.items()}
-        drawn = [{name: one.sample(rng) for name, one in self.space.items()} for _ in range(DRAWN)]
+        here = {name: distribution.clip(donor.hyperparameters[name]) for name, distribution in self.space.items()}
+        drawn = [{name: distribution.sample(rng) for name, distribution in self.space.items()} for _ in range(DRAWN)]
         near = [
-            {name: one.perturb(here[name], rng, (0.8, 0.9, 1.0, 1.1, 1.25)) for name, one in self.space.items()}
+            {
+                name: distribution.perturb(here[name], rng, (0.8, 0.9, 1.0, 1.1, 1.25))
+                for name, distribution in self.space.items()
+            }
             for _ in range(NEAR)
         ]
         return [here, *near, *drawn]
@@ -77,8 +80,11 @@ class Bandit:
     def _points(self, intervals: Sequence[Interval]) -> Array:
         """Shape (N, 1 + hyperparameters): time in intervals, and the place in the unit cube."""
         rows = [
-            [one.epoch / self.interval, *(unit(space, one.hyperparameters[name]) for name, space in self.space.items())]
-            for one in intervals
+            [
+                interval.epoch / self.interval,
+                *(unit(space, interval.hyperparameters[name]) for name, space in self.space.items()),
+            ]
+            for interval in intervals
         ]
         return np.array(rows, dtype=np.float64).reshape(len(rows), 1 + len(self.space))
 
@@ -91,7 +97,8 @@ def unit(distribution: Distribution, value: Value) -> float:
         return values.index(distribution.clip(value)) / max(len(values) - 1, 1)
     low, high, at = (float(number) for number in (*distribution.extremes, distribution.clip(value)))
     if isinstance(distribution, LogUniform):
-        low, high, at = math.log(low), math.log(high), math.log(at)
+        low, high = math.log(low), math.log(high)
+        at = math.log(at)
     return (at - low) / (high - low)
 
 
@@ -152,4 +159,4 @@ class Process:
 def fit(points: Array, gains: Array) -> Process:
     """The process under which the gains are likeliest."""
     settings = product(LENGTHSCALES, FORGETTING, NOISE)
-    return max((Process(points, gains, *one) for one in settings), key=Process.log_likelihood)
+    return max((Process(points, gains, *setting) for setting in settings), key=Process.log_likelihood)

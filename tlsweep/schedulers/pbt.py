@@ -18,13 +18,15 @@ from tlsweep.spec.space import Distribution
 class Pbt(Rules):
     """Every `interval` epochs a member of the lowest quantile copies one of the highest, and explores.
 
-    With more members than places, a member that reaches a decision gives up its place while others are behind it.
+    With more members than slots, a member that reaches a decision gives up its slot while others are behind it.
     """
 
     def __init__(
         self, search: PopulationSearch, epochs: int, space: Mapping[str, Distribution], seed: int, explorer: Explorer
     ) -> None:
-        self._search, self._epochs, self._space, self._seed, self._explorer = search, epochs, space, seed, explorer
+        self._search, self._epochs = search, epochs
+        self._space, self._seed = space, seed
+        self._explorer = explorer
         self._members: dict[str, Member] = {}
         self._seen: list[Interval] = []
 
@@ -36,7 +38,8 @@ class Pbt(Rules):
 
     def observe(self, report: Observation) -> None:
         member = self._members.setdefault(report.trial, Member())
-        member.number, member.generation, member.epoch = report.number, report.generation, report.epoch
+        member.number, member.generation = report.number, report.generation
+        member.epoch = report.epoch
         member.hyperparameters = report.hyperparameters
         if self._decides(report):
             self._remember(member, report)
@@ -49,7 +52,8 @@ class Pbt(Rules):
 
     def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
         member = self._members.setdefault(trial, Member())
-        member.generation, member.epoch, member.copied = generation, exploit.epoch, exploit.checkpoint
+        member.generation, member.epoch = generation, exploit.epoch
+        member.copied = exploit.checkpoint
         member.start = (exploit.epoch, exploit.details["donor_score"])
         member.hyperparameters = exploit.hyperparameters
 
@@ -60,7 +64,7 @@ class Pbt(Rules):
         """
         member = self._members.setdefault(trial, Member())
         member.ended = True
-        member.history = {epoch: one for epoch, one in member.history.items() if epoch == member.epoch}
+        member.history = {epoch: state for epoch, state in member.history.items() if epoch == member.epoch}
 
     def reopened(self, trial: str) -> None:
         self._members.setdefault(trial, Member()).ended = False
@@ -74,7 +78,7 @@ class Pbt(Rules):
 
     def needed(self, trial: str) -> set[str]:
         member = self._members.get(trial, Member())
-        return {one.checkpoint for one in member.history.values() if one.checkpoint}
+        return {state.checkpoint for state in member.history.values() if state.checkpoint}
 
     # How
 
@@ -103,9 +107,9 @@ class Pbt(Rules):
     def _forget_overtaken(self, member: Member) -> None:
         """Drop decisions that the slowest has passed; it may be a member that has not reported yet."""
         everybody = len(self._members) >= self._search.population
-        slowest = min((one.epoch for one in self._live().values()), default=0) if everybody else 0
+        slowest = min((other.epoch for other in self._live().values()), default=0) if everybody else 0
         first = max((epoch for epoch in member.history if epoch <= slowest), default=0)
-        member.history = {epoch: one for epoch, one in member.history.items() if epoch >= first}
+        member.history = {epoch: state for epoch, state in member.history.items() if epoch >= first}
 
     def _ranks(self) -> Ranks:
         scores = {
@@ -122,7 +126,9 @@ class Pbt(Rules):
         if not report or not source:
             return None
         exploit = self._copy(report, source, ranks, self._pending(without={trial}))
-        return None if self._fails_again(report, exploit) else exploit
+        if self._fails_again(report, exploit):
+            return None
+        return exploit
 
     def _fails_again(self, report: Observation, exploit: Exploit) -> bool:
         """Whether a member that diverged would go on from the same state with the same values once more."""
@@ -152,7 +158,9 @@ class Pbt(Rules):
         """The donor's state at the same progress if it has one, else the newest that is not ahead, else its first."""
         history = self._members[donor].history
         earlier = [at for at in history if at <= report.epoch]
-        return history[max(earlier)] if earlier else (history[min(history)] if history else None)
+        if earlier:
+            return history[max(earlier)]
+        return history[min(history)] if history else None
 
     def _pending(self, without: set[str]) -> list[Interval]:
         """The intervals that members train now, or are about to."""

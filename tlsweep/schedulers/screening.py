@@ -7,7 +7,7 @@ bit for bit, from its checkpoint at the rung where it waited.
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from tlsweep.schedulers.asha import PromotionAsha, rungs
+from tlsweep.schedulers.asha import PromotionAsha
 from tlsweep.schedulers.decisions import Decision, Exploit, Join, Observation, Promotion, Rules, Stop, diverged
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.spec import AshaThenPbtSearch
@@ -16,61 +16,63 @@ Population: TypeAlias = Callable[[int], Pbt]
 """Makes the rules of a population of so many members."""
 
 
-class Screening(PromotionAsha):
+class Screening(Rules):
     """Successive halving up to a last rung, from which nobody goes on; who may yet be a survivor is not ended."""
 
     def __init__(self, search: AshaThenPbtSearch, epochs: int) -> None:
-        super().__init__(search, epochs)
-        self._arrivals = {
-            rung: {} for rung in rungs(search.min_epochs, search.last_rung(epochs) + 1, search.reduction_factor)
-        }
+        self._halving = PromotionAsha(search, epochs, last_rung=search.last_rung(epochs))
         self._survivors, self._share = search.population, search.screening_share
         self.over = False
         """Whether the screening has used its share of the budget: nobody begins, or goes on, in it."""
 
+    # The fold
+
     def observe(self, report: Observation) -> None:
-        super().observe(report)
+        self._halving.observe(report)
         self.over |= report.spent >= self._share
         if self.over and not diverged(report):
-            self._held.add(report.trial)
+            self._halving.hold(report.trial)
+
+    def promoted(self, trial: str) -> None:
+        self._halving.promoted(trial)
+
+    def ended(self, trial: str) -> None:
+        self._halving.ended(trial)
+
+    def reopened(self, trial: str) -> None:
+        self._halving.reopened(trial)
+
+    # The questions
+
+    def decide(self, report: Observation) -> Decision:
+        return self._halving.decide(report)
+
+    def held(self, trial: str) -> bool:
+        return self._halving.held(trial)
 
     def promotion(self, *, idle: bool) -> Promotion | None:
-        return None if self.over else super().promotion(idle=False)
+        return None if self.over else self._halving.promotion(idle=False)
 
     def due(self) -> Mapping[str, Stop]:
         """An end for those that will be neither promoted nor among the survivors."""
-        survivors = self.ranking()[: self._survivors]
-        return {trial: stop for trial, stop in super().due().items() if trial not in survivors}
+        survivors = self._halving.ranking()[: self._survivors]
+        return {trial: stop for trial, stop in self._halving.due().items() if trial not in survivors}
 
     def verdict(self, trial: str) -> Stop:
-        return super().verdict(trial) if trial in self._at else Rules.verdict(self, trial)
-
-    def ranking(self) -> list[str]:
-        """The trials that have not ended, the best first: by rung, then by score there, then by arrival."""
-        standing = [
-            (rung, report.score, -place, trial)
-            for rung, arrivals in self._arrivals.items()
-            for place, (trial, report) in enumerate(arrivals.items())
-            if self._at[trial] == rung and trial not in self._ended
-        ]
-        return [trial for *_, trial in sorted(standing, reverse=True)]
+        return self._halving.verdict(trial) if self._halving.standing(trial) else super().verdict(trial)
 
     def handover(self) -> Mapping[str, Join | Stop]:
         """The end of those that wait and are not of the population; then who is."""
-        ranking, size = self.ranking(), self._survivors
+        ranking, size = self._halving.ranking(), self._survivors
         members = min(size, len(ranking))
         joining = {trial: Join(members, self._place(trial, rank)) for rank, trial in enumerate(ranking[:size], 1)}
-        left = [*ranking[size:], *sorted(trial for trial in self._held if self.held(trial) and trial not in self._at)]
+        left = [*ranking[size:], *(trial for trial in self._halving.waiting() if not self._halving.standing(trial))]
         reason = f"the screening is over, and it is not among the best {members}"
         return {trial: Stop(reason, self._place(trial, rank)) for rank, trial in enumerate(left, members + 1)} | joining
 
     def _place(self, trial: str, rank: int) -> dict[str, float | int | None]:
-        rung = self._at.get(trial)
-        score = None if rung is None else self._arrivals[rung][trial].score
+        rung, score = self._halving.standing(trial) or (None, None)
         return {"rank": rank, "rung": rung, "score": score}
-
-    def _places(self, rung: int, arrived: int) -> int:
-        return 0 if rung == max(self._arrivals) else super()._places(rung, arrived)
 
 
 class AshaThenPbt(Rules):

@@ -93,7 +93,9 @@ class SynchronousPbt(Pbt):
     def needed(self, trial: str) -> set[str]:
         """Only what was written at the decision that is next, or under way, can still be copied."""
         member = self._members.get(trial, Member())
-        return {one.checkpoint for epoch, one in member.history.items() if one.checkpoint and epoch > self._passed}
+        return {
+            state.checkpoint for epoch, state in member.history.items() if state.checkpoint and epoch > self._passed
+        }
 
     # How
 
@@ -115,11 +117,11 @@ class SynchronousPbt(Pbt):
         if not (everybody and there and self._barrier < self._epochs):
             return None
         ranks = self._ranks()
-        standing = {trial: one.latest for trial, one in live.items() if one.latest}
+        standing = {trial: member.latest for trial, member in live.items() if member.latest}
         choices = {trial: (report, self._choose(report, ranks)) for trial, report in standing.items()}
         replaced = {
             trial: choices[trial]
-            for trial in sorted(choices, key=lambda one: ranks.scores[one])  # the worst first
+            for trial in sorted(choices, key=lambda trial: ranks.scores[trial])  # the worst first
             if choices[trial][1] or diverged(choices[trial][0])
         }
         return Round(self._barrier, ranks, replaced, tuple(self._pending(without=set(replaced))))

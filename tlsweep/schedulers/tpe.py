@@ -36,7 +36,8 @@ class Tpe:
     """Knows the trials of an arm by a fold over their reports, and proposes the next one."""
 
     def __init__(self, space: Mapping[str, Distribution], epochs: int, seed: int) -> None:
-        self._space, self._epochs, self._seed = space, epochs, seed
+        self._space, self._epochs = space, epochs
+        self._seed = seed
         self._seen: dict[str, _Seen] = {}
 
     def created(self, trial: str, values: Mapping[str, Value]) -> None:
@@ -51,15 +52,15 @@ class Tpe:
 
     def propose(self, number: int) -> dict[str, Value] | None:
         """Values for trial `number`; None while too little is known."""
-        if number < STARTUP or sum(one.epoch > 0 for one in self._seen.values()) < STARTUP:
+        if number < STARTUP or sum(seen.epoch > 0 for seen in self._seen.values()) < STARTUP:
             return None
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would announce itself
         sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=derive_seed(self._seed, "tpe", number) % 2**32)
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        known = {name: _known_to_optuna(one) for name, one in self._space.items()}
-        study.add_trials([self._frozen(one, known) for one in self._seen.values()])
+        known = {name: _known_to_optuna(distribution) for name, distribution in self._space.items()}
+        study.add_trials([self._frozen(seen, known) for seen in self._seen.values()])
         params = study.ask(known).params
         return {name: _from_optuna(self._space[name], params[name]) for name in self._space}
 
@@ -83,7 +84,9 @@ def _known_to_optuna(distribution: Distribution) -> "BaseDistribution":
 
     if isinstance(distribution, Choice):
         last = len(distribution.values) - 1
-        return IntDistribution(0, last) if distribution.ordered else CategoricalDistribution(distribution.values)
+        if distribution.ordered:
+            return IntDistribution(0, last)
+        return CategoricalDistribution(distribution.values)
     low, high = map(float, distribution.extremes)
     return FloatDistribution(low, high, log=isinstance(distribution, LogUniform))
 

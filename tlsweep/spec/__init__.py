@@ -1,4 +1,4 @@
-"""What the user wrote, validated."""
+"""Reads and validates what the user wrote: specs, presets, overrides."""
 
 from tlsweep.spec.data import Augment, DataSpec, DigitsData, FolderData, PythonData, TorchvisionData
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec

@@ -1,9 +1,10 @@
 """What all models of a spec share: strictness, helpful messages, units, and values that may be distributions."""
 
-import difflib
+import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -21,6 +22,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.space import Choice, LogUniform, Uniform, parse_distribution
+from tlsweep.text import shortened
+
+_NUMBER = r"(\d+\.?\d*|\.\d+)"
+_DURATION = re.compile(rf"\s*(?:{_NUMBER}d)?\s*(?:{_NUMBER}h)?\s*(?:{_NUMBER}m)?\s*(?:{_NUMBER}s?)?\s*", re.ASCII)
+_PLAIN = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+_RANGE = re.compile(rf"({_PLAIN})\s*(?:\.\.\.?|[-–:]|to)\s*({_PLAIN})", re.ASCII)
+_LISTED = re.compile(rf"(?:[a-z._]*[\[(])?\s*({_PLAIN}(?:(?:\s*[,;]\s*|\s+){_PLAIN})+)\s*[\])]?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"(-?\d+),(\d+(?:[eE][-+]?\d+)?)", re.ASCII)
+_SIZE = re.compile(rf"\s*{_NUMBER}\s*([kmgt]?)i?b?\s*", re.ASCII)
 
 
 class SpecModel(BaseModel):
@@ -32,22 +42,47 @@ class SpecModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_fields(cls, values: Any) -> Any:
+    def _known_fields_and_no_booleans_for_numbers(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
+        fields = cls.model_fields
         for name in values:
-            if name not in cls.model_fields:
-                near = difflib.get_close_matches(str(name), cls.model_fields, n=1)
-                hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(cls.model_fields)}"
-                raise PydanticCustomError("unknown_field", f"unknown field '{name}'; {hint}")
-        return values
+            if name not in fields:
+                context = {"name": str(name), "known": list(fields)}
+                raise PydanticCustomError("unknown_field", "unknown field '{name}'", context)
+        return {name: _no_boolean(value, fields[name].annotation) for name, value in values.items()}
+
+
+def _no_boolean(value: Any, annotation: Any) -> Any:
+    """A boolean in the place of a number as the word that it is: pydantic refuses that, and would take True for 1.
+
+    A mode="before" validator of the fields would do as well, but pydantic allows none for the `source` of a union.
+    """
+    if isinstance(value, list | tuple):
+        return [_no_boolean(item, annotation) for item in value]
+    if isinstance(value, bool) and _is_number(annotation):
+        return str(value).lower()
+    return value
+
+
+def _is_number(annotation: Any) -> bool:
+    types = set(_plain_types(annotation))
+    return bool(types & {int, float}) and not types & {bool, Any}
+
+
+def _plain_types(annotation: Any) -> Iterator[Any]:
+    parts = get_args(annotation)
+    if not parts:
+        yield annotation
+    for part in parts:
+        yield from _plain_types(part)
 
 
 def _seconds(value: Any) -> Any:
     """'1h30m', '90s' or a number of seconds."""
     if not isinstance(value, str):
         return value
-    parts = re.fullmatch(r"\s*(?:(\d+(?:\.\d+)?)d)?\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m)?\s*(?:([\d.]+)s?)?\s*", value)
+    parts = _DURATION.fullmatch(value)
     if not parts or not any(parts.groups()):
         raise PydanticCustomError("duration", "not a duration; write seconds, or for example '90s', '15m', '1h30m'")
     return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), (86400, 3600, 60, 1), strict=True))
@@ -57,14 +92,22 @@ def _bytes(value: Any) -> Any:
     """'4GB', '512MB' (powers of 1024) or a number of bytes."""
     if not isinstance(value, str):
         return value
-    parts = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]?)i?b?\s*", value.lower())
+    parts = _SIZE.fullmatch(value.lower())
     if not parts:
         raise PydanticCustomError("size", "not a size; write bytes, or for example '512MB', '4GB'")
-    return int(float(parts[1]) * 1024 ** " kmgt".index(parts[2] or " "))
+    size = float(parts[1]) * 1024 ** " kmgt".index(parts[2] or " ")
+    return int(size) if math.isfinite(size) else size
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+@dataclass(frozen=True)
+class Unit:
+    """A unit that a number may be written with, for the reference of the fields."""
+
+    words: str
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0), Unit("number of seconds or '1h30m'")]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0), Unit("number of bytes or '4GB'")]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -74,19 +117,26 @@ def _value_or_distribution(field: FieldInfo) -> Any:
     value_type: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(value_type, config=ConfigDict(allow_inf_nan=False))
 
+    def plain(value: Any) -> Any:
+        return adapter.validate_python(_no_boolean(value, field.annotation))
+
     def check(value: Any) -> Any:
         try:
             if isinstance(value, Mapping):
                 distribution = parse_distribution(value)
                 if field.annotation is int and isinstance(distribution, Uniform | LogUniform):
                     raise ValueError("needs whole numbers: use choice or powers_of_two")
-                extremes = [adapter.validate_python(extreme) for extreme in distribution.extremes]
+                extremes = [plain(extreme) for extreme in distribution.extremes]
                 # A value that a mutation picks is not validated again: it must be of the field's own type already.
-                return Choice(tuple(extremes)) if type(distribution) is Choice else distribution
-            return value if hasattr(value, "sample") else adapter.validate_python(value)
+                if type(distribution) is Choice:
+                    return Choice(tuple(extremes))
+                return distribution
+            if hint := _several_values(value, field.annotation):
+                raise ValueError(hint)
+            return value if hasattr(value, "sample") else plain(value)
         except ValidationError as error:
             first = error.errors()[0]
-            shown = f" (value {first['input']!r})" if isinstance(value, Mapping) else ""
+            shown = f" (value {shortened(repr(first['input']))})" if isinstance(value, Mapping) else ""
             raise PydanticCustomError("hyperparameter", f"{first['msg']}{shown}") from None
         except ValueError as error:
             raise PydanticCustomError("distribution", str(error)) from None
@@ -95,6 +145,44 @@ def _value_or_distribution(field: FieldInfo) -> Any:
         return value.to_yaml() if hasattr(value, "to_yaml") else value
 
     return Annotated[Any, PlainValidator(check), PlainSerializer(dump)]
+
+
+def _several_values(value: Any, annotation: Any) -> str | None:
+    """How a list of values, or a range such as 1e-4..1e-3, is written; None for anything else."""
+    numeric = annotation in (int, float)
+    values = list(value) if isinstance(value, list | tuple) else []
+    if isinstance(value, str) and numeric:
+        if annotation is float and (comma := _DECIMAL_COMMA.fullmatch(value[:200])):
+            return f"must be a number with a decimal point: {comma[1]}.{comma[2]}"
+        values = _numbers_in(value[:200])
+    if not values:
+        return None
+    listed = f"{{choice: {_as_written(values)}}}"
+    numbers = numeric and all(type(item) in (int, float) for item in values)
+    if numbers and len(values) == 2 and (kind := _range_kind(values, annotation)):
+        return f"a range to search is written {{{kind}: {_as_written(sorted(values))}}}, two values {listed}"
+    return f"several values to choose from are written {listed}"
+
+
+def _numbers_in(text: str) -> list[float]:
+    """Find the numbers in what may be meant as a range or a list; none in a date, or in 10^-3."""
+    if found := _RANGE.fullmatch(text):
+        return [float(found[1]), float(found[2])]
+    listed = _LISTED.fullmatch(text)
+    if listed:
+        return [float(number) for number in re.split(r"[,;\s]+", listed[1])]
+    return []
+
+
+def _range_kind(values: list[Any], annotation: Any) -> str | None:
+    if annotation is float:
+        return "loguniform" if min(values) > 0 else "uniform"
+    powers = all(value >= 1 and int(value) == value and not int(value) & (int(value) - 1) for value in values)
+    return "powers_of_two" if powers else None
+
+
+def _as_written(values: list[Any]) -> str:
+    return shortened(f"[{', '.join(f'{item:g}' if isinstance(item, float) else str(item) for item in values)}]", 80)
 
 
 def searchable(values: type[BaseModel], *, name: str, base: type[ModelT], doc: str) -> type[ModelT]:

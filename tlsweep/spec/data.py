@@ -1,10 +1,16 @@
 """The `data:` section: where labelled images come from and how they become training, validation and test splits."""
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, Union
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.base import Bytes, SpecModel
+
+ColourValue = Annotated[int, Field(ge=0, le=255)]
 
 
 class Augment(SpecModel):
@@ -13,12 +19,23 @@ class Augment(SpecModel):
     crop: Literal["none", "shift", "resized"] = "shift"
     """`none`; `shift`: a crop of `image_size` at a random place (images without a margin are padded by an eighth);
     `resized`: a random area (25-100 %) and aspect (3/4-4/3), resized to `image_size`."""
-    flip: bool = True
-    """Mirror half of the images left to right. Wrong for digits and letters."""
+    flip: bool = False
+    """Mirror half of the images left to right. Wrong for digits and letters: off unless written, but for `folder`,
+    where pictures are photographs more often than not."""
+
+
+MAX_RUNS = 1000
 
 
 class DataCommon(SpecModel):
     """What every source of images has."""
+
+    local_paths: ClassVar[tuple[str, ...]] = ()
+    """Fields that name files of the machine where a sweep is started."""
+    own_code: ClassVar[tuple[str, ...]] = ()
+    """Fields that name code of the user, as `package.module:function`."""
+    if TYPE_CHECKING:  # each source has its own, after the fields that all have
+        source: str
 
     image_size: int | None = Field(None, ge=4, le=2048)
     """Side of the square that the network sees, in pixels. Default: the images' own size where all have the same and
@@ -28,61 +45,124 @@ class DataCommon(SpecModel):
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """Part of the training data set aside for the final test where the source has no test split (stratified)."""
     labels_per_class: int | None = Field(None, ge=1)
-    """Keep only so many training images of each class (few-shot); validation and test stay as they are."""
-    folds: int | None = Field(None, ge=2)
-    """Stratified cross-validation: each trial trains so many networks side by side, each validated on a fold that the
+    """How many training images of each class are kept (few-shot); validation and test stay as they are."""
+    folds: int | None = Field(None, ge=2, le=1000)
+    """Stratified cross-validation: each trial trains this many networks side by side, each validated on a fold that the
     others train on, and is judged by the mean. All images but the test's take part, a given validation split too, and
-    `val_fraction` is not used; `labels_per_class` keeps so many training images of each fold."""
-    repeats: int = Field(1, ge=1)
-    """Each trial trains so many networks side by side, with other seeds (initialisation, order, augmentation, which few
-    labels are kept), and is judged by the mean; with `folds`, so many for each fold, cut anew each time."""
+    `val_fraction` is not used; `labels_per_class` counts training images of each fold."""
+    repeats: int = Field(1, ge=1, le=1000)
+    """How many networks each trial trains side by side, with other seeds (initialisation, order, augmentation, which
+    few labels are kept), judged by their mean; with `folds`, how many for each fold, cut in another way each time."""
     augment: Augment = Augment()
     """Random changes of training images."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How a picture that is no square becomes one. `crop`: its middle; `pad`: the whole of it, `background` beside it;
+    `squash`: the whole of it, its sides made equal."""
+    background: tuple[ColourValue, ColourValue, ColourValue] = (255, 255, 255)
+    """Red, green and blue (0 to 255) behind what is transparent, and beside padded pictures."""
+    on_duplicate: Literal["warn", "drop", "stop"] = "warn"
+    """The same picture, pixel for pixel, in two splits or under two classes: `warn` and count it; `drop` training
+    images that are in validation or test too, and all that are under two classes; or `stop`. Pictures that are nearly
+    the same are counted only."""
     memory_limit: Bytes = 4 * 1024**3
     """Decoded images up to this size are kept in memory, shared by all trials; larger sets are streamed from disk."""
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _rest_as_this_source_has_it(cls, value: Any) -> Any:
+        """Let the flip of `augment: {crop: resized}` be the source's own default, not that of all sources."""
+        written = value.model_dump(exclude_unset=True) if isinstance(value, Augment) else value
+        if not isinstance(written, Mapping):
+            return value
+        return {**cls.model_fields["augment"].default.model_dump(), **written}
+
+    @model_validator(mode="after")
+    def _networks_side_by_side(self) -> Self:
+        if self.runs > MAX_RUNS:
+            raise ValueError(
+                f"folds x repeats = {self.runs:,}: a trial trains so many networks side by side, at most {MAX_RUNS:,}"
+            )
+        return self
 
     @property
     def runs(self) -> int:
         """Networks that each trial trains side by side."""
         return (self.folds or 1) * self.repeats
 
+    @property
+    def short_name(self) -> str:
+        """What weights that were trained on these images are called."""
+        return self.source
+
+    @property
+    def in_words(self) -> str:
+        """What the images are called in a heading."""
+        return self.short_name
+
 
 class DigitsData(DataCommon):
     """scikit-learn's 8x8 digits as a transfer problem; needs no download."""
 
     source: Literal["digits"]
-    """`folder`, `digits`, `torchvision` or `python`."""
+    """Where the images come from."""
     domain: Literal["source", "target"] = "target"
     """`source`: 900 clean scans. `target`: the other 897, tilted and noisy. The samples are disjoint."""
     augment: Augment = Augment(crop="none", flip=False)
     """Random changes of training images."""
 
+    @property
+    def short_name(self) -> str:
+        return f"digits-{self.domain}"
+
+    @property
+    def in_words(self) -> str:
+        return f"digits ({self.domain})"
+
 
 class FolderData(DataCommon):
     """Image files in folders: `train/CLASS/*.jpg`, `val/…`, `test/…`; or only `CLASS/*.jpg`, split by the seed."""
 
+    local_paths = ("path",)
+
     source: Literal["folder"]
-    """`folder`, `digits`, `torchvision` or `python`."""
+    """Where the images come from."""
     path: str
     """The folder, absolute or relative to where tlsweep is started. `~` is your home."""
+    splits: dict[Literal["train", "val", "test"], str] | None = None
+    """The folders of the splits, for example `{train: Lernen, test: Prüfen}`; `{}`: each folder is a class. Default:
+    their names tell (Training, valid, test_set, …)."""
     on_bad_image: Literal["stop", "skip"] = "stop"
     """A file that is no image or does not decode: `stop` before anything starts, or `skip` it (counted in
     environment.json)."""
+    max_pixels: int = Field(178_956_970, ge=1)
+    """Larger pictures are bad images: a small file can claim billions of pixels. The default is Pillow's."""
+    augment: Augment = Augment(flip=True)
+    """Random changes of training images."""
+
+    @property
+    def short_name(self) -> str:
+        return Path(self.path).name
+
+    @property
+    def in_words(self) -> str:
+        return f"images in {self.path}"
 
 
 class TorchvisionData(DataCommon):
     """Any classification data set of torchvision.datasets."""
 
     source: Literal["torchvision"]
-    """`folder`, `digits`, `torchvision` or `python`."""
+    """Where the images come from."""
     dataset: str
     """The name of the class, such as `FashionMNIST`, `Flowers102`, `SEMEION`."""
     root: str = "~/.cache/tlsweep/datasets"
     """Where its files are, or are to be put."""
     download: bool = False
     """Let torchvision download or unpack what is missing."""
-    augment: Augment = Augment(crop="shift", flip=False)
-    """Random changes of training images."""
+
+    @property
+    def short_name(self) -> str:
+        return self.dataset
 
 
 class PythonData(DataCommon):
@@ -93,12 +173,68 @@ class PythonData(DataCommon):
     (PIL image or array, label) in the same two forms. An attribute `classes` of the result or the function names them.
     """
 
+    own_code = ("function",)
+
     source: Literal["python"]
-    """`folder`, `digits`, `torchvision` or `python`."""
-    function: str = Field(pattern=r"^[\w.]+:\w+$")
+    """Where the images come from."""
+    function: str
     """`package.module:function`, importable where tlsweep is started."""
     args: dict[str, Any] = {}
     """Keyword arguments of the function."""
 
+    @property
+    def short_name(self) -> str:
+        return self.function
 
-DataSpec = Annotated[DigitsData | FolderData | TorchvisionData | PythonData, Field(discriminator="source")]
+    @field_validator("function")
+    @classmethod
+    def _is_module_and_function(cls, value: str) -> str:
+        if _FUNCTION.fullmatch(value) and ".py:" not in value:
+            return value
+        raise PydanticCustomError(
+            "function", "write module:function, for example my_data:load{hint}", {"hint": _function_meant(value)}
+        )
+
+
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_SETS = (
+    "CIFAR10",
+    "CIFAR100",
+    "EMNIST",
+    "FashionMNIST",
+    "Food101",
+    "KMNIST",
+    "MNIST",
+    "SEMEION",
+    "STL10",
+    "SVHN",
+    "USPS",
+)
+"""The sets of torchvision, to spell a name right without importing it, which takes seconds."""
+
+
+def _function_meant(value: str) -> str:
+    """What somebody meant who wrote a data set's name, a file, or a dot for the colon."""
+    path, _, name = value.strip().removesuffix("()").replace(".py:", ":").replace("/", ".").rpartition(":")
+    if not path and "." in name and not name.endswith(".py"):
+        path, _, name = name.rpartition(".")
+    if _FUNCTION.fullmatch(f"{path}:{name}"):
+        return f"; did you mean '{path}:{name}'?"
+    if not value.isidentifier():
+        return ""
+    known = next((name for name in _SETS if name.lower() == value.lower()), value)
+    return f"; a data set of torchvision is data.source=torchvision data.dataset={known}"
+
+
+SOURCES: Final = (
+    DigitsData,
+    FolderData,
+    TorchvisionData,
+    PythonData,
+)
+"""What `data` may be, told apart by `source`."""
+
+if TYPE_CHECKING:
+    DataSpec = DataCommon
+else:
+    DataSpec = Annotated[Union[SOURCES], Field(discriminator="source")]  # noqa: UP007  (a tuple of them)

@@ -12,7 +12,7 @@ EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.device_h
 
 
 def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
-    """For each field that was extended: (its value before, its value now).
+    """Find for each field that was extended (its value before, its value now).
 
     Raises:
         SpecError: another field was changed, or one of these became less.

@@ -5,19 +5,13 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from tlsweep.spec.base import SpecModel, searchable
+from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
 from tlsweep.spec.space import Distribution, Value
-
-DEFAULTS: Final[Mapping[str, Mapping[str, Value]]] = {
-    "schedule_free_sgd": {"lr_schedule": "constant"},
-    "schedule_free_adamw": {"lr_schedule": "constant"},
-    "prodigy": {"lr": 1.0},
-}
-"""For some optimizers, what a field that is not written defaults to: as their authors recommend."""
 
 
 class OptimizerDefaults(SpecModel):
@@ -27,7 +21,9 @@ class OptimizerDefaults(SpecModel):
     @classmethod
     def _defaults_of_the_optimizer(cls, values: Any) -> Any:
         optimizer = values.get("optimizer") if isinstance(values, Mapping) else None
-        return {**DEFAULTS[optimizer], **values} if isinstance(optimizer, str) and optimizer in DEFAULTS else values
+        if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
+            return values
+        return {**OPTIMIZERS[optimizer].defaults, **values}
 
 
 class Hyperparameters(OptimizerDefaults):
@@ -38,10 +34,7 @@ class Hyperparameters(OptimizerDefaults):
     itself, 1 unless written."""
     batch_size: int = Field(32, ge=1)
     """Effective batch size: samples for each step of the optimizer; what `decay_by: batch_size` starts from."""
-    optimizer: Literal["sgd", "adam", "adamw", "schedule_free_sgd", "schedule_free_adamw", "prodigy"] = "sgd"
-    """`sgd` (with momentum), `adam`, or `adamw` (decoupled weight decay); `schedule_free_sgd` and `schedule_free_adamw`
-    average weights instead of decaying lr (Defazio et al. 2024; lr_schedule is constant unless written); `prodigy`:
-    Adam that finds its own learning rate (Mishchenko & Defazio 2024)."""
+    optimizer: OptimizerName = Field("sgd", description=describe_optimizers())
     momentum: float = Field(0.9, ge=0, lt=1)
     """SGD's momentum; the beta1 of the others. Schedule-free: how far gradients are taken towards the average."""
     nesterov: bool = False
@@ -71,15 +64,15 @@ class Hyperparameters(OptimizerDefaults):
     lr_final_div_factor: float = Field(1e4, ge=1)
     """Where the rise begins over where the descent ends (`one_cycle`)."""
     lr_patience: int = Field(2, ge=0)
-    """So many epochs in a row may be worse; the next one changes lr (`plateau`, `adjusted`, `dynamic`)."""
+    """How many epochs in a row may be worse; the next one changes lr (`plateau`, `adjusted`, `dynamic`)."""
     lr_threshold: float = Field(1e-4, ge=0, lt=1)
     """Relative change of the validation loss that counts: as better (`plateau`), as worse (`adjusted`, `dynamic`)."""
     lr_raise: float = Field(1.5, gt=1)
     """Factor by which lr is raised where validation stays worse (`adjusted`, `dynamic`)."""
     lr_min_factor: float = Field(0.01, gt=0, le=1)
-    """lr never falls below so many times its base value (`plateau`, `adjusted`, `dynamic`)."""
+    """The least factor on the base lr (`plateau`, `adjusted`, `dynamic`)."""
     lr_max_factor: float = Field(4.0, ge=1)
-    """lr is never raised above so many times its base value (`adjusted`, `dynamic`)."""
+    """The largest factor on the base lr (`adjusted`, `dynamic`)."""
     warmup_epochs: float = Field(0.0, ge=0)
     """Epochs over which lr rises linearly from 0 before the schedule takes over."""
     decay_by: Literal["lr", "batch_size"] = "lr"
@@ -145,24 +138,25 @@ class TrainSection(TrainSettings, OptimizerDefaults):
         return self
 
     def _extremes(self, name: str) -> tuple[Value, ...]:
-        """Of a distribution; of a constant, its value."""
+        """The extremes of a distribution; of a constant, its value."""
         value = getattr(self, name)
         return value.extremes if hasattr(value, "extremes") else (value,)
 
 
 def _check_optimizer(values: Callable[[str], tuple[Value, ...]]) -> None:
     """Refuse what an optimizer cannot do; `values` gives those that a hyperparameter can have."""
-    optimizers = values("optimizer")
-    # Prodigy makes its first moment with its first step, or never: one that is copied would lack it.
-    averaging = [name for name in optimizers if str(name).startswith(("schedule_free", "prodigy"))]
-    if averaging and 0 in values("momentum"):
-        raise ValueError(f"optimizer: {averaging[0]} needs momentum above 0, in every trial; 0.9 is usual")
+    names = [str(name) for name in values("optimizer")]
+    if 0 in values("momentum"):
+        for name in names:
+            if OPTIMIZERS[name].needs_momentum:
+                raise ValueError(f"optimizer: {name} needs momentum above 0, in every trial; 0.9 is usual")
     scaled = [name for name in ("head_lr_multiplier", "layer_decay") if values(name) != (1,)]
-    if "prodigy" in optimizers and scaled:
-        raise ValueError(
-            f"optimizer: prodigy finds one learning rate for all layers, and {scaled[0]} asks for several; write "
-            f"{scaled[0]}: 1, or take another optimizer"
-        )
+    for name in names:
+        if OPTIMIZERS[name].finds_lr and scaled:
+            raise ValueError(
+                f"optimizer: {name} finds one learning rate for all layers, and {scaled[0]} asks for several; write "
+                f"{scaled[0]}: 1, or take another optimizer"
+            )
 
 
 if TYPE_CHECKING:

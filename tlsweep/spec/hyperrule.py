@@ -8,7 +8,7 @@ from tlsweep.spec.hyperparameters import Hyperparameters
 
 BATCH_SIZE = 512
 LR = 0.003
-"""At that batch size."""
+"""The learning rate at that batch size."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,15 @@ class Schedule:
     end: int
 
 
-SMALL, MEDIUM, LARGE = Schedule(100, 400, 500), Schedule(500, 9_000, 10_000), Schedule(500, 18_000, 20_000)
+SMALL, MEDIUM = Schedule(100, 400, 500), Schedule(500, 9_000, 10_000)
+LARGE = Schedule(500, 18_000, 20_000)
 
 
 def schedule_for(images: int) -> Schedule:
-    """By how many images there are to train on: fewer than 20,000, than 500,000, or more."""
-    return SMALL if images < 20_000 else MEDIUM if images < 500_000 else LARGE
+    """The schedule for a number of images to train on: fewer than 20,000, than 500,000, or more."""
+    if images < 20_000:
+        return SMALL
+    return MEDIUM if images < 500_000 else LARGE
 
 
 def hyperrule(images: int, epochs: int) -> Hyperparameters:

@@ -1,34 +1,28 @@
-"""From YAML, presets and `-o` overrides to a validated spec."""
+"""Makes a validated spec from YAML, presets and `-o` overrides."""
 
+import codecs
 import difflib
+import os
 import re
-import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tlsweep.errors import SpecError
-from tlsweep.spec.data import DataSpec
-from tlsweep.spec.search import SearchSpec
+from tlsweep.spec.explaining import VARIANTS, explained, shown, variant_fields
+from tlsweep.spec.plain import check_plain
 from tlsweep.spec.sweep import SweepSpec
+from tlsweep.spec.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml, write_yaml
+from tlsweep.text import shortened
+
+MAX_BYTES: Final = 4 * MAX_CHARACTERS
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader, but 1e-4 is a number as in YAML 1.2 (PyYAML follows 1.1 and reads a string)."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-# The field that picks a variant of a section, and the variants.
-_VARIANTS: dict[str, tuple[str, Any]] = {"data": ("source", DataSpec), "search": ("strategy", SearchSpec)}
+class StoredSpec(dict[str, Any]):
+    """The spec of a results folder: it may have begun under earlier rules, and goes on under them."""
 
 
 def presets() -> dict[str, str]:
@@ -44,11 +38,32 @@ def load_spec(source: str | Path | Mapping[str, Any], overrides: Iterable[str] =
     Raises:
         SpecError: no such file or preset, not YAML, or a field that breaks its rule.
     """
+    if not isinstance(source, str | Path | Mapping):
+        raise SpecError(f"load_spec takes a preset's name, a file or a mapping, not {shown(source)}")
     if isinstance(source, Mapping):
         tree, origin = _overridden(dict(source), overrides), "spec"
     else:
         tree, _, origin = read_tree(source, overrides)
-    return _validate(_named(tree, origin), origin)
+    return _validate(_named(tree, origin), origin, stored=isinstance(source, StoredSpec))
+
+
+def require_spec(spec: object, function: str) -> None:
+    """Refuse what only `load_spec` can make a spec of: a mapping, a preset's name, a file.
+
+    Raises:
+        SpecError: it is no spec; the message has the call that is right.
+    """
+    if not isinstance(spec, SweepSpec):
+        raise SpecError(f"tlsweep.{function} takes a spec, not {shown(spec)}; write tlsweep.load_spec(…) around it")
+
+
+def read_stored(text: str, origin: str) -> StoredSpec:
+    """What the spec.yaml of a results folder says, before validation.
+
+    Raises:
+        SpecError: it is not YAML, or no mapping.
+    """
+    return StoredSpec(_parse(text, origin))
 
 
 def load_text(text: str, origin: str) -> SweepSpec:
@@ -77,124 +92,93 @@ def read_tree(source: str | Path, overrides: Iterable[str] = ()) -> tuple[dict[s
 
 
 def _overridden(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         tree = _override(tree, override)
     return tree
 
 
 def dump_spec(spec: SweepSpec) -> str:
     """The complete spec as YAML, every default written out; `load_spec` reads it back."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(spec.model_dump(mode="json"))
 
 
 def _read(source: str) -> tuple[str, str]:
+    """The text of a preset or file, and what it is called."""
     known = presets()
     if source in known:
         return known[source], source
-    path = Path(source).expanduser()
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read the spec '{source}': {error}") from None
-    near = difflib.get_close_matches(source, known, n=1)
-    hint = f"did you mean the preset '{near[0]}'?" if near else f"presets: {', '.join(known)}"
-    raise SpecError(f"there is no preset and no file '{source}'; {hint}")
+    try:
+        path = Path(os.path.expanduser(source))
+        if not path.is_file():
+            raise SpecError(f"there is no preset and no file '{shortened(source, 120)}'; {_near(path, known)}")
+        with path.open("rb") as file:
+            return _decoded(file.read(MAX_BYTES + 1), source), str(path)
+    except OSError as error:
+        raise SpecError(f"cannot read the spec '{shortened(source, 120)}': {shortened(str(error), 240)}") from None
+
+
+def _decoded(content: bytes, source: str) -> str:
+    """UTF-8, or UTF-16 where a byte order mark says so, as YAML demands of its readers."""
+    if len(content) > MAX_BYTES:
+        raise SpecError(f"'{shortened(source, 120)}' is no spec: it has more than {MAX_BYTES:,} bytes")
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if utf_16 else "utf-8-sig", "replace")
+    if "\0" in text or "\ufffd" in text:  # such as UTF-16 without its mark
+        raise SpecError(f"'{shortened(source, 120)}' is not UTF-8 text; save it as UTF-8")
+    return text
+
+
+def _near(path: Path, known: Iterable[str]) -> str:
+    """The preset or file whose name is nearest."""
+    if near := difflib.get_close_matches(str(path)[:60], known, n=1):
+        return f"did you mean the preset '{near[0]}'?"
+    files = {file.name: file for file in path.parent.glob("*.y*ml")} if path.parent.is_dir() else {}
+    for name in (path.name, f"{path.name}.yaml"):
+        if near := difflib.get_close_matches(name, files, n=1):
+            return f"did you mean the file '{shortened(str(files[near[0]]), 120)}'?"
+    return f"presets: {', '.join(known)}"
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise SpecError(f"'{origin}' is not valid YAML: {error}") from None
+    tree = read_yaml(text, f"'{shortened(origin, 120)}'")
     if not isinstance(tree, dict):
-        raise SpecError(f"'{origin}' must hold sections such as data:, model:, train:, search:; found {tree!r:.60}")
+        found = "no values" if tree is None else shown(tree)
+        raise SpecError(
+            f"'{shortened(origin, 120)}' holds {found}; it must hold sections such as data:, model:, train:, search:"
+        )
     return tree
 
 
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     """`train.epochs=20`; a new `data.source` or `search.strategy` keeps only what the new variant knows."""
+    what = f"override '{shortened(text, 120)}'"
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise SpecError(f"override '{text}': write key.path=value, for example train.epochs=20")
-    try:
-        parsed = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
-        raise SpecError(f"override '{text}': the value is not valid YAML") from None
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        raise SpecError(f"{what}: write key.path=value, for example train.epochs=20")
+    parsed = read_yaml(value, f"{what}: the value")
     section, name = keys[0], keys[-1]
-    if len(keys) == 2 and section in _VARIANTS and name == _VARIANTS[section][0]:
-        known = _fields_of_variant(section, parsed)
-        tree = tree | {section: {k: v for k, v in (tree.get(section) or {}).items() if known is None or k in known}}
+    here = tree.get(section)
+    if len(keys) == 2 and isinstance(here, Mapping) and section in VARIANTS and name == VARIANTS[section][0]:
+        known = variant_fields(section, parsed)
+        tree = tree | {section: {name: value for name, value in here.items() if known is None or name in known}}
     if section == "study" and tree.get(section) == "freeze":
         tree = tree | {section: {"freeze": True}}  # which it is short for
-    return _set(tree, keys, parsed, text)
+    return _set(tree, keys, parsed, what)
 
 
-def _fields_of_variant(section: str, tag: Any) -> set[str] | None:
-    """The fields of a variant; None where there is no such variant (validation will say so)."""
-    tag_field, union = _VARIANTS[section]
-    for variant in typing.get_args(typing.get_args(union)[0]):
-        if tag in typing.get_args(variant.model_fields[tag_field].annotation):
-            return set(variant.model_fields)
-    return None
-
-
-def _set(tree: Any, keys: list[str], value: Any, text: str) -> dict[str, Any]:
+def _set(tree: Any, keys: list[str], value: Any, what: str) -> dict[str, Any]:
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise SpecError(f"override '{text}': '{keys[0]}' lies inside {tree!r}, which has no fields")
+        raise SpecError(f"{what}: '{shortened(keys[0])}' lies inside {shown(tree)}, which has no fields")
     head, *rest = keys
-    return tree | {head: _set(tree.get(head), rest, value, text) if rest else value}
+    return tree | {head: _set(tree.get(head), rest, value, what) if rest else value}
 
 
-def _validate(tree: Mapping[str, Any], origin: str) -> SweepSpec:
+def _validate(tree: Mapping[str, Any], origin: str, *, stored: bool = False) -> SweepSpec:
+    check_plain(tree)
     try:
-        return SweepSpec.model_validate(tree)
+        return SweepSpec.model_validate(tree, context={"stored": stored})
     except ValidationError as error:
-        lines = [_explain(one) for one in error.errors()]
-        head = f"{origin}: " if len(lines) == 1 else f"{origin} has {len(lines)} mistakes:\n  "
-        raise SpecError(head + "\n  ".join(lines)) from None
-
-
-def _explain(error: Any) -> str:
-    """One line: the field's path, the value, the rule, what would be right."""
-    path = _path(error["loc"])
-    kind, message, value = error["type"], error["msg"], error["input"]
-    if kind == "missing":
-        return f"{path}: is missing"
-    if kind == "union_tag_not_found":
-        field = str(error["ctx"]["discriminator"]).strip("'")
-        return f"{path}: needs the field '{field}'"
-    if kind == "union_tag_invalid":
-        context = error["ctx"]
-        field = str(context["discriminator"]).strip("'")
-        known = re.findall(r"'([^']+)'", context["expected_tags"])
-        near = difflib.get_close_matches(str(context["tag"]), known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-        return f"{path}.{field}: unknown value '{context['tag']}'; {hint}"
-    if kind == "literal_error":
-        known = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-        near = difflib.get_close_matches(str(value), known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{path} = {value!r}: must be one of {', '.join(known)}{hint}"
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
-    if kind == "unknown_field":
-        return f"{path}: {message}" if path else message
-    if isinstance(value, Mapping | list | BaseModel) and kind == "value_error":
-        return f"{path}: {message}" if path else message
-    rule = f"must be {message}" if error["msg"].startswith("Input should") else message
-    return f"{path} = {value!r}: {rule}"
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    """The dotted path as the user wrote it: pydantic adds the tag of a variant after its section."""
-    tags = {
-        tag
-        for field, union in _VARIANTS.values()
-        for variant in typing.get_args(typing.get_args(union)[0])
-        for tag in typing.get_args(variant.model_fields[field].annotation)
-    } | {"weights as text", "weights as mapping", "weights as choice"}
-    parts = [part for at, part in enumerate(loc) if not (at > 0 and part in tags)]
-    return ".".join(str(part) for part in parts)
+        raise explained(error, origin) from None

@@ -1,14 +1,14 @@
 """The `model:` section: the network and the weights it starts from."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.base import SpecModel
-from tlsweep.spec.data import DataSpec, DigitsData, FolderData, TorchvisionData
+from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import Hyperparameters
+from tlsweep.text import shortened
 
 
 class SourceTask(SpecModel):
@@ -38,14 +38,18 @@ NO_WEIGHTS = "none"
 
 
 def _weights_tag(value: Any) -> str:
-    """So that a mistake in a source task is reported as that, not also as 'no string'."""
+    """Tell text from mappings, so that a mistake in a source task is reported as that, not also as 'no string'."""
     if isinstance(value, WeightsChoice) or (isinstance(value, dict) and "choice" in value):
         return "weights as choice"
-    return "weights as mapping" if isinstance(value, dict | SourceTask) else "weights as text"
+    if isinstance(value, dict | SourceTask):
+        return "weights as mapping"
+    return "weights as text"
 
 
 def _none_is_none(value: Any) -> Any:
-    return None if isinstance(value, str) and value.lower() in (NO_WEIGHTS, "scratch", "") else value
+    if isinstance(value, str) and value.lower() in (NO_WEIGHTS, "scratch", ""):
+        return None
+    return value
 
 
 Origin = Annotated[
@@ -59,18 +63,13 @@ def origin_name(origin: str | SourceTask | None) -> str:
     """What weights are called in tables, and as a value of the hyperparameter `weights`."""
     if not isinstance(origin, SourceTask):
         return origin or NO_WEIGHTS
-    data = origin.data
-    if isinstance(data, FolderData):
-        return origin.name or Path(data.path).name
-    if isinstance(data, DigitsData):
-        return origin.name or f"digits-{data.domain}"
-    return origin.name or (data.dataset if isinstance(data, TorchvisionData) else data.function)
+    return origin.name or origin.data.short_name
 
 
 class WeightsChoice(SpecModel):
     """Several weights, of which each trial starts from one: the hyperparameter `weights`."""
 
-    choice: tuple[Annotated[Origin | None, BeforeValidator(_none_is_none)], ...]
+    choice: tuple[Annotated[Origin | None, BeforeValidator(_none_is_none)], ...] = Field(max_length=1000)
     """As for `model.weights`, each; `none` among them for random weights."""
 
     @field_validator("choice")
@@ -78,9 +77,11 @@ class WeightsChoice(SpecModel):
     def _names_differ(cls, origins: tuple[str | SourceTask | None, ...]) -> tuple[str | SourceTask | None, ...]:
         if len(origins) < 2:
             raise PydanticCustomError("choice", "takes at least two; or write the one without choice")
-        names = [origin_name(one) for one in origins]
+        names = [origin_name(origin) for origin in origins]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"two of the weights are called '{twice[0]}'; give each source task a name of its own")
+            raise ValueError(
+                f"two of the weights are called '{shortened(twice[0])}'; give each source task a name of its own"
+            )
         return origins
 
 
@@ -97,7 +98,8 @@ class ModelSpec(SpecModel):
 
     name: str = "cnn"
     """`cnn`, `mlp`, any classification network of torchvision.models, or your own `package.module:function`, called
-    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d of what it returns is the head."""
+    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d that makes the classes is its
+    head."""
     weights: WeightsSpec | None = None
     """`DEFAULT` or another name of torchvision's; a `.pth` or `.safetensors` file; a source task (a mapping with
     `data:`); `none` for random weights; or `{choice: [A, B, …]}` of these, searched like any hyperparameter (never
@@ -115,7 +117,10 @@ class ModelSpec(SpecModel):
     def origins(self) -> dict[str, str | SourceTask | None]:
         """What a trial may start from, by name; one unless there is a choice."""
         weights = self.weights
-        return {origin_name(one): one for one in (weights.choice if isinstance(weights, WeightsChoice) else (weights,))}
+        return {
+            origin_name(origin): origin
+            for origin in (weights.choice if isinstance(weights, WeightsChoice) else (weights,))
+        }
 
     def starting_from(self, origin: str | SourceTask | None) -> "ModelSpec":
         """The same network with these weights."""

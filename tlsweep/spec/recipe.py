@@ -1,10 +1,11 @@
-"""From a recipe to the spec that trains it again."""
+"""Makes the spec that trains a recipe again."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.hyperparameters import TrainSettings
+from tlsweep.text import shortened
 
 _STEP = ("from_epoch", "to_epoch", "trial", "number")
 """What an entry of a recipe's schedule holds beside hyperparameters."""
@@ -16,13 +17,24 @@ def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     Args:
         recipe: the content of a `recipe.yaml`.
         repeats: networks to train; with folds, of each fold.
+
+    Raises:
+        SpecError: it lacks something.
     """
+    try:
+        return _spec(recipe, repeats)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        what = shortened(f"{type(error).__name__}: {error}")
+        raise SpecError(f"recipe.yaml is no recipe ({what}); put it back as it was, or write it anew") from None
+
+
+def _spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     steps = [
         {
-            "to_epoch": one["to_epoch"],
-            "values": {name: value for name, value in one.items() if name not in _STEP and name != "weights"},
+            "to_epoch": step["to_epoch"],
+            "values": {name: value for name, value in step.items() if name not in _STEP and name != "weights"},
         }
-        for one in recipe["schedule"]
+        for step in recipe["schedule"]
     ]
     settings = {name: recipe[name] for name in TrainSettings.model_fields if name in recipe}
     return {

@@ -22,7 +22,7 @@ def rewrite_spec(source: str | Path, overrides: Iterable[str], train: Mapping[st
     tree = {**tree, "train": {**(tree.get("train") or {}), **train}}
     editor = YAML(typ="rt")  # keeps comments, and is safe: it builds no objects but its own mappings and lists
     editor.width, editor.preserve_quotes = 120, True
-    editor.allow_duplicate_keys = True  # as PyYAML, whose choice of the two is in `tree`
+    editor.composer.warn_double_anchors = False  # a name may be used again: an alias means the last before it
     written = io.StringIO()
     try:
         editor.dump(_changed(editor.load(text), tree), written)
@@ -69,7 +69,7 @@ def _in_one_line(value: Any) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
     if isinstance(value, Mapping):
-        mapping = CommentedMap({name: _in_one_line(one) for name, one in value.items()})
+        mapping = CommentedMap({name: _in_one_line(item) for name, item in value.items()})
         mapping.fa.set_flow_style()
         return mapping
     if isinstance(value, list | tuple):

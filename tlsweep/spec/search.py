@@ -1,16 +1,33 @@
 """The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
 
-from typing import Annotated, Any, Literal
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tlsweep.spec.base import Seconds, SpecModel
+from tlsweep.spec.hyperparameters import Hyperparameters
+from tlsweep.spec.seeds import generator
+from tlsweep.spec.space import Value
+from tlsweep.spec.study import NO_EXPLORE_ARM
+from tlsweep.text import shortened
+
+if TYPE_CHECKING:
+    from tlsweep.spec.sweep import SweepSpec
+
+MAX_TRIALS = 100_000
+"""The most trials of an arm. Counting and listing them must end within a second."""
 
 Metric = Literal["val_accuracy", "val_loss", "val_f1", "val_precision", "val_recall"]
 
 
 class SearchCommon(SpecModel):
     """What every strategy has."""
+
+    if TYPE_CHECKING:  # each strategy has its own, after the fields that all have
+        strategy: str
 
     metric: Metric = "val_accuracy"
     """What is compared, on the validation split. `val_loss` is better when lower, the others when higher."""
@@ -20,32 +37,83 @@ class SearchCommon(SpecModel):
         """+1 where a higher metric is better, -1 where a lower one is: sign × metric is to be maximised."""
         return -1 if self.metric == "val_loss" else 1
 
+    @property
+    def trials_wait(self) -> bool:
+        """Whether trials wait for one another, their checkpoints kept."""
+        return False
+
+    def check(self, spec: "SweepSpec") -> None:
+        """Refuse a spec in which the strategy cannot work.
+
+        Raises:
+            ValueError: what is wrong, in words.
+        """
+        if NO_EXPLORE_ARM in spec.controls:
+            raise ValueError(
+                f"controls: no-explore is for search.strategy pbt and pb2; {self.strategy} mutates nothing"
+            )
+
+    @abstractmethod
+    def configurations(self, axes: Mapping[str, list[Value]]) -> int:
+        """How many are tried; `axes` are the values of what is searched, where these are listed."""
+
+    def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
+        """What is searched, for trial `number`; each drawn by a generator of its own, equal in all arms."""
+        return {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
+
+    def most_epochs(self, trials: int, epochs: int) -> int:
+        """The epochs that `trials` trials take together if none is stopped early."""
+        return trials * epochs
+
+    def in_words(self, trials: int) -> str:
+        """How many trials there are, in a heading."""
+        return f"{trials} trial{'' if trials == 1 else 's'}"
+
 
 class Sampled(SearchCommon):
     """What strategies that draw configurations have."""
 
-    trials: int = Field(20, ge=1)
+    trials: int = Field(20, ge=1, le=MAX_TRIALS)
     """Configurations to try."""
     sampler: Literal["random", "tpe"] = "random"
     """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well
     so far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random.
     Each arm learns from its own trials."""
 
+    def configurations(self, axes: Mapping[str, list[Value]]) -> int:
+        return self.trials
+
 
 class RandomSearch(Sampled):
     """Independent configurations, each trained to the end."""
 
     strategy: Literal["random"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
 
 
 class GridSearch(SearchCommon):
     """Every combination of the searched hyperparameters, each trained to the end."""
 
     strategy: Literal["grid"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
-    points: int = Field(5, ge=2)
+    """How configurations are chosen, and which of them go on."""
+    points: int = Field(5, ge=2, le=1000)
     """Values taken of each continuous distribution; lists are taken whole."""
+
+    def check(self, spec: "SweepSpec") -> None:
+        super().check(spec)
+        if not spec.space:
+            raise ValueError("search.strategy grid needs a distribution in train, such as lr: {choice: [0.01, 0.1]}")
+        if spec.trials_per_arm > MAX_TRIALS:
+            raise ValueError(
+                f"search.points {self.points} makes a grid of {spec.trials_per_arm:.3g} trials, more than "
+                f"{MAX_TRIALS:,}: take fewer points, or search.strategy random"
+            )
+
+    def configurations(self, axes: Mapping[str, list[Value]]) -> int:
+        return math.prod(len(values) for values in axes.values())
+
+    def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
+        return spec.grid_point(number)
 
 
 class HalvingSearch(Sampled):
@@ -53,26 +121,30 @@ class HalvingSearch(Sampled):
 
     min_epochs: int = Field(1, ge=1)
     """The first rung: no trial is stopped before it."""
-    reduction_factor: float = Field(3.0, gt=1)
+    reduction_factor: float = Field(3.0, ge=1.01)
     """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
     min_reports: int = Field(3, ge=1)
-    """So many trials must have reached a rung before any is cut (stopping) or goes on (promotion) there."""
+    """How many trials must have reached a rung before any is cut (stopping) or goes on (promotion) there."""
 
 
 class AshaSearch(HalvingSearch):
     """Many configurations, compared at rungs; the weak ones get no more epochs (Li et al. 2020)."""
 
     strategy: Literal["asha"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
     form: Literal["stopping", "promotion"] = "promotion"
     """`promotion` (the paper's algorithm 2): every trial waits at each rung, and goes on only when it is among the best
     1/eta there. `stopping` (Ray Tune's): it goes on at once unless it is below the best 1/eta of those before it."""
+
+    @property
+    def trials_wait(self) -> bool:
+        return self.form == "promotion"
 
 
 class PopulationSearch(SearchCommon):
     """What PBT and PB2 share: a population trained side by side, in which weak members copy strong ones."""
 
-    population: int = Field(8, ge=2)
+    population: int = Field(8, ge=2, le=10_000)
     """Members trained side by side; more than the machine has slots for take turns."""
     interval: int = Field(1, ge=1)
     """Epochs between two decisions on a member."""
@@ -83,26 +155,61 @@ class PopulationSearch(SearchCommon):
     the others."""
     couple_lr: Literal["none", "sqrt", "linear"] = "none"
     """When a batch size changes by a factor, lr changes by it too (`linear`: Goyal et al. 2017, for SGD) or by its root
-    (`sqrt`, for Adam), inside the bounds of lr. Not where lr was chosen anew: resampled (PBT), or proposed (PB2 with lr
-    in mutate)."""
+    (`sqrt`, for Adam), inside the bounds of lr. Not where lr was chosen on its own: resampled (PBT), or proposed (PB2
+    with lr in mutate)."""
     explore: bool = True
     """Off: selection alone, a copy keeps the donor's values."""
     mutate: tuple[str, ...] = ("lr", "batch_size")
     """Hyperparameters that change during training, where they are searched."""
+
+    @property
+    def trials_wait(self) -> bool:
+        return True
+
+    def check(self, spec: "SweepSpec") -> None:
+        if unknown := [name for name in self.mutate if name not in Hyperparameters.model_fields]:
+            raise ValueError(f"search.mutate names {shortened(str(unknown))}, which are no hyperparameters of train")
+        if not any(name in spec.space for name in self.mutate):
+            raise ValueError(
+                f"search.strategy {self.strategy} mutates {list(self.mutate)}, but none of them is a "
+                "distribution; write, for example, train.lr: {loguniform: [1e-4, 0.1]}"
+            )
+        if self.couple_lr != "none":
+            self._check_coupling(spec)
+        if NO_EXPLORE_ARM in spec.controls and not self.explore:
+            raise ValueError("controls: no-explore compares with search.explore, but that is off already")
+
+    def _check_coupling(self, spec: "SweepSpec") -> None:
+        if not {"lr", "batch_size"} <= spec.space.keys():
+            raise ValueError(
+                f"search.couple_lr {self.couple_lr} scales lr with the batch size, inside the bounds of lr: "
+                "train.lr and train.batch_size must both be distributions; or write couple_lr: none"
+            )
+        if "batch_size" not in self.mutate:
+            raise ValueError(
+                f"search.couple_lr {self.couple_lr} follows changes of the batch size, which search.mutate "
+                f"{list(self.mutate)} does not make; add batch_size there, or write couple_lr: none"
+            )
+
+    def configurations(self, axes: Mapping[str, list[Value]]) -> int:
+        return self.population
+
+    def in_words(self, trials: int) -> str:
+        return f"{self.population} members"
 
 
 class Perturbed(PopulationSearch):
     """How PBT mutates."""
 
     resample_probability: float = Field(0.25, ge=0, le=1)
-    """Chance that a mutated value is drawn anew instead of perturbed."""
+    """Chance that a mutated value is drawn from its distribution instead of perturbed."""
     factors: tuple[float, ...] = (0.8, 1.25)
     """A continuous value is multiplied by one of these; a value on a lattice moves to a neighbour."""
 
     @model_validator(mode="after")
     def _factors_are_positive(self) -> "Perturbed":
         if not self.factors or min(self.factors) <= 0:
-            raise ValueError(f"factors needs numbers above 0, not {list(self.factors)}")
+            raise ValueError(f"factors needs numbers above 0, not {shortened(str(list(self.factors)))}")
         return self
 
 
@@ -110,7 +217,7 @@ class PbtSearch(Perturbed):
     """Population Based Training (Jaderberg et al. 2017): weak members copy strong ones, and mutate, as they train."""
 
     strategy: Literal["pbt"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
 
 
 class Pb2Search(PopulationSearch):
@@ -118,7 +225,15 @@ class Pb2Search(PopulationSearch):
     has seen proposes the new values."""
 
     strategy: Literal["pb2"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
+
+    def check(self, spec: "SweepSpec") -> None:
+        super().check(spec)
+        spaces = {name: spec.space[name] for name in self.mutate if name in spec.space}
+        # A Gaussian process cannot take the others.
+        words = [name for name, space in spaces.items() if any(isinstance(end, str | bool) for end in space.extremes)]
+        if words:
+            raise ValueError(f"search.strategy pb2 mutates numbers only, not {words}; take them out of search.mutate")
 
 
 class AshaThenPbtSearch(HalvingSearch, Perturbed):
@@ -126,7 +241,7 @@ class AshaThenPbtSearch(HalvingSearch, Perturbed):
     of a PBT population."""
 
     strategy: Literal["asha_then_pbt"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
     screening_epochs: int | None = Field(None, ge=1)
     """The last rung of the screening: there a trial waits for the population to form. Default: a third of
     train.epochs, at least min_epochs."""
@@ -137,12 +252,31 @@ class AshaThenPbtSearch(HalvingSearch, Perturbed):
         """Epochs that the screening trains a trial for at most, where the population trains up to `epochs`."""
         return self.screening_epochs or max(self.min_epochs, epochs // 3)
 
+    def check(self, spec: "SweepSpec") -> None:
+        super().check(spec)
+        if self.trials < self.population:
+            raise ValueError(
+                f"search.population {self.population} is chosen from search.trials {self.trials}: "
+                "try more configurations than the population has members"
+            )
+        if not self.min_epochs <= self.last_rung(spec.train.epochs) < spec.train.epochs:
+            raise ValueError(
+                f"search.screening_epochs {self.last_rung(spec.train.epochs)} must lie from search.min_epochs "
+                f"{self.min_epochs} to below train.epochs {spec.train.epochs}: the population trains the rest"
+            )
+
+    def most_epochs(self, trials: int, epochs: int) -> int:
+        return (trials - self.population) * self.last_rung(epochs) + self.population * epochs
+
+    def in_words(self, trials: int) -> str:
+        return f"{Sampled.in_words(self, trials)}, then {self.population} members"
+
 
 class RecipeStep(SpecModel):
     """A stretch of training with the same values."""
 
     to_epoch: int = Field(ge=1)
-    """Where it ends: epochs since the beginning."""
+    """The epoch with which it ends, since the beginning."""
     values: dict[str, float | int | str | bool] = {}
     """Hyperparameters of this step; the others are as in `train`."""
 
@@ -151,9 +285,26 @@ class RecipeSearch(SearchCommon):
     """No search: a schedule that an earlier sweep found is trained again (`tlsweep confirm`), with other seeds."""
 
     strategy: Literal["recipe"]
-    """`random`, `grid`, `asha`, `pbt`, `pb2`, `asha_then_pbt` or `recipe`."""
+    """How configurations are chosen, and which of them go on."""
     schedule: tuple[RecipeStep, ...] = Field(min_length=1)
     """The steps of the recipe, one after another."""
+
+    def check(self, spec: "SweepSpec") -> None:
+        super().check(spec)
+        if spec.space:
+            raise ValueError(f"search.strategy recipe draws nothing, but {', '.join(spec.space)} are distributions")
+        if self.schedule[-1].to_epoch > spec.train.epochs:
+            raise ValueError(
+                f"search.schedule ends at epoch {self.schedule[-1].to_epoch}, after train.epochs {spec.train.epochs}"
+            )
+        for step in self.schedule:
+            spec.train.resolve(dict(step.values))
+
+    def configurations(self, axes: Mapping[str, list[Value]]) -> int:
+        return self.trials
+
+    def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
+        return dict(self.schedule[0].values)
 
     @property
     def trials(self) -> int:
@@ -165,14 +316,25 @@ class RecipeSearch(SearchCommon):
     def _steps_ascend(cls, schedule: tuple[RecipeStep, ...]) -> tuple[RecipeStep, ...]:
         ends = [step.to_epoch for step in schedule]
         if ends != sorted(set(ends)):
-            raise ValueError(f"each step must end after the one before it, not at epochs {ends}")
+            raise ValueError(f"each step must end after the one before it, not at epochs {shortened(str(ends))}")
         return schedule
 
 
-SearchSpec = Annotated[
-    RandomSearch | GridSearch | AshaSearch | PbtSearch | Pb2Search | AshaThenPbtSearch | RecipeSearch,
-    Field(discriminator="strategy"),
-]
+STRATEGIES: Final = (
+    RandomSearch,
+    GridSearch,
+    AshaSearch,
+    PbtSearch,
+    Pb2Search,
+    AshaThenPbtSearch,
+    RecipeSearch,
+)
+"""What `search` may be, told apart by `strategy`."""
+
+if TYPE_CHECKING:
+    SearchSpec = SearchCommon
+else:
+    SearchSpec = Annotated[Union[STRATEGIES], Field(discriminator="strategy")]  # noqa: UP007  (a tuple of them)
 
 
 class Budget(SpecModel):
@@ -193,11 +355,15 @@ class Faults(SpecModel):
     """What to do with a trial that fails."""
 
     max_failures: int = Field(2, ge=0)
-    """A trial that raises, hangs or loses its process goes on from its last checkpoint so many times; then it has
+    """How often a trial that raises, hangs or loses its process goes on from its last checkpoint; then it has
     failed, and the sweep goes on without it. The loss of a whole node is not counted."""
     report_timeout: Seconds | None = None
     """A trial that sends no report for so long hangs, and fails: seconds, or '30s', '10m'. Longer than any epoch,
     its validation and checkpoint included, and than a worker takes to import torch and build the network."""
+
+
+_FINEST = 0.0001
+"""Ray counts resources in ten-thousandths."""
 
 
 class Resources(SpecModel):
@@ -208,12 +374,21 @@ class Resources(SpecModel):
     gpus: float | Literal["auto"] = "auto"
     """GPUs, fractions allowed; `auto`: one where the cluster has any, else none."""
     concurrent: int | None = Field(None, ge=1)
-    """Run at most so many trials at once."""
+    """How many trials may run at once."""
+
+    @field_validator("cpus", "gpus", mode="before")
+    @classmethod
+    def _not_finer_than_ray_counts(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and 0 < value < _FINEST:
+            raise ValueError(f"must be at least {_FINEST}, or Ray would count none")
+        return value
 
     @field_validator("gpus", mode="before")
     @classmethod
-    def _gpu_fractions(cls, value: Any) -> Any:
-        number = isinstance(value, int | float) and (0 <= value <= 1 or (value > 1 and float(value).is_integer()))
-        if value != "auto" and not number:
-            raise ValueError("must be 'auto', 0, a fraction up to 1, or a whole number")
+    def _one_gpu_or_a_part_of_it(cls, value: Any, info: ValidationInfo) -> Any:
+        stored = bool(info.context and info.context.get("stored"))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Earlier versions let a trial hold several GPUs, of which it used one: their sweeps can still go on.
+        if value != "auto" and not (number and (0 <= value <= 1 or (stored and value > 1))):
+            raise ValueError("must be 'auto', or a number from 0 to 1: a trial trains on one GPU, or a part of it")
         return value

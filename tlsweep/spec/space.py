@@ -8,8 +8,11 @@ import difflib
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
+
+from tlsweep.text import shortened
 
 Value: TypeAlias = float | int | str | bool
 
@@ -40,7 +43,7 @@ class Distribution(Protocol):
 def _bounds(low: Any, high: Any, *, kind: str, positive: bool) -> None:
     for bound in (low, high):
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
-            raise ValueError(f"{kind} takes two finite numbers [low, high], not {[low, high]}")
+            raise ValueError(f"{kind} takes two finite numbers [low, high], not {shortened(str([low, high]))}")
         if positive and bound <= 0:
             raise ValueError(f"{kind} needs bounds above 0, not {bound}: a logarithm is taken; raise it, say to 1e-6")
     if low >= high:
@@ -64,6 +67,14 @@ class _Continuous:
     def clip(self, value: Value) -> float:
         return min(max(float(value), self.low), self.high)
 
+    def _between(self, values: Sequence[float]) -> list[Value]:
+        """Values of a grid without the noise of floats: three from 1e-4 to 1e-2 have 0.001 between, not 0.0009999…98.
+
+        Logarithms are exact to about 16 digits, their exponentials to two fewer.
+        """
+        inner: list[Value] = [self.clip(float(f"{value:.12g}")) for value in values[1:-1]]
+        return [float(self.low), *inner, float(self.high)][: len(values)]
+
 
 @dataclass(frozen=True)
 class Uniform(_Continuous):
@@ -76,7 +87,8 @@ class Uniform(_Continuous):
         return self.clip(rng.uniform(self.low, self.high))
 
     def grid(self, points: int) -> list[Value]:
-        return [self.clip(self.low + (self.high - self.low) * i / max(points - 1, 1)) for i in range(points)]
+        step = (self.high - self.low) / max(points - 1, 1)
+        return self._between([self.low + step * at for at in range(points)])
 
     def to_yaml(self) -> dict[str, list[Any]]:
         return {"uniform": [self.low, self.high]}
@@ -93,8 +105,8 @@ class LogUniform(_Continuous):
         return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
     def grid(self, points: int) -> list[Value]:
-        ratio = math.log(self.high / self.low)
-        return [self.clip(self.low * math.exp(ratio * i / max(points - 1, 1))) for i in range(points)]
+        low, high = math.log(self.low), math.log(self.high)
+        return self._between([math.exp(low + (high - low) * at / max(points - 1, 1)) for at in range(points)])
 
     def to_yaml(self) -> dict[str, list[Any]]:
         return {"loguniform": [self.low, self.high]}
@@ -110,7 +122,7 @@ class Choice:
         if not self.values:
             raise ValueError("choice needs at least one value")
         if len(set(map(repr, self.values))) < len(self.values):
-            raise ValueError(f"choice lists a value twice: {list(self.values)}")
+            raise ValueError(f"choice lists a value twice: {shortened(str(list(self.values)))}")
         if self.ordered:
             object.__setattr__(self, "values", tuple(sorted(self.values)))
 
@@ -155,7 +167,8 @@ class PowersOfTwo(Choice):
     def __init__(self, low: int, high: int) -> None:
         for bound in (low, high):
             if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1 or bound & (bound - 1):
-                raise ValueError(f"powers_of_two takes two powers of two [low, high], not {[low, high]}")
+                shown = shortened(str([low, high]))
+                raise ValueError(f"powers_of_two takes two powers of two [low, high], not {shown}")
         if low >= high:
             raise ValueError(
                 f"powers_of_two needs low < high, not {[low, high]}; swap them, or write one number for a constant"
@@ -176,19 +189,34 @@ def parse_distribution(mapping: Mapping[str, Any]) -> Distribution:
         ValueError: unknown kind, or arguments that break its rule; the message says what would be right.
     """
     if len(mapping) != 1:
-        raise ValueError(f"a distribution has one key, one of {', '.join(KINDS)}; found {list(mapping)}")
+        raise ValueError(
+            f"a distribution has one key, one of {', '.join(KINDS)}; found {shortened(str(list(mapping)))}"
+        )
     ((kind, arguments),) = mapping.items()
     if kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        near = difflib.get_close_matches(str(kind)[:60], KINDS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KINDS)}"
-        raise ValueError(f"unknown distribution '{kind}'; {hint}")
+        raise ValueError(f"unknown distribution '{shortened(str(kind))}'; {hint}")
     if not isinstance(arguments, list | tuple):
-        raise ValueError(f"{kind} takes a list, not {arguments!r}")
+        form = "of values" if kind == "choice" else "[low, high]"
+        raise ValueError(f"{kind} takes a list {form}, not {shortened(repr(arguments))}")
     if kind == "choice":
         return Choice(tuple(arguments))
     if len(arguments) != 2:
-        raise ValueError(f"{kind} takes [low, high], not {list(arguments)}")
-    low, high = arguments
+        raise ValueError(f"{kind} takes [low, high], not {shortened(str(list(arguments)))}")
+    low, high = map(_bound, arguments)
     if kind == "powers_of_two":
         return PowersOfTwo(low, high)
-    return Uniform(low, high) if kind == "uniform" else LogUniform(low, high)
+    if kind == "uniform":
+        return Uniform(low, high)
+    return LogUniform(low, high)
+
+
+def _bound(given: Any) -> Any:
+    """A number, also where it is text, as other fields take it: PyYAML reads 1e-5 as text. Anything else as it is."""
+    if not isinstance(given, str) or len(given) > 30:
+        return given
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(given)
+    return given

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.space import Value
+from tlsweep.text import shortened
 
 Control = Literal["scratch", "no-explore", "hyperrule"]
 MAIN_ARM = "main"
@@ -44,8 +45,8 @@ class Study(SpecModel):
     freeze: bool = False
     """Beside `train.freeze`, an arm for each other way to freeze: `freeze-nothing`, `freeze-backbone`,
     `freeze-gradual`. In short: `study: freeze`."""
-    few_labels: tuple[int, ...] = ()
-    """A learning curve over so many training labels of each class. The most are the main arm's, in place of
+    few_labels: tuple[int, ...] = Field((), max_length=100)
+    """A learning curve over these numbers of training labels of each class. The most are the main arm's, in place of
     `data.labels_per_class`; each fewer n has the arm `labels-n`, with some of the same images. Where the model has
     weights, each has a control that starts from random ones: `scratch`, `labels-n-scratch`."""
 
@@ -54,7 +55,9 @@ class Study(SpecModel):
     def _a_name_turns_it_on(cls, value: Any) -> Any:
         if isinstance(value, str) and value != "freeze":
             raise PydanticCustomError("study", "no study has this name; write freeze, or {few_labels: [5, 10, 25]}")
-        return {"freeze": True} if value == "freeze" else {} if value is None else value
+        if value == "freeze":
+            return {"freeze": True}
+        return {} if value is None else value
 
     @field_validator("few_labels")
     @classmethod
@@ -62,12 +65,12 @@ class Study(SpecModel):
         if counts and (len(set(counts)) < 2 or len(set(counts)) < len(counts) or min(counts) < 1):
             raise ValueError(
                 f"few_labels takes at least two different counts of labels from 1, such as [5, 10, 25], not "
-                f"{list(counts)}"
+                f"{shortened(str(list(counts)))}"
             )
         return tuple(sorted(counts, reverse=True))
 
     def arms_with(self, labels: int) -> tuple[str, str]:
-        """The names of the arm with so many labels of each class, and of its control from random weights."""
+        """The names of the arm with `labels` labels of each class, and of its control from random weights."""
         if labels == max(self.few_labels):
             return MAIN_ARM, SCRATCH_ARM
         return f"labels-{labels}", f"labels-{labels}-{SCRATCH_ARM}"
@@ -83,7 +86,7 @@ def study_override(text: str) -> str:
     if name == "few_labels" and counts:
         return f"study.few_labels=[{counts}]"
     if text != "freeze":
-        raise SpecError(f"--study '{text}': write freeze, or few_labels=5,10,25")
+        raise SpecError(f"--study '{shortened(text)}': write freeze, or few_labels=5,10,25")
     return "study.freeze=true"
 
 

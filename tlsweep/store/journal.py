@@ -10,13 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tlsweep.errors import ResultsError
+from tlsweep.files import open_own
 from tlsweep.store.files import cannot_write
 from tlsweep.store.journal_parts import read_objects
 from tlsweep.store.lease import Lease
-from tlsweep.store.lines import Record, encode, whole_lines
+from tlsweep.store.lines import FIRST, Record, check_of, encode, whole_lines
+from tlsweep.store.locations import Location
 from tlsweep.store.object_journal import ObjectJournal
 from tlsweep.store.objects import ObjectPath
-from tlsweep.store.places import Place
+from tlsweep.text import one_line
 
 __all__ = ["AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_journal"]
 
@@ -27,14 +30,25 @@ class Journal:
     Opening a journal whose end is torn cuts it back to the last whole line.
 
     Raises:
-        ResultsError: a line before the end is damaged, so that cutting there would lose others.
+        ResultsError: a line before the end is damaged, so that cutting there would lose others; or it cannot be
+            written.
     """
 
     def __init__(self, path: Path) -> None:
-        whole = sum(len(line) for line, _ in whole_lines(path.read_bytes(), path)) if path.exists() else 0
-        self._path, self._size = path, whole
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        os.ftruncate(self._file, whole)
+        self._path, self._size = path, 0
+        self._last = FIRST
+        try:
+            self._file = open_own(path, os.O_RDWR | os.O_APPEND)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            for line in whole_lines(path.read_bytes(), path):
+                self._size += len(line.content)
+                self._last = line.check
+            os.ftruncate(self._file, self._size)
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def append(self, *records: Record) -> None:
         """Write `records`: after a crash they are all there, or none is.
@@ -42,7 +56,7 @@ class Journal:
         Raises:
             ResultsError: the disk does not take them; none of them is in the journal.
         """
-        data = encode(records)
+        data = encode(records, self._last)
         try:
             self._write(data)
         except OSError as error:
@@ -50,6 +64,7 @@ class Journal:
                 os.ftruncate(self._file, self._size)
             raise cannot_write(self._path, error) from error
         self._size += len(data)
+        self._last = check_of(data)
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -71,34 +86,44 @@ class Journal:
 AnyJournal = Journal | ObjectJournal
 
 
-def open_journal(place: Place, lease: Lease | None, records: int) -> AnyJournal:
+def open_journal(location: Location, lease: Lease | None, records: int) -> AnyJournal:
     """The journal of a sweep, to go on with.
 
     Args:
-        place: where it lies.
+        location: where it lies.
         lease: on object storage, the right to write there.
         records: how many the caller has read.
 
     Raises:
         ResultsError: it is damaged before its end, or cannot be written.
     """
-    return ObjectJournal(place, lease, records) if isinstance(place, ObjectPath) else Journal(place)
+    if isinstance(location, ObjectPath):
+        return ObjectJournal(location, lease, records)
+    return Journal(location)
 
 
-def read_journal(place: Place) -> Iterator[Record]:
+def read_journal(location: Location) -> Iterator[Record]:
     """The whole records, in order; may be called while the journal is being written.
 
     Raises:
-        ResultsError: a line before the end is damaged.
+        ResultsError: it is damaged before its end, or names what lies outside the sweep's folder.
     """
     content = b""
-    if isinstance(place, ObjectPath):
-        content = read_objects(place)
-    elif place.exists():
-        # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
-        content = place.read_bytes()
-    for _, records in whole_lines(content, place):
-        yield from records
+    if isinstance(location, ObjectPath):
+        content = read_objects(location)
+    else:
+        try:
+            # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
+            content = location.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ResultsError(
+                f"'{one_line(str(location))}' cannot be read ({error.strerror}), and all else is made from it; put a "
+                "sound copy of it in its place"
+            ) from None
+    for line in whole_lines(content, location):
+        yield from line.records
 
 
 def is_finite(value: Any) -> bool:

@@ -33,17 +33,19 @@ class Lease:
         ResultsError: another process has it.
     """
 
-    def __init__(self, place: ObjectPath, phase: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, location: ObjectPath, phase: Callable[[str], None] = lambda text: None) -> None:
         """Args:
-        place: where the lease lies.
+        location: where the lease lies.
         phase: is told what is being waited for.
         """
-        self._place, self._id, self._renewals = place, uuid4().hex, 0
+        self._location, self._id = location, uuid4().hex
+        self._renewals = 0
         self.on_lost: Callable[[str], None] = lambda reason: None
         """Called by another thread, once, with the reason."""
         self._lost: str | None = None
         self._trouble = "it takes too long to renew the lease on the sweep"
-        self._renewed, self._changed, self._over = 0.0, threading.Condition(), threading.Event()
+        self._renewed, self._changed = 0.0, threading.Condition()
+        self._over = threading.Event()
         self._lapsed = False
         """Whether somebody else may have had it since it was last asked for."""
         self._take(phase)
@@ -63,7 +65,7 @@ class Lease:
             if self._lost is not None:
                 raise ResultsError(self._lost)
             if not self._held():
-                raise ObjectStoreError(self._trouble, str(self._place))
+                raise ObjectStoreError(self._trouble, str(self._location))
             self._lapsed = False
         return lapsed
 
@@ -78,8 +80,8 @@ class Lease:
             if self._lost is not None:
                 return
             self._lost = (
-                f"sweep '{self._place.parent.name}' was taken over by {holder}, as this process was cut off from the "
-                "results for a while; leave it to that one"
+                f"sweep '{self._location.parent.name}' was taken over by {holder}, as this process was cut off from "
+                "the results for a while; leave it to that one"
             )
             self._changed.notify_all()
         self.on_lost(self._lost)
@@ -95,7 +97,7 @@ class Lease:
         if self._held():  # else the store is away, or it is another's
             with suppress(OSError):
                 if self._read().get("id") == self._id:
-                    self._place.unlink()
+                    self._location.unlink()
 
     def _held(self) -> bool:
         return self._lost is None and _now() < self._renewed + TERM
@@ -117,8 +119,8 @@ class Lease:
 
     def _refused(self, found: dict[str, Any]) -> ResultsError:
         return ResultsError(
-            f"sweep '{self._place.parent.name}' is being run by {_holder(found)}; wait for it, or stop it, before you "
-            "resume it"
+            f"sweep '{self._location.parent.name}' is being run by {_holder(found)}; wait for it, or stop it, before "
+            "you resume it"
         )
 
     def _keep(self) -> None:
@@ -137,7 +139,7 @@ class Lease:
         self._renewals += 1
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         content = {"holder": holder, "id": self._id, "renewals": self._renewals}
-        self._place.write_bytes(json.dumps(content).encode(), patience=0)
+        self._location.write_bytes(json.dumps(content).encode(), patience=0)
         with self._changed:
             # One that came late, or was under way for so long that it may have landed on another's, proves nothing.
             late = asked >= self._renewed + TERM or _now() - asked > GRACE
@@ -148,7 +150,7 @@ class Lease:
     def _read(self) -> dict[str, Any]:
         """What the lease says; empty where there is none."""
         try:
-            found = json.loads(self._place.read_bytes(patience=0))
+            found = json.loads(self._location.read_bytes(patience=0))
         except FileNotFoundError:
             return {}
         except ValueError:
@@ -158,7 +160,9 @@ class Lease:
 
 def _now() -> float:
     """Seconds by a clock that goes on while the machine sleeps: others do not sleep."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def _holder(found: dict[str, Any]) -> str:

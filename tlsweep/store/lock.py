@@ -5,13 +5,17 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 from tlsweep.errors import ResultsError
+from tlsweep.files import open_own, require_writable
+from tlsweep.store.boundary import refuse_to_write
 from tlsweep.store.files import cannot_write
 from tlsweep.store.folder import SweepFolder
 from tlsweep.store.lease import Lease
 from tlsweep.store.objects import ObjectPath
+from tlsweep.text import one_line
 
 
 @contextmanager
@@ -41,22 +45,47 @@ class FolderLock:
     """The right to write to a sweep's folder on disk, until it is released or the process ends, however that happens.
 
     Raises:
-        ResultsError: another process has it.
+        ResultsError: another process has it, this user may not write there, or the file system has no locks.
     """
 
     def __init__(self, folder: SweepFolder) -> None:
         assert not isinstance(folder.lock, ObjectPath)
-        self._file = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        name, path = one_line(folder.name), one_line(str(folder.path))
+        refuse_to_write(folder.path)
+        try:
+            for location in (folder.path, folder.journal, folder.checkpoints, folder.best):
+                if isinstance(location, Path) and location.exists():
+                    require_writable(location)
+            self._file = open_own(folder.lock, os.O_RDWR)
+        except OSError as error:
+            raise ResultsError(
+                f"cannot write to sweep '{name}' in '{path}': {error.strerror}; run it as the user whose results they "
+                "are, or copy that folder to where you may write, and name that with --results"
+            ) from None
+        try:
+            self._take(name, path)
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            os.close(self._file)
+            raise cannot_write(folder.lock, error) from error
+        except ResultsError:
+            os.close(self._file)
+            raise
+
+    def _take(self, name: str, path: str) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             holder = os.read(self._file, 200).decode(errors="replace").strip() or "another process"
-            os.close(self._file)
             raise ResultsError(
-                f"sweep '{folder.name}' is being run by {holder}; wait for it, or stop it, before you resume it"
+                f"sweep '{name}' is being run by {one_line(holder)}; wait for it, or stop it, before you resume it"
             ) from None
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:  # ENOLCK, EOPNOTSUPP, ENOSYS: NFS without a lock daemon, some FUSE and HPC mounts
+            raise ResultsError(
+                f"the file system of '{path}' gives no locks ({error.strerror}), so nothing would keep two processes "
+                "from writing to one sweep; name a folder on another disk, or object storage, with --results"
+            ) from None
 
     def __enter__(self) -> "FolderLock":
         return self

@@ -9,11 +9,11 @@ from tlsweep.errors import ResultsError
 from tlsweep.store.files import cannot_write
 from tlsweep.store.journal_parts import PARALLEL, accepted, highest_launch, part_name
 from tlsweep.store.lease import Lease
-from tlsweep.store.lines import Record, encode
+from tlsweep.store.lines import FIRST, Record, check_of, encode
 from tlsweep.store.objects import ObjectPath
 
 MERGED = 256
-"""So many uploads are merged into one object: a resume asks for so many at most, and one for each so many before."""
+"""How many uploads are merged into one object: a resume reads at most this many, and one for each this many before."""
 
 
 class ObjectJournal:
@@ -23,18 +23,19 @@ class ObjectJournal:
         ResultsError: what is there is damaged, or the store is away or refuses.
     """
 
-    def __init__(self, place: ObjectPath, lease: Lease | None = None, records: int | None = None) -> None:
+    def __init__(self, location: ObjectPath, lease: Lease | None = None, records: int | None = None) -> None:
         """Args:
-        place: the folder of the journal.
+        location: the folder of the journal.
         lease: the right to write there.
-        records: so many of those that are there are accepted, as the caller knows no more; default: all.
+        records: how many of those that are there are accepted, as the caller knows no more; default: all.
         """
-        self._place, self._lease = place, lease
-        self._launch = highest_launch(place) + 1
-        base, count = accepted(place, records)
-        self._folder, self._tail = place / f"{self._launch:06d}", 0
+        self._location, self._lease = location, lease
+        self._launch = highest_launch(location) + 1
+        base = accepted(location, records)
+        self._last = base[-1].check if base else FIRST
+        self._folder, self._tail = location / f"{self._launch:06d}", 0
         self._recent: list[bytes] = []
-        self._appended = self._durable = self._merged = count
+        self._appended = self._durable = self._merged = len(base)
         self._waiting: list[bytes] = []
         self._actions: list[tuple[int, Callable[[], None]]] = []
         self._running: list[Future[None]] = []
@@ -42,12 +43,12 @@ class ObjectJournal:
         self._closing, self._changed = False, threading.Condition()
         try:
             self._hold()
-            (self._folder / part_name(0, count)).write_bytes(base)
-            for name in place.children():
+            (self._folder / part_name(0, len(base))).write_bytes(b"".join(line.content for line in base))
+            for name in location.children():
                 if name.isdigit() and int(name) < self._launch:
-                    (place / name).remove_all()
+                    (location / name).remove_all()
         except OSError as error:
-            raise cannot_write(place, error) from error
+            raise cannot_write(location, error) from error
         self._executor = ThreadPoolExecutor(PARALLEL, "objects")
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -58,9 +59,10 @@ class ObjectJournal:
         Raises:
             ResultsError: an earlier upload failed for good, or somebody else runs the sweep now.
         """
-        line = encode(records)
         with self._changed:
             self._check()
+            line = encode(records, self._last)
+            self._last = check_of(line)
             self._waiting.append(line)
             self._appended += 1
             self._changed.notify_all()
@@ -84,7 +86,7 @@ class ObjectJournal:
         wait(running)
 
     def close(self) -> None:
-        """Upload what is left, and end; whoever reads it later needs few requests."""
+        """Upload what is left, and end; reading it later takes few requests."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -116,7 +118,7 @@ class ObjectJournal:
                     self._start_actions()
                     self._changed.notify_all()
             except OSError as error:
-                return self._fail(cannot_write(self._place, error))
+                return self._fail(cannot_write(self._location, error))
             except ResultsError as error:
                 return self._fail(error)
             except Exception as error:  # nobody may wait for ever for what will not be uploaded
@@ -131,7 +133,7 @@ class ObjectJournal:
     def _start_actions(self) -> None:
         due = [action for number, action in self._actions if number <= self._durable]
         self._actions = [(number, action) for number, action in self._actions if number > self._durable]
-        self._running = [one for one in self._running if not one.done()]
+        self._running = [task for task in self._running if not task.done()]
         self._running += [self._executor.submit(_forgiving, action) for action in due]
 
     def _put(self, lines: list[bytes]) -> None:
@@ -147,11 +149,12 @@ class ObjectJournal:
         """First the whole, then away with its parts: a reader finds one or the other."""
         (self._folder / part_name(self._merged + 1, last)).write_bytes(b"".join(self._recent))
         (self._folder / f"tail-{self._tail:06d}").remove_all()
-        self._recent, self._merged, self._tail = [], last, self._tail + 1
+        self._recent, self._merged = [], last
+        self._tail += 1
 
     def _hold(self) -> None:
         """Nothing is written or removed without the lease; one that ran out meanwhile may have been another's."""
-        if self._lease is not None and self._lease.wait_until_held() and highest_launch(self._place) > self._launch:
+        if self._lease is not None and self._lease.wait_until_held() and highest_launch(self._location) > self._launch:
             self._lease.lose("a later launch")
             self._lease.wait_until_held()
 

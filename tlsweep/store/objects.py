@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from tlsweep.errors import ResultsError
+from tlsweep.files import StorageError
 from tlsweep.store.stores import NO_BUCKET, connect, explain
 
 _T = TypeVar("_T")
@@ -21,18 +21,8 @@ PATIENCE = 60.0
 _LONGEST_PAUSE = 5.0
 
 
-class ObjectStoreError(ResultsError, OSError):
-    """The store is away, or refuses. `filename` is the URI, `strerror` the reason; it holds no credentials."""
-
-    def __init__(self, reason: str, uri: str) -> None:
-        super().__init__(None, reason, uri)
-        self.reason, self.uri = reason, uri
-
-    def __reduce__(self) -> tuple[type["ObjectStoreError"], tuple[str, str]]:
-        return type(self), (self.reason, self.uri)
-
-    def __str__(self) -> str:
-        return f"'{self.uri}': {self.reason}"
+class ObjectStoreError(StorageError):
+    """The store is away, or refuses. `location` is the URI."""
 
 
 class FileFacts(NamedTuple):
@@ -41,12 +31,12 @@ class FileFacts(NamedTuple):
     size: int
     """Bytes."""
     changed: float
-    """When it was written, in seconds since 1970, by the clock of whoever keeps it."""
+    """When it was written, in seconds since 1970, by the clock of the store."""
 
 
 @dataclass(frozen=True, order=True)
 class ObjectPath:
-    """A place on object storage; made from text by `to_place`."""
+    """A location on object storage; made from text by `to_location`."""
 
     uri: str
     """scheme://bucket/prefix, without a slash at its end."""
@@ -72,7 +62,9 @@ class ObjectPath:
 
     @property
     def parent(self) -> "ObjectPath":
-        return self if self == self.bucket else ObjectPath(self.uri.rpartition("/")[0])
+        if self == self.bucket:
+            return self
+        return ObjectPath(self.uri.rpartition("/")[0])
 
     def exists(self, *, patience: float | None = None) -> bool:
         """Whether there is such an object, or any below it."""
@@ -135,7 +127,7 @@ class ObjectPath:
         self._ask(delete)
 
     def remove_all(self) -> None:
-        """Remove all objects below this place, in batches."""
+        """Remove all objects below this location, in batches."""
 
         def delete(store: Any, key: str) -> None:
             with suppress(FileNotFoundError):
@@ -151,7 +143,7 @@ class ObjectPath:
         return [info.base_name for info in self._list(recursive=False)]
 
     def files(self) -> dict[str, FileFacts]:
-        """Every object below, by its path relative to this place: one request for each thousand."""
+        """Every object below, by its path relative to this location: one request for each thousand."""
         above = f"{self.uri.partition('://')[2]}/"
         return {
             info.path.partition(above)[2]: FileFacts(info.size, (info.mtime_ns or 0) / 1e9)

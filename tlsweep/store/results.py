@@ -1,17 +1,22 @@
 """Reading a sweep back, while it runs or long after."""
 
 import json
+import re
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tlsweep.errors import ResultsError
+from tlsweep.errors import ResultsError, SpecError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
-from tlsweep.store.folder import SweepFolder, find_sweep_folder
+from tlsweep.spec.loading import StoredSpec, read_stored
+from tlsweep.spec.sweep import NAME
+from tlsweep.store.folder import SweepFolder, command, find_sweep_folder
 from tlsweep.store.journal import read_journal
-from tlsweep.store.places import Place, to_place
+from tlsweep.store.locations import Location, to_location
+from tlsweep.store.shapes import wrong_environment
 from tlsweep.store.state import SweepState, TrialState
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,20 +34,30 @@ class Results:
         return self.folder.name
 
     @property
-    def path(self) -> Place:
+    def path(self) -> Location:
         return self.folder.path
 
     @property
     def spec(self) -> SweepSpec:
         """The complete spec of the sweep."""
-        return load_spec(yaml.safe_load(self.folder.spec.read_text(encoding="utf-8")))
+        try:
+            return load_spec(read_spec(self.folder))
+        except SpecError as error:
+            raise damaged(self.folder, "spec.yaml", error) from None
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, hardware, fingerprints; empty where the sweep ended before they were known."""
         if not self.folder.environment.exists():
             return {}
-        value: dict[str, Any] = json.loads(self.folder.environment.read_text(encoding="utf-8"))
+        try:
+            value = json.loads(self.folder.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise damaged(self.folder, "environment.json", error) from None
+        if not isinstance(value, dict):
+            raise damaged(self.folder, "environment.json", "it holds no mapping")
+        if wrong := wrong_environment(value):
+            raise damaged(self.folder, "environment.json", wrong)
         return value
 
     @property
@@ -50,10 +65,21 @@ class Results:
         """One row for each (trial, generation, epoch)."""
         return self._table("reports")
 
+    def reports_of(self, trial: str) -> list[dict[str, Any]]:
+        """The rows of `reports` of one trial, without the time, as mappings."""
+        import pyarrow.compute as pc
+
+        # pyarrow imports pandas to make Python's times of its own, which takes half a second.
+        reports = self.reports.drop_columns(["time"])
+        rows: list[dict[str, Any]] = reports.filter(pc.equal(reports["trial"], trial)).to_pylist()
+        return rows
+
     @property
     def folds(self) -> "pa.Table | None":
         """One row for each (trial, generation, epoch, fold, repeat); None where trials train one network each."""
-        return self._table("folds") if (self.path / "folds.parquet").exists() else None
+        if (self.path / "folds.parquet").exists():
+            return self._table("folds")
+        return None
 
     @property
     def events(self) -> "pa.Table":
@@ -66,19 +92,29 @@ class Results:
         return self._table("trials")
 
     @property
+    def schedule(self) -> "pa.Table | None":
+        """One row for each stretch of a trial with the same base lr and batch size; None as earlier versions left it,
+        until `tlsweep repair` makes it."""
+        if (self.path / "schedule.parquet").exists():
+            return self._table("schedule")
+        return None
+
+    @property
     def predictions(self) -> "pa.Table | None":
         """One row for each test image and each arm's winner; None before they have met the test split."""
-        return self._table("predictions") if (self.path / "predictions.parquet").exists() else None
+        if (self.path / "predictions.parquet").exists():
+            return self._table("predictions")
+        return None
 
     def to_pandas(self, table: str) -> "pd.DataFrame":
-        """`reports`, `folds`, `events`, `trials` or `predictions` as a pandas DataFrame."""
+        """`reports`, `folds`, `events`, `trials`, `schedule` or `predictions` as a pandas DataFrame."""
         frame: pd.DataFrame = self._table(table).to_pandas()
         return frame
 
     def state(self) -> SweepState:
         """Every trial as of the last journal record (later than the tables while the sweep runs)."""
         search = self.spec.search
-        return SweepState(search.metric, search.sign).replay(read_journal(self.folder.journal))
+        return SweepState(search.metric, search.sign).replay(read_journal(self.folder.journal), self.folder.journal)
 
     def winner(self, arm: str = MAIN_ARM) -> TrialState | None:
         """The trial with the best validation metric; None before the first report."""
@@ -90,7 +126,51 @@ class Results:
         try:
             return read_table(self.path, table)
         except FileNotFoundError:
+            if any(record["type"] == "report" for record in read_journal(self.folder.journal)):
+                raise damaged(self.folder, f"{table}.parquet") from None
             raise ResultsError(f"'{self.path}' has no {table}.parquet yet: the sweep has not begun to train") from None
+        except (OSError, ValueError) as error:
+            verb = "resume" if table == "predictions" else "repair"
+            raise damaged(self.folder, f"{table}.parquet", error, verb) from None
+
+
+def damaged(folder: SweepFolder, file: str, reason: object = None, verb: str = "repair") -> ResultsError:
+    """What to say of a file of a sweep that is missing, or does not read back, and can be made again.
+
+    Args:
+        folder: Of the sweep.
+        file: Its path in the folder.
+        reason: Why it does not read back; None where it is missing.
+        verb: What makes it again.
+    """
+    what = "is missing"
+    if reason is not None:
+        what = f"is damaged ({one_line(textwrap.shorten(str(reason), 160, placeholder=' …'))})"
+    return ResultsError(f"'{one_line(str(folder.path / file))}' {what}; '{command(verb, folder.path)}' makes it again")
+
+
+def read_spec(folder: SweepFolder) -> StoredSpec:
+    """The spec as a sweep's folder has it; to be loaded, perhaps with overrides.
+
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
+    try:
+        return with_sound_name(read_stored(folder.spec.read_text(encoding="utf-8"), str(folder.spec)))
+    except FileNotFoundError:
+        raise damaged(folder, "spec.yaml") from None
+    except (OSError, ValueError, SpecError) as error:
+        raise damaged(folder, "spec.yaml", error) from None
+
+
+def with_sound_name(spec: Mapping[str, Any]) -> StoredSpec:
+    """A stored spec without a name that no spec can have.
+
+    Earlier versions took over the name of a folder that was renamed by hand.
+    """
+    name = spec.get("name")
+    sound = name is None or (isinstance(name, str) and re.fullmatch(NAME, name) is not None)
+    return StoredSpec(spec if sound else {**spec, "name": None})
 
 
 def open_results(name: str | Path | None = None, results: str | Path = "results") -> Results:
@@ -99,4 +179,4 @@ def open_results(name: str | Path | None = None, results: str | Path = "results"
     Raises:
         ResultsError: there is no such sweep.
     """
-    return Results(find_sweep_folder(to_place(results), None if name is None else str(name)))
+    return Results(find_sweep_folder(to_location(results), None if name is None else str(name)))

@@ -1,15 +1,16 @@
-"""THE tables: names, types and meaning of every column. A public interface.
+"""THE tables: names, types and meaning of every column, and the kinds of events. A public interface.
 
-Columns are added, never changed or removed.
-Written as plain data, without pyarrow, so that whoever only needs the names pays nothing for them.
+Columns are added, never changed or removed. DuckDB reserves one of their names: write "freeze" in its SQL.
+Written as plain data, without pyarrow, so that code that only needs the names pays nothing for them.
+`tlsweep columns` and `tlsweep events` print it, and the meanings stand in the Parquet files themselves.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from tlsweep.spec import Hyperparameters
-from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 
 SCHEMA_VERSION: Final = 1
 
@@ -17,168 +18,341 @@ Type = Literal["string", "int", "float", "bool", "time"]
 """`time` is UTC with microseconds; `int` 64 bits; `float` double precision."""
 
 
+class Column(NamedTuple):
+    """A column of a table."""
+
+    type: Type
+    meaning: str
+
+
+Columns = Mapping[str, Column]
+
+
+class Kind(NamedTuple):
+    """A kind of event."""
+
+    meaning: str
+    details: str
+    """The names in the mapping `details`; earlier versions wrote fewer."""
+
+
 def _type_of(annotation: object) -> Type:
     kinds: dict[object, Type] = {float: "float", int: "int", bool: "bool"}
-    return kinds.get(annotation, "string") if not get_args(annotation) else "string"
+    if not get_args(annotation):
+        return kinds.get(annotation, "string")
+    return "string"
 
 
-HYPERPARAMETERS: Final[Mapping[str, Type]] = MappingProxyType(
-    {name: _type_of(field.annotation) for name, field in Hyperparameters.model_fields.items()}
-    | {WEIGHTS: "string"}  # `none`: random ones
-)
+def _one_paragraph(text: str | None) -> str:
+    return " ".join((text or "").split())
 
-METRICS: Final[Mapping[str, Type]] = MappingProxyType(
-    dict.fromkeys(
-        ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1"), "float"
-    )
-)
 
-ERRORS: Final[Mapping[str, Type]] = MappingProxyType(
-    {f"{name}_se": kind for name, kind in METRICS.items() if name.startswith("val_")}
-)
-"""Standard errors of the means over runs; null where a trial trains one network."""
+def _named(prefix: str, columns: Columns, meaning: str) -> Columns:
+    """The same columns at another moment, such as `start_lr` beside `lr`."""
+    return {f"{prefix}_{name}": Column(column.type, meaning.format(name)) for name, column in columns.items()}
 
-REPORTS: Final[Mapping[str, Type]] = MappingProxyType(
+
+HYPERPARAMETERS: Final[Columns] = MappingProxyType(
     {
-        "sweep": "string",  # name of the results folder
-        "stage": "string",  # one Ray Tune run in the sweep
-        "arm": "string",  # main, or one beside it (`controls`, `study`)
-        "trial": "string",  # t0007; the control of the same configuration is t0007-scratch
-        "generation": "int",  # 0; each exploit starts the next one
-        "parent_trial": "string",  # where this generation's weights came from; null in generation 0
-        "epoch": "int",  # passes over the training split, complete
-        "samples": "int",  # training samples seen by these weights
-        "step": "int",  # optimizer steps taken by these weights
-        **HYPERPARAMETERS,  # in force in this epoch
-        "scheduled_lr": "float",  # lr at the last step, after the schedule
-        "scheduled_batch_size": "int",  # samples for each step: batch_size, or what it has grown to (decay_by)
-        "micro_batch": "int",  # samples for each forward and backward pass
-        **METRICS,  # precision, recall and F1 are macro averages; all are means over runs
-        "runs": "int",  # networks trained side by side: folds × repeats
-        **ERRORS,
-        "noise_scale": "float",  # gradient noise scale, in samples; null or NaN where it was not measured
-        "train_seconds": "float",
-        "eval_seconds": "float",
-        "wait_seconds": "float",  # for data, and for the sweep's answer to the report before
-        "samples_per_second": "float",  # training samples in training time
-        "device_memory": "int",  # peak bytes on the device; 0 on a CPU
-        "device": "string",
-        "node": "string",
-        "time": "time",
-        "elapsed": "float",  # seconds that the sweep has run, over all its launches, by a clock that never goes back
+        name: Column(_type_of(field.annotation), _one_paragraph(field.description))
+        for name, field in Hyperparameters.model_fields.items()
+    }
+    | {WEIGHTS: Column("string", f"The weights that the trial started from; `{NO_WEIGHTS}`: random ones.")}
+)
+
+METRICS: Final[Columns] = MappingProxyType(
+    {
+        "train_loss": Column(
+            "float", "Mean cross entropy in nats over the epoch's training images, with label smoothing."
+        ),
+        "train_accuracy": Column("float", "Share of the training images of the epoch that were classified rightly."),
+        "val_loss": Column("float", "Mean cross entropy in nats, without label smoothing, on the validation split."),
+        "val_accuracy": Column("float", "Share of the validation images that are classified rightly."),
+        "val_precision": Column("float", "Macro average over the classes, on the validation split."),
+        "val_recall": Column("float", "Macro average over the classes, on the validation split."),
+        "val_f1": Column("float", "Macro average over the classes, on the validation split."),
+    }
+)
+"""The metrics that are means over the networks of a trial, where it trains several (folds, repeats)."""
+
+ERRORS: Final[Columns] = MappingProxyType(
+    {
+        f"{name}_se": Column("float", f"Standard error of `{name}` over the trial's networks; null where it has one.")
+        for name in METRICS
+        if name.startswith("val_")
     }
 )
 
-FOLDS: Final[Mapping[str, Type]] = MappingProxyType(
+_SWEEP = Column("string", "Name of the results folder.")
+_STAGE = Column("string", "Phase of the strategy: `asha`, then `pbt`, of asha_then_pbt; of another its own name.")
+_ARM = Column("string", "`main`, or an arm beside it (`controls`, `study`).")
+_TRIAL = Column("string", "`t0007`; the control of the same configuration is `t0007-scratch`.")
+_GENERATION = Column("int", "0; each exploit starts the next one.")
+_EPOCH = Column("int", "Passes over the training split that the weights have completed.")
+_SAMPLES = Column("int", "Training samples seen by these weights.")
+_STEP = Column("int", "Optimizer steps taken by these weights.")
+_SCHEDULED_LR = Column("float", "Learning rate at the last step, after the schedule.")
+_SCHEDULED_BATCH_SIZE = Column("int", "Samples for each step: `batch_size`, or what it has grown to (`decay_by`).")
+_MICRO_BATCH = Column("int", "Samples for each forward and backward pass.")
+_TRAIN_SECONDS = Column("float", "Seconds of training in this epoch.")
+_EVAL_SECONDS = Column("float", "Seconds of evaluation on the validation split after it.")
+_TIME = Column("time", "When it was written down, UTC.")
+_ELAPSED = Column("float", "Seconds that the sweep has run, over all its launches, by a clock that never goes back.")
+_FOLD = Column("int", "From 0; 0 without `data.folds`.")
+_REPEAT = Column("int", "From 0; 0 without `data.repeats`.")
+_RUNS = Column("int", "Networks trained side by side, folds × repeats; the metrics are means over them.")
+
+REPORTS: Final[Columns] = MappingProxyType(
     {
-        "sweep": "string",
-        "stage": "string",
-        "arm": "string",
-        "trial": "string",
-        "generation": "int",
-        "epoch": "int",  # to here as in reports: each of its rows has one of these for each run
-        "fold": "int",  # from 0; 0 without data.folds
-        "repeat": "int",  # from 0
-        "train_images": "int",  # in the training split of the run
-        "val_images": "int",  # in the fold that validates it
-        "samples": "int",  # training samples seen by these weights
-        "step": "int",  # optimizer steps taken by these weights
-        "scheduled_lr": "float",
-        "scheduled_batch_size": "int",
-        "micro_batch": "int",
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": _TRIAL,
+        "generation": _GENERATION,
+        "parent_trial": Column("string", "Where this generation's weights came from; null in generation 0."),
+        "epoch": _EPOCH,
+        "samples": _SAMPLES,
+        "step": _STEP,
+        **HYPERPARAMETERS,
+        "scheduled_lr": _SCHEDULED_LR,
+        "scheduled_batch_size": _SCHEDULED_BATCH_SIZE,
+        "micro_batch": _MICRO_BATCH,
         **METRICS,
-        "train_seconds": "float",
-        "eval_seconds": "float",
-        "time": "time",
-        "elapsed": "float",
+        "runs": _RUNS,
+        **ERRORS,
+        "noise_scale": Column("float", "Gradient noise scale, in samples; null or NaN where it was not measured."),
+        "train_seconds": _TRAIN_SECONDS,
+        "eval_seconds": _EVAL_SECONDS,
+        "wait_seconds": Column(
+            "float", "Seconds of waiting for training batches, and for the answer to the report before."
+        ),
+        "samples_per_second": Column(
+            "float", "Training samples over the time in training steps and waiting for batches."
+        ),
+        "device_memory": Column("int", "Peak bytes on the device; 0 on a CPU."),
+        "device": Column("string", "Name of the device that trained, such as `cpu` or `NVIDIA H200`."),
+        "node": Column("string", "Name of the machine."),
+        "time": _TIME,
+        "elapsed": _ELAPSED,
     }
 )
 
-EVENTS: Final[Mapping[str, Type]] = MappingProxyType(
+FOLDS: Final[Columns] = MappingProxyType(
     {
-        "sweep": "string",
-        "stage": "string",
-        "arm": "string",
-        "trial": "string",  # null for an event of the whole sweep
-        "generation": "int",
-        "kind": "string",  # see KINDS
-        "epoch": "int",  # epochs the trial had completed
-        "details": "string",  # JSON: why, with the numbers that decided; null for one that is not finite
-        "time": "time",
-        "elapsed": "float",
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": _TRIAL,
+        "generation": _GENERATION,
+        "epoch": _EPOCH,
+        "fold": _FOLD,
+        "repeat": _REPEAT,
+        "train_images": Column("int", "Images in the training split of this network."),
+        "val_images": Column("int", "Images in the fold that validates it."),
+        "samples": _SAMPLES,
+        "step": _STEP,
+        "scheduled_lr": _SCHEDULED_LR,
+        "scheduled_batch_size": _SCHEDULED_BATCH_SIZE,
+        "micro_batch": _MICRO_BATCH,
+        **METRICS,
+        "train_seconds": _TRAIN_SECONDS,
+        "eval_seconds": _EVAL_SECONDS,
+        "time": _TIME,
+        "elapsed": _ELAPSED,
     }
 )
 
-KINDS: Final = MappingProxyType(
+EVENTS: Final[Columns] = MappingProxyType(
     {
-        "launched": "the sweep began: details hold its spec, and the fingerprints of data and weights",
-        "resumed": "the sweep goes on after it was stopped or killed; details say what was extended",
-        "created": "a configuration was drawn",
-        "started": "a worker began to train it, or to go on with it",
-        "paused": "it gave up its place to others, or waits for them, and will go on",
-        "moved": "its node is about to be taken away; it goes on elsewhere from the checkpoint it just wrote",
-        "promoted": "it goes on from the rung where it was held (ASHA, promotion form)",
-        "joined": "it survived the screening and is a member of the population; details say where it ranked",
-        "stopped": "it was ended before its last epoch: details say by what rule and numbers",
-        "exploited": "it took weights and configuration of a better member",
-        "perturbed": "values of the copied configuration were changed",
-        "retried": "its function raised, it hung, or its process died; it goes on from its last checkpoint",
-        "restored": "its last checkpoint was missing or damaged; it went on from the one before",
-        "repeated": "an epoch that was reported already was trained again, from an older checkpoint",
-        "failed": "it failed for good; details hold the traceback",
-        "finished": "it was trained to the last epoch",
-        "interrupted": "the sweep was stopped before it ended; --resume goes on with it",
-        "evaluated": "the winner of an arm met the test split",
-        "node_joined": "a node came to the cluster; details: its address, what it has, how many trials now run at once",
-        "node_refused": "a node that joined is not ready for this sweep; details say why; no trial runs there",
-        "node_draining": "a node will be taken away: trials on it move with their next report, none begins there",
-        "node_lost": "a node is gone; its trials go on elsewhere from their last checkpoints",
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": Column("string", "The trial; null for an event of the whole sweep."),
+        "generation": _GENERATION,
+        "kind": Column("string", "What happened; `tlsweep events` lists the kinds."),
+        "epoch": Column("int", "Epochs that the trial had completed."),
+        "details": Column("string", "JSON: why, with the numbers that decided; null for one that is not finite."),
+        "time": _TIME,
+        "elapsed": _ELAPSED,
     }
 )
 
-TRIALS: Final[Mapping[str, Type]] = MappingProxyType(
+_RUNG = "`rung`, `score` (of a loss times -1), `threshold` (what goes on has at least it), `compared`, `rank`"
+_NODE = "`node`, `address`, `cpus`, `gpus`, `slots` (how many trials now run at once)"
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
-        "sweep": "string",
-        "stage": "string",
-        "arm": "string",
-        "trial": "string",
-        "number": "int",  # of the configuration in its arm, from 0
-        "status": "string",  # pending, running, paused, stopped, finished, failed or interrupted
-        "reason": "string",  # of the last stop or failure, in words
-        "generation": "int",
-        "parent_trial": "string",
-        "epoch": "int",  # of the last report
-        **HYPERPARAMETERS,  # at the end
-        **{f"start_{name}": kind for name, kind in HYPERPARAMETERS.items()},
-        "best_epoch": "int",
-        "best_generation": "int",
-        **{f"best_{name}": kind for name, kind in METRICS.items()},
-        **{f"last_{name}": kind for name, kind in METRICS.items()},
-        "runs": "int",  # networks trained side by side; the metrics are means over them
-        **{f"best_{name}": kind for name, kind in ERRORS.items()},
-        **{f"last_{name}": kind for name, kind in ERRORS.items()},
-        "checkpoint": "string",  # of the best epoch, below the sweep's folder; null where it was not kept
-        "checkpoint_digest": "string",  # SHA-256 of that file
-        "device_seconds": "float",  # training and evaluation, over all generations
-        "failures": "int",  # retries that count; the loss of a node does not
-        "error": "string",
+        "launched": Kind(
+            "the sweep began", "`spec`, the fingerprints of `data` and `weights`, `environment`, `images`, `classes`"
+        ),
+        "resumed": Kind(
+            "the sweep goes on after it was stopped or killed",
+            "as of `launched`; `reopened` (trials that go on), `extended` (fields with `from` and `to`)",
+        ),
+        "created": Kind("a configuration was sampled", "`number`, `hyperparameters`"),
+        "started": Kind("a worker began to train it, or to go on with it", ""),
+        "paused": Kind("it gave up its slot to others, or waits for them, and will go on", "`reason`"),
+        "moved": Kind(
+            "its node is about to be taken away; it goes on elsewhere from its newest checkpoint", "`reason`"
+        ),
+        "promoted": Kind(
+            "it goes on from the rung where it was held (ASHA, promotion form)",
+            f"{_RUNG}, `idle` (it goes on because nothing else was left to do)",
+        ),
+        "joined": Kind(
+            "it survived the screening and is a member of the population", "`members`, `rank`, `rung`, `score`"
+        ),
+        "stopped": Kind(
+            "it was ended before its last epoch",
+            f"`reason`; at a rung {_RUNG}; where it diverged `epoch`; `out_of_budget` (more budget lets it go on)",
+        ),
+        "exploited": Kind(
+            "it took weights and configuration of a better member",
+            "`donor`, `donor_generation`, `donor_epoch`, `checkpoint`, `digest`, `hyperparameters` (after mutation), "
+            "`score`, `donor_score`, `scores` (of all members), `lowest`, `highest`; `recipe` (of a recipe, its step)",
+        ),
+        "perturbed": Kind("values of the copied configuration were changed", "for each value `from` and `to`"),
+        "retried": Kind(
+            "its function raised, it hung, or its process died; it goes on from its last checkpoint",
+            "`reason`, `error` (the traceback), `fault`, `counted` (1 where it counts as a failure)",
+        ),
+        "restored": Kind(
+            "its last checkpoint was missing or damaged; it went on from the one before",
+            "`reason`, `passed_over`, `checkpoint`, `epoch`",
+        ),
+        "repeated": Kind(
+            "an epoch that was reported already was trained again, from an older checkpoint", "`checkpoint`, `digest`"
+        ),
+        "failed": Kind("it failed for good", "`reason`, `error` (the traceback), `fault`"),
+        "finished": Kind("it was trained to the last epoch", "`reason`; what else decided, as of `stopped`"),
+        "interrupted": Kind("the sweep was stopped before it ended; 'tlsweep resume' goes on with it", "`reason`"),
+        "evaluated": Kind(
+            "the winner of an arm met the test split",
+            "`trial`, `loss`, `accuracy`, `precision`, `recall`, `f1`, `per_class`, `confusion`, `runs`; standard "
+            "errors `…_se`; `passed_over` (damaged checkpoints of better trials)",
+        ),
+        "node_joined": Kind("a node came to the cluster", _NODE),
+        "node_refused": Kind(
+            "a node that joined is not ready for this sweep; no trial runs there", f"{_NODE}, `problems`"
+        ),
+        "node_draining": Kind("a node will be taken away: trials on it move, none begins there", _NODE),
+        "node_lost": Kind("a node is gone; its trials go on elsewhere from their last checkpoints", _NODE),
     }
 )
+"""The events, and what each has in the JSON of its details."""
 
-PREDICTIONS: Final[Mapping[str, Type]] = MappingProxyType(
+TRIALS: Final[Columns] = MappingProxyType(
     {
-        "sweep": "string",
-        "arm": "string",
-        "trial": "string",  # the winner of its arm
-        "fold": "int",  # of the run whose network it is, as in folds
-        "repeat": "int",
-        "image": "int",  # of the test split: its number in the data set, the same in all arms
-        "label": "string",  # the class that it is of
-        "predicted": "string",  # the class that the network finds most probable
-        "probability": "float",  # of that class
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": _TRIAL,
+        "number": Column("int", "Of the configuration in its arm, from 0."),
+        "status": Column("string", "pending, running, paused, stopped, finished, failed or interrupted."),
+        "reason": Column("string", "Why it was stopped, or failed, in words; `tlsweep trial` tells the whole story."),
+        "generation": _GENERATION,
+        "parent_trial": Column("string", "The member that its present weights were copied from; null for its own."),
+        "epoch": Column("int", "Of the last report."),
+        **HYPERPARAMETERS,
+        **_named("start", HYPERPARAMETERS, "`{}` at the start."),
+        "best_epoch": Column("int", "The epoch with the best metric."),
+        "best_generation": Column("int", "The generation of that epoch."),
+        **_named("best", METRICS, "`{}` at the best epoch."),
+        **_named("last", METRICS, "`{}` at the last epoch."),
+        "runs": _RUNS,
+        **_named("best", ERRORS, "`{}` at the best epoch."),
+        **_named("last", ERRORS, "`{}` at the last epoch."),
+        "checkpoint": Column("string", "Of the best epoch, below the sweep's folder; null where it was not kept."),
+        "checkpoint_digest": Column("string", "SHA-256 of that file."),
+        "device_seconds": Column("float", "Training and evaluation, over all generations."),
+        "failures": Column("int", "Retries that count; the loss of a node does not."),
+        "error": Column("string", "The traceback of a trial that failed."),
     }
 )
 
-TABLES: Final = MappingProxyType(
-    {"reports": REPORTS, "folds": FOLDS, "events": EVENTS, "trials": TRIALS, "predictions": PREDICTIONS}
+PREDICTIONS: Final[Columns] = MappingProxyType(
+    {
+        "sweep": _SWEEP,
+        "arm": _ARM,
+        "trial": Column("string", "The winner of its arm."),
+        "fold": _FOLD,
+        "repeat": _REPEAT,
+        "image": Column("int", "Of the test split: its number in the data set, the same in all arms."),
+        "label": Column("string", "The class that it is of."),
+        "predicted": Column("string", "The class that the network finds most probable."),
+        "probability": Column("float", "Of that class."),
+    }
 )
+
+SCHEDULE: Final[Columns] = MappingProxyType(
+    {
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": _TRIAL,
+        "generation": _GENERATION,
+        "began": Column(
+            "string",
+            "`sampled`: with values that were drawn; `exploited`: with weights and values of the parent; `perturbed`: "
+            "the same, and some of the values were changed; `recipe`: the next step of a recipe.",
+        ),
+        "parent_trial": Column("string", "Whose weights it began with; null where it was sampled."),
+        "parent_generation": Column("int", "The generation of the parent that they are from."),
+        "from_epoch": Column("int", "Epochs that its weights had been trained for when it began."),
+        "to_epoch": Column(
+            "int", "Epochs that they have been trained for at its end; `from_epoch` if none was completed."
+        ),
+        "lr": Column("float", "Base learning rate, the same in all its epochs; `lr_schedule` multiplies it."),
+        "batch_size": Column("int", "Base batch size, the same in all its epochs."),
+        "parent_lr": Column("float", "Base learning rate of the parent, which perturbing changed into `lr`."),
+        "parent_batch_size": Column("int", "Base batch size of the parent."),
+        "metric": Column("string", "What the sweep compares (`search.metric`), and the next three columns are of."),
+        "start_value": Column("float", "The metric of the weights that it began with; null where it was sampled."),
+        "end_value": Column("float", "The metric after its last epoch; null where it diverged, or completed none."),
+        "gain": Column("float", "How much better the metric became: above 0 is better, also for a loss."),
+        "time": Column("time", "When it began, UTC."),
+        "elapsed": Column("float", "Seconds that the sweep had run when it began."),
+    }
+)
+
+TABLES: Final[Mapping[str, Columns]] = MappingProxyType(
+    {
+        "reports": REPORTS,
+        "folds": FOLDS,
+        "events": EVENTS,
+        "trials": TRIALS,
+        "schedule": SCHEDULE,
+        "predictions": PREDICTIONS,
+    }
+)
+
+ROWS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "reports": "a row for each trial, generation and epoch; hyperparameters are those in force in that epoch",
+        "folds": "a row for each trial, generation, epoch, fold and repeat; only where a trial trains several networks",
+        "events": "a row for each decision or incident",
+        "trials": "a row for each trial; hyperparameters are those at its end",
+        "schedule": "a row for each stretch of a trial with the same base lr and batch size",
+        "predictions": "a row for each test image and each arm's winner, once these have met the test split",
+    }
+)
+"""What a row of each table is."""
+
+REQUIRED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "reports": (
+            "arm", "trial", "generation", "epoch", "lr", "batch_size", "val_loss", "val_accuracy", "val_precision",
+            "val_recall", "val_f1", "time",
+        ),
+        "folds": ("arm", "trial", "generation", "epoch", "fold", "repeat"),
+        "events": ("arm", "trial", "generation", "kind", "epoch", "details", "time"),
+        "trials": (
+            "arm", "trial", "number", "status", "reason", "generation", "epoch", "best_epoch", "best_generation",
+            "best_val_loss", "best_val_accuracy", "best_val_precision", "best_val_recall", "best_val_f1",
+            "device_seconds", "error",
+        ),
+        "schedule": ("arm", "trial", "generation", "began", "from_epoch", "to_epoch", "lr", "batch_size"),
+        "predictions": ("arm", "trial", "image", "label", "predicted"),
+    }
+)  # fmt: skip
+"""What a table of any version has; one that lacks a column of these is damaged."""

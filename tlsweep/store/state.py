@@ -1,14 +1,17 @@
 """The state of a sweep as a fold over its journal: what every trial is, was, and has reached."""
 
 import heapq
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from tlsweep.spec.space import Value
+from tlsweep.store.descent import Descent
 from tlsweep.store.journal import Record, is_finite
+from tlsweep.store.locations import Location
+from tlsweep.store.ranking import Rank, rank
+from tlsweep.store.replaying import replay
 from tlsweep.store.schema import HYPERPARAMETERS
 
 
@@ -17,7 +20,7 @@ class Status(StrEnum):
 
     PENDING = "pending"  # waits for its first place
     RUNNING = "running"  # is being trained
-    PAUSED = "paused"  # waits for a place to go on
+    PAUSED = "paused"  # waits for a slot to go on
     STOPPED = "stopped"  # ended early, by a rule or by the budget
     FINISHED = "finished"  # trained to the last epoch
     FAILED = "failed"  # its function raised or its process died, too often
@@ -46,7 +49,7 @@ TRAIL = 2
 """Checkpoints that a trial can go on from: the last, and the one before it, should the last be damaged."""
 
 
-class Checkpoint(NamedTuple):
+class StoredCheckpoint(NamedTuple):
     """A file that a trial can go on from."""
 
     path: str
@@ -78,10 +81,10 @@ class TrialState:
     last: Record | None = None
     best: Record | None = None
     """The reports of the last and of the best epoch; one that diverged is never the best."""
-    trail: tuple[Checkpoint, ...] = ()
-    """Where to go on from, the newest last: its own checkpoints, or the donor's after an exploit."""
+    trail: tuple[StoredCheckpoint, ...] = ()
+    """The checkpoints to go on from, the newest last: its own checkpoints, or the donor's after an exploit."""
     placed: bool = False
-    """Whether it has a place, or had one that it lost without a decision: then it is the first to go on."""
+    """Whether it has a slot, or had one that it lost without a decision: then it is the first to go on."""
     out_of_budget: bool = False
     """Whether it was stopped only because the budget was used up: with more of it, it goes on."""
     failures: int = 0
@@ -121,14 +124,21 @@ class SweepState:
     elapsed: float = 0.0
     """Seconds that it has run, over all its launches."""
     test: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """For each arm, what its winner reached on the test split."""
+    """What the winner of each arm reached on the test split."""
     micro_batches: dict[str, int] = field(default_factory=dict)
-    """For each device on which a batch had to be divided, the smallest size that was needed."""
+    """The smallest micro-batch that each device needed on which a batch had to be divided."""
 
-    def replay(self, records: Iterable[Record]) -> "SweepState":
-        """Apply all `records`, in order."""
-        for record in records:
-            self.apply(record)
+    def replay(self, records: Iterable[Record], journal: Location | None = None) -> "SweepState":
+        """Apply all `records`, in order.
+
+        Args:
+            records: As they were read.
+            journal: Where; a message names it.
+
+        Raises:
+            ResultsError: one of them does not fit those before it.
+        """
+        replay(records, self.apply, self.trials, journal)
         return self
 
     def apply(self, record: Record) -> None:
@@ -147,27 +157,32 @@ class SweepState:
 
     def leaders(self, arm: str, count: int) -> list[TrialState]:
         """The `count` best trials of an arm, the winner first."""
-        return self.best_of((one for one in list(self.trials.values()) if one.arm == arm), count)
+        return self.best_of((trial for trial in list(self.trials.values()) if trial.arm == arm), count)
 
     def best_of(self, trials: Iterable[TrialState], count: int) -> list[TrialState]:
         """At most `count` of `trials`, the best first, of those that have a best report."""
-        ranked = [one for one in trials if one.best is not None]
-        return heapq.nlargest(count, ranked, key=lambda one: (self._rank(one.best), -one.number))
+        ranked = [(self._rank(trial.best, trial), trial) for trial in trials if trial.best is not None]
+        return [trial for _, trial in heapq.nlargest(count, ranked, key=lambda pair: pair[0])]
 
-    def _rank(self, report: Record | None) -> tuple[float, float]:
-        return (self.sign * report[self.metric], -report["val_loss"]) if report else (-math.inf, -math.inf)
+    def _rank(self, report: Record, trial: TrialState) -> Rank:
+        return rank(report[self.metric], report["val_loss"], trial.number, sign=self.sign)
+
+    def _is_best(self, report: Record, trial: TrialState) -> bool:
+        return trial.best is None or self._rank(report, trial) > self._rank(trial.best, trial)
 
     def _report(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
+        if record["generation"] != trial.generation:
+            raise ValueError(f"a report of generation {record['generation']} in generation {trial.generation}")
         self.reports += 1
         trial.last = record
         trial.stage = record["stage"]
         trial.epoch = record["epoch"]
         if record["checkpoint"]:
-            kept = Checkpoint(record["checkpoint"], record.get("digest", ""), record["epoch"])
+            kept = StoredCheckpoint(record["checkpoint"], record.get("digest") or "", record["epoch"])
             trial.trail = (*trial.trail, kept)[-TRAIL:]
         trial.device_seconds += record["train_seconds"] + record["eval_seconds"]
-        if not diverged(record, self.metric) and self._rank(record) > self._rank(trial.best):
+        if not diverged(record, self.metric) and self._is_best(record, trial):
             trial.best = record
         device, size = record["device"], record["micro_batch"]
         batch = record.get("scheduled_batch_size", record["batch_size"])
@@ -183,7 +198,8 @@ class SweepState:
             self.test.clear()  # whoever is the winner in the end will meet the test split
             for trial in self.trials.values():
                 if trial.trial in details["reopened"] or not trial.status.final:
-                    trial.status, trial.out_of_budget, trial.reason = Status.PAUSED, False, None
+                    trial.status, trial.out_of_budget = Status.PAUSED, False
+                    trial.reason = None
 
     def _event(self, record: Record) -> None:
         kind, details = record["kind"], record["details"] or {}
@@ -211,25 +227,27 @@ class SweepState:
                 trial.error = details.get("error")
                 trial.out_of_budget = details.get("out_of_budget", False)
             case "exploited":
-                self._exploited(trial, record["generation"], details)
+                self._exploited(trial, record["generation"], Descent.from_details(details))
             case "restored":
-                trial.trail = tuple(one for one in trial.trail if one.path not in details["passed_over"])
+                trial.trail = tuple(saved for saved in trial.trail if saved.path not in details["passed_over"])
                 if trial.last is None or trial.last["generation"] != trial.generation:
                     trial.epoch = details["epoch"]  # nothing of this generation is known yet: it begins here
             case "repeated":
-                self._repeated(trial, Checkpoint(details["checkpoint"], details["digest"], record["epoch"]))
+                self._repeated(trial, StoredCheckpoint(details["checkpoint"], details["digest"], record["epoch"]))
 
-    def _exploited(self, trial: TrialState, generation: int, details: Mapping[str, Any]) -> None:
+    def _exploited(self, trial: TrialState, generation: int, descent: Descent) -> None:
+        if generation != trial.generation + 1:
+            raise ValueError(f"generation {generation} after {trial.generation}")
         trial.placed = False
         trial.generation = generation
-        trial.parent_trial = details["donor"]
-        trial.epoch = details["donor_epoch"]
-        copied = Checkpoint(details["checkpoint"], details["digest"], trial.epoch)
+        trial.parent_trial = descent.donor
+        trial.epoch = descent.epoch
+        copied = StoredCheckpoint(descent.checkpoint, descent.digest or "", trial.epoch)
         if copied not in trial.trail[-1:]:  # its own, where a recipe's next step begins
             trial.trail = (*trial.trail, copied)[-TRAIL:]
-        trial.hyperparameters = details["hyperparameters"]
+        trial.hyperparameters = descent.hyperparameters
 
-    def _repeated(self, trial: TrialState, kept: Checkpoint) -> None:
+    def _repeated(self, trial: TrialState, kept: StoredCheckpoint) -> None:
         """The report stays; its checkpoint is the new one."""
         trial.trail = (*trial.trail, kept)[-TRAIL:]
         best = trial.best

@@ -1,7 +1,7 @@
 """Who keeps objects, and what it says when it does not.
 
 Where a store is, and who one is there, comes from the usual environment variables of the process that asks, and goes
-nowhere else: what travels to workers is the address of a place.
+nowhere else: what travels to workers is the address of a location.
 """
 
 import os
@@ -10,7 +10,8 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-_CONNECT, _ANSWER, _ATTEMPTS = 2.0, 8.0, 2
+_CONNECT, _ANSWER = 2.0, 8.0
+_ATTEMPTS = 2
 """Where nobody listens a question takes some five seconds; where somebody does and is silent, some twenty."""
 
 

@@ -1,8 +1,6 @@
-"""Many trials on Ray."""
+"""Runs many trials on Ray: gives them slots, asks the rules, writes down, goes on after failures."""
 
+from tlsweep.sweep.debugging import debug_trial
 from tlsweep.sweep.driver import launch, resume
-from tlsweep.sweep.observer import Several
-from tlsweep.sweep.plan import Plan, debug_trial, make_plan
-from tlsweep.sweep.ranking import Ranking, make_ranking
 
-__all__ = ["Plan", "Ranking", "Several", "debug_trial", "launch", "make_plan", "make_ranking", "resume"]
+__all__ = ["debug_trial", "launch", "resume"]

@@ -1,14 +1,15 @@
-"""Which trials there are, and what a worker must know about one of them."""
+"""Which trials there are, and what goes between them and the referee: an assignment there, a message back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tlsweep.spec import MAIN_ARM, GridSearch, Hyperparameters, SweepSpec, derive_seed, generator
+from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search import RecipeSearch
 from tlsweep.spec.space import Value
-from tlsweep.store import Checkpoint
+from tlsweep.store import StoredCheckpoint
+from tlsweep.store.schema import FOLDS, HYPERPARAMETERS, REPORTS
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,70 @@ class Assignment:
     parent_trial: str | None
     seed: int
     hyperparameters: dict[str, Value]
-    trail: tuple[Checkpoint, ...] = ()
+    trail: tuple[StoredCheckpoint, ...] = ()
     """Where to go on from: the last that is whole; from the beginning if none is."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """What other trials found to fit into memory, by device."""
 
     def to_config(self) -> dict[str, Any]:
+        """Make the configuration of a Tune trial."""
         return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Assignment":
+        """Read the configuration of a Tune trial."""
+        return cls(**config)
+
+
+_REFEREES = {"sweep", "stage", "arm", "trial", "generation", "parent_trial", "epoch", "node", "time", "elapsed"}
+"""Columns that the referee fills in, or that have a field of their own in the message."""
+_FIGURES = REPORTS.keys() - HYPERPARAMETERS.keys() - _REFEREES
+_RESULT = "message"
+"""The one key of ours in Tune's results, which have a dozen of Tune's own."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker says at the end of an epoch. Plain values: it travels as the result of a Tune trial.
+
+    A figure that no column has would vanish on the way to the tables, so it is a mistake of ours: TypeError.
+    """
+
+    trial: str
+    epoch: int
+    node: str
+    checkpoint: str
+    """Where the state after this epoch lies, below the sweep's folder."""
+    digest: str
+    """SHA-256 of that file."""
+    figures: Mapping[str, Any]
+    """What the trial measured, by the columns of reports.parquet."""
+    folds: Sequence[Mapping[str, Any]] = ()
+    """The same of each network, where a trial trains several, by the columns of folds.parquet."""
+    passed_over: Sequence[Mapping[str, str]] = ()
+    """Checkpoints that were not sound when the trial started (`path`), and why (`reason`)."""
+
+    def __post_init__(self) -> None:
+        unknown = self.figures.keys() - _FIGURES
+        unknown |= {name for fold in self.folds for name in fold.keys() - FOLDS.keys()}
+        if unknown:
+            raise TypeError(f"a worker's message has figures that no column takes: {', '.join(sorted(unknown))}")
+
+    def to_result(self) -> dict[str, Any]:
+        """Make the result of a Tune trial."""
+        # In a list: Tune flattens mappings before it asks its scheduler (ray 2.60, tune_controller.py,
+        # _process_trial_result), and would write the names of figures as message/figures/val_loss.
+        return {_RESULT: [asdict(self)]}
+
+    @classmethod
+    def from_result(cls, result: Mapping[str, Any]) -> "Message":
+        """Read the result of a Tune trial."""
+        return cls(**result[_RESULT][0])
+
+    def columns(self) -> dict[str, Any]:
+        """The worker's part of a row of reports.parquet, in the order of its columns."""
+        known = {"trial": self.trial, "epoch": self.epoch, "node": self.node, **self.figures}
+        return {name: known[name] for name in REPORTS if name in known}
 
 
 def trial_id(arm: str, number: int) -> str:
@@ -42,12 +100,8 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
-    """What is searched, for trial `number`; each drawn by a generator of its own, equal in all arms."""
-    if isinstance(spec.search, GridSearch):
-        return spec.grid_point(number)
-    if isinstance(spec.search, RecipeSearch):
-        return dict(spec.search.schedule[0].values)
-    return {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
+    """What is searched, for trial `number`."""
+    return spec.search.start(spec, number)
 
 
 def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:

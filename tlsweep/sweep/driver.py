@@ -1,19 +1,28 @@
 """`launch` and `resume`: from a spec, or from what an earlier launch left, to results, in order."""
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.cluster.nodes import Cluster
+from tlsweep.cluster.preflight import Preflight
+from tlsweep.cluster.starting import RayStart
+from tlsweep.cluster.telemetry import Telemetry
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResultsError, SpecError, SweepFailed
-from tlsweep.spec import SweepSpec, dump_spec, load_spec
+from tlsweep.observer import Observer, Several, Silence, SweepView, say
+from tlsweep.report.repair import restore, unevaluated
+from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
+from tlsweep.spec.idle import refuse_idle
+from tlsweep.spec.loading import require_spec
 from tlsweep.spec.study import HYPERRULE_ARM
 from tlsweep.store import (
     Lease,
-    ObjectStoreError,
-    Place,
+    Location,
     Results,
     Status,
     SweepFolder,
@@ -21,22 +30,19 @@ from tlsweep.store import (
     create_sweep_folder,
     find_sweep_folder,
     lock_folder,
-    to_place,
+    to_location,
 )
 from tlsweep.store.files import cannot_write, log_to_upload, storage_fault, write_json, write_text
-from tlsweep.store.folder import command
-from tlsweep.sweep.cluster import RayStart
+from tlsweep.store.folder import check_new_sweep, command
+from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
-from tlsweep.sweep.nodes import Cluster
-from tlsweep.sweep.observer import Observer, Several, Silence, SweepView
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.preflight import Preflight
 from tlsweep.sweep.prepare import Prepared, prepare, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
-from tlsweep.sweep.retention import Retention
-from tlsweep.sweep.telemetry import Telemetry
+from tlsweep.sweep.session import Material, open_session, recall
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
     from tlsweep.sweep.trainable import Shared
@@ -57,14 +63,14 @@ class Where:
 def launch(
     spec: SweepSpec,
     *,
-    results: str | Place = "results",
+    results: str | Location = "results",
     name: str | None = None,
     local: bool = False,
     address: str | None = None,
     dashboard: bool = True,
     observer: Observer | None = None,
 ) -> Results:
-    """Run a sweep; returns its results, also after an interrupt (SIGINT or SIGTERM), with what there is by then.
+    """Run a sweep; returns its results, also after an interrupt (SIGINT, SIGTERM, SIGHUP), with what there is by then.
 
     Args:
         spec: What to do.
@@ -77,29 +83,37 @@ def launch(
 
     Raises:
         UserError: spec, data, model, folder or resources do not fit together; no trial was started.
-        ResultsError: the disk is full; what was reported until then is kept, and `resume` goes on with it.
+        ResultsError: the disk is full, or refuses, or the folder was moved; what was reported until then is kept, and
+            `resume` goes on with it.
+        RayLost: the private Ray has ended; the same holds.
         SweepFailed: every trial failed.
     """
-    watcher = observer or Silence()
-    watcher.phase("reading images")
-    task = load_task(spec.data, spec.seed, progress=watcher.progress)
-    folder = create_sweep_folder(to_place(results), name or spec.name or "sweep", exact=name is not None)
-    images = task.size("train") if HYPERRULE_ARM in spec.controls else None
-    spec = spec.model_copy(update={"name": folder.name, "train_images": images})
-    with (
-        lock_folder(folder, watcher.phase) as lease,
-        _leaving_nothing_unused(folder, lease),
-        _storage_errors_explained(folder),
-    ):
-        write_text(folder.spec, dump_spec(spec))
-        return _conduct(spec, folder, lease, task, History([], {}, {}), Where(local, address, dashboard), watcher)
+    require_spec(spec, "launch")
+    refuse_idle(spec, short=True)
+    with Interrupts() as interrupts:
+        watcher = observer or Silence()
+        check_new_sweep(to_location(results), name or spec.name or "sweep", exact=name is not None)
+        watcher.phase("reading images")
+        task = load_task(spec.data, spec.seed, progress=watcher.progress)
+        say(watcher, task.remarks)
+        folder = create_sweep_folder(to_location(results), name or spec.name or "sweep", exact=name is not None)
+        images = task.size("train") if HYPERRULE_ARM in spec.controls else None
+        spec = spec.model_copy(update={"name": folder.name, "train_images": images})
+        # Explained before an unused folder is removed: else every error would be told as that.
+        with (
+            _at_work(folder, watcher, interrupts) as work,
+            _leaving_nothing_unused(work),
+            work.ground.explaining(),
+        ):
+            write_text(folder.spec, dump_spec(spec))
+            return _conduct(spec, work, task, History([], {}, {}), Where(local, address, dashboard))
 
 
 def resume(
     name: str,
     spec: SweepSpec | Callable[[dict[str, Any]], SweepSpec] = load_spec,
     *,
-    results: str | Place = "results",
+    results: str | Location = "results",
     local: bool = False,
     address: str | None = None,
     dashboard: bool = True,
@@ -121,69 +135,98 @@ def resume(
         UserError: there is no such sweep, another process runs it, or spec, images or weights are not what they were.
         SweepFailed: every trial failed.
     """
+    if not callable(spec):
+        require_spec(spec, "resume")
     watcher = observer or Silence()
-    folder = find_sweep_folder(to_place(results), name, begun=False)
-    with lock_folder(folder, watcher.phase) as lease, _storage_errors_explained(folder):
+    folder = find_sweep_folder(to_location(results), name, begun=False)
+    with (
+        Interrupts() as interrupts,
+        _at_work(folder, watcher, interrupts) as work,
+        work.ground.explaining(),
+    ):
         stored = stored_spec(folder)
-        loaded = spec if isinstance(spec, SweepSpec) else spec(stored)
-        loaded = loaded.model_copy(update={"name": folder.name, "train_images": stored.get("train_images")})
+        loaded = spec(stored) if callable(spec) else spec
+        require_spec(loaded, "resume")
+        # A folder may have been renamed, to what is no name for a spec: its name is not the spec's business.
+        loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", "train_images")})
         history = read_history(folder, loaded)
         watcher.phase("reading images")
         task = load_task(loaded.data, loaded.seed, progress=watcher.progress)
+        say(watcher, task.remarks)
         history.check_data(task)
+        work.ground.check()
         if isinstance(folder.checkpoints, Path):
             folder.checkpoints.mkdir(exist_ok=True)
-        return _conduct(loaded, folder, lease, task, history, Where(local, address, dashboard), watcher)
+        return _conduct(loaded, work, task, history, Where(local, address, dashboard))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A launch at work in a folder."""
+
+    folder: SweepFolder
+    lease: Lease | None
+    """On object storage, the right to write there."""
+    ground: Ground
+    interrupts: Interrupts
+    observer: Observer
 
 
 @contextmanager
-def _leaving_nothing_unused(folder: SweepFolder, lease: Lease | None) -> Iterator[None]:
+def _at_work(folder: SweepFolder, observer: Observer, interrupts: Interrupts) -> Iterator[_Work]:
+    """Have a sweep's folder for this process alone, and know it again."""
+    with (
+        _storage_errors_explained(folder),
+        lock_folder(folder, observer.phase) as lease,
+        Ground(folder.path) as ground,
+    ):
+        interrupts.folder = folder.path
+        yield _Work(folder, lease, ground, interrupts, Several(observer, Telemetry()))
+
+
+@contextmanager
+def _leaving_nothing_unused(work: _Work) -> Iterator[None]:
     """A folder in which no trial began is removed after an error, unless it is another's by now."""
     try:
         yield
     except BaseException:
-        if lease is None or not lease.lost:
-            folder.discard_if_unused()
+        if (work.lease is None or not work.lease.lost) and work.ground.loss() is None:
+            work.folder.discard_if_unused()
         raise
 
 
 @contextmanager
 def _storage_errors_explained(folder: SweepFolder) -> Iterator[None]:
-    """A full disk, or a store that is away, is no defect of ours, wherever it is met."""
+    """Storage that is full, away, or refuses, is no defect of ours, wherever it is met."""
     try:
         yield
     except OSError as error:
-        if not storage_fault(error):
+        if not storage_fault(error, folder.path):
             raise
-        known = error.filename is None or isinstance(error, ObjectStoreError)
-        raise cannot_write(folder.journal if known else Path(error.filename), error) from error
+        named = isinstance(folder.path, Path) and error.filename is not None
+        location = Path(os.fsdecode(error.filename)) if named else folder.journal
+        raise cannot_write(location, error, folder.path) from error
 
 
-def _conduct(
-    spec: SweepSpec,
-    folder: SweepFolder,
-    lease: Lease | None,
-    task: Task,
-    history: History,
-    where: Where,
-    observer: Observer,
-) -> Results:
+def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: Where) -> Results:
     """Start Ray while the network is built, run the trials, evaluate the winner."""
-    observer = Several(observer, Telemetry())
-    ledger = Ledger(spec, spec.search.strategy, folder, observer, lease)
-    ledger.replay(history.records)
+    folder, observer = work.folder, work.observer
+    ledger = recall(spec, folder, history, observer, work.lease)
     _check_extension(ledger, history)
     if history.records and _complete(ledger, folder):
+        restore(folder, history.records)
         return Results(folder)
     ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
-    with log_to_upload(folder.ray_log) as ray_log, Interrupts(folder.path) as interrupts, ray:
+    # What is raised is explained while Ray runs: once it is left, it has ended in any case.
+    with log_to_upload(folder.ray_log) as ray_log, ray, work.ground.explaining():
         prepared = prepare(spec, task, observer)
         observer.phase("starting Ray")
         cluster = ray.cluster()
+        work.ground.ray_is(ray.private)
         ray.log_to(ray_log)
         preflight = Preflight(spec, prepared.tasks, folder.checkpoints)
         preflight.check(cluster, observer)
-        _run(ledger, folder, prepared, history, cluster, preflight, observer, interrupts)
+        _run(ledger, work, prepared, history, cluster, preflight)
     return Results(folder)
 
 
@@ -205,101 +248,110 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
     exhausted = exhausted_arms(state, spec, ledger.spending)
     return (
         not state.interrupted
-        and all(one.status.final for one in state.trials.values())
+        and all(trial.status.final for trial in state.trials.values())
         and not reopened(state, spec, folder.path, exhausted)
-        and all(one.arm in exhausted or not ledger.rules[one.arm].accepts_new for one in unborn(spec, state))
-        and folder.recipe.exists()
+        and all(
+            candidate.arm in exhausted or not ledger.rules[candidate.arm].accepts_new
+            for candidate in unborn(spec, state)
+        )
+        and (MAIN_ARM not in state.test or not unevaluated(folder, state.launched or {}))
+        and (folder.recipe.exists() or MAIN_ARM in state.test)
     )
 
 
 def _run(
-    ledger: Ledger,
-    folder: SweepFolder,
-    prepared: Prepared,
-    history: History,
-    cluster: Cluster,
-    preflight: Preflight,
-    observer: Observer,
-    interrupts: Interrupts,
+    ledger: Ledger, work: _Work, prepared: Prepared, history: History, cluster: Cluster, preflight: Preflight
 ) -> None:
     from tlsweep.report.recipe import write_recipe
-    from tlsweep.sweep.elastic import Elastic
     from tlsweep.sweep.environment import environment, weights_hash
-    from tlsweep.sweep.stage import run_stage
 
-    spec, state = ledger.spec, ledger.state
-    shared, weights = share(spec, folder, prepared, cluster, observer)
+    spec, folder = ledger.spec, work.folder
+    shared, weights = share(spec, folder, prepared, cluster, work.observer)
     history.check_weights(weights_hash(weights))
-    write_json(folder.environment, environment(prepared.task, cluster, weights))
+    facts = environment(prepared.task, cluster, weights)
+    work.ground.check()
+    write_json(folder.environment, facts)
     write_text(folder.spec, dump_spec(spec))
     folder.recipe.unlink(missing_ok=True)  # it is written last: where it is, everything was done
-    with ledger.open(folder.journal):
-        _begin(ledger, folder, history, prepared.task, weights_hash(weights))
-        retention = Retention(folder, ledger)
-        retention.tidy()
-        referee = Referee(ledger, retention)
-        ledger.write_tables()
-        slots = cluster.slots(spec.resources)
-        observer.begin(SweepView(spec, folder, state, ledger.spending, slots, cluster.dashboard, referee.began))
-        places = Elastic(
-            cluster,
-            spec.resources,
-            tell=referee.node,
-            halt=lambda reason: referee.halt(reason, resumable=True),
-            wanted=referee.wanted,
-            starting=referee.starting,
-            check=preflight.check_node,
-        )
-        with closing(places):
-            try:
-                if ledger.lease is not None:
-                    ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
-                with interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
-                    if referee.more():
-                        run_stage(referee, shared, places)
-                referee.close()
-            finally:
-                places.rest()
-                observer.end()
-            _hand_over(referee, folder, shared, cluster, observer)
+    material = Material(prepared.task.fingerprint, weights_hash(weights), facts)
+    with open_session(ledger, folder, history, material, work.ground) as referee:
+        _run_trials(ledger, work, referee, shared, cluster, preflight)
+        _hand_over(referee, work, shared, cluster)
+        work.ground.check()
         write_recipe(folder.path)
 
 
-def _hand_over(referee: Referee, folder: SweepFolder, shared: "Shared", cluster: Cluster, observer: Observer) -> None:
+def _run_trials(
+    ledger: Ledger, work: _Work, referee: Referee, shared: "Shared", cluster: Cluster, preflight: Preflight
+) -> None:
+    """Run them until each has ended, or something ends them all."""
+    from tlsweep.cluster.elastic import Elastic
+    from tlsweep.sweep.tune_run import run_trials
+
+    spec, observer = ledger.spec, work.observer
+    slots = cluster.slots(spec.resources)
+    observer.begin(
+        SweepView(spec, work.folder, referee.state, ledger.spending, slots, cluster.dashboard, referee.began)
+    )
+    work.ground.last_resort = lambda: _end_from_elsewhere(referee, observer)
+    elastic = Elastic(
+        cluster,
+        spec.resources,
+        tell=referee.node,
+        halt=lambda reason: referee.halt(reason, resumable=True),
+        wanted=referee.wanted,
+        starting=referee.starting,
+        check=preflight.check_node,
+    )
+    with closing(elastic):
+        try:
+            if ledger.lease is not None:
+                ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
+            with work.interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
+                if referee.more():
+                    run_trials(referee, shared, elastic)
+            work.ground.noticed = referee.loss is not None
+            referee.close()
+            work.ground.put_back_journal()
+        finally:
+            elastic.rest()
+            observer.end()
+
+
+def _end_from_elsewhere(referee: Referee, observer: Observer) -> None:
+    """Write down that the sweep was interrupted, in another thread than the one that runs it."""
+    referee.turn.acquire()  # and never given back: the process ends
+    referee.close()
+    observer.end()
+
+
+def _hand_over(referee: Referee, work: _Work, shared: "Shared", cluster: Cluster) -> None:
     """Evaluate the winner; where there is none yet, say why."""
     from tlsweep.sweep.winner import evaluate
 
+    folder = work.folder
+    work.ground.check()
     if not referee.resumable:
-        _raise_if_all_failed(referee.state, folder)
-        evaluate(referee, shared, cluster, observer)
+        _raise_if_none_succeeded(referee.state, folder)
+        evaluate(referee, shared, cluster, work.observer)
     elif referee.halted != INTERRUPTED:
         raise ResultsError(
-            f"{referee.halted}; put that right, and go on with '{command('launch --resume', folder.path)}': "
+            f"{referee.halted}; put that right, and go on with '{command('resume', folder.path)}': "
             "everything until now is kept"
         )
 
 
-def _begin(ledger: Ledger, folder: SweepFolder, history: History, task: Task, weights: str | None) -> None:
-    """The first record of a launch: what it depends on."""
-    details: dict[str, Any] = {
-        "spec": ledger.spec.model_dump(mode="json"),
-        "data": task.fingerprint,
-        "weights": weights,
-    }
-    if history.launched:
-        exhausted = exhausted_arms(ledger.state, ledger.spec, ledger.spending)
-        details["reopened"] = reopened(ledger.state, ledger.spec, folder.path, exhausted)
-        details["extended"] = {field: {"from": old, "to": new} for field, (old, new) in history.extended.items()}
-        ledger.event("resumed", details=details)
-    else:
-        ledger.event("launched", details=details)
-    ledger.commit()
-
-
-def _raise_if_all_failed(state: SweepState, folder: SweepFolder) -> None:
-    trials = sorted(state.trials.values(), key=lambda one: (one.number, one.trial))
+def _raise_if_none_succeeded(state: SweepState, folder: SweepFolder) -> None:
+    trials = sorted(state.trials.values(), key=lambda trial: (trial.number, trial.trial))
     if trials and all(trial.status == Status.FAILED for trial in trials):
         raise SweepFailed(
             f"all {len(trials)} trials failed; the first one ({trials[0].trial}) with\n\n{trials[0].error}\n"
             f"Everything that was written is in '{folder.path}'."
+        )
+    if trials and not state.leaders(MAIN_ARM, 1):
+        ends = Counter(one_line(str(trial.reason or trial.status.value)) for trial in trials if trial.arm == MAIN_ARM)
+        why = ", ".join(f"{count} {end}" for end, count in ends.most_common(3))
+        raise SweepFailed(
+            f"no trial reached a score, so there is no model: {why}; lower train.lr, look at weights and images with "
+            f"'tlsweep check', or give more budget. Everything that was written is in '{folder.path}'."
         )

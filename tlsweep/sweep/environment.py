@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
-from tlsweep.sweep.nodes import Cluster
 
 PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 
@@ -43,6 +43,11 @@ def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dic
             "image_size": task.image_size,
             "skipped": len(task.skipped),
             "skipped_files": list(task.skipped),
+            "single_colour": task.findings.single_colour.count,
+            "dark": task.findings.dark.count,
+            "mostly_cropped": task.findings.cropped.count,
+            "duplicates": task.duplicates.counts(),
+            "notes": list(task.notes),
         },
         "weights": _weights(weights),
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
@@ -51,14 +56,16 @@ def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dic
 
 def weights_hash(weights: Mapping[str, Any]) -> str | None:
     """SHA-256 of the weights that trials start from: of a choice, over that of each; None for random ones alone."""
-    hashes = {name: one.sha256 if one else None for name, one in weights.items()}
+    hashes = {name: loaded.sha256 if loaded else None for name, loaded in weights.items()}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     return sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def _weights(weights: Mapping[str, Any]) -> dict[str, Any] | None:
-    facts = {name: {"origin": one.origin, "sha256": one.sha256} if one else None for name, one in weights.items()}
+    facts = {
+        name: {"origin": loaded.origin, "sha256": loaded.sha256} if loaded else None for name, loaded in weights.items()
+    }
     if len(facts) == 1:
         return next(iter(facts.values()))
     return {"origin": f"one of {', '.join(facts)}", "sha256": weights_hash(weights), "choice": facts}
@@ -83,7 +90,9 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
+    if found.returncode == 0:
+        return found.stdout.strip() or None
+    return None
 
 
 def _processor() -> str:

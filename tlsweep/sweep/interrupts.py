@@ -1,18 +1,25 @@
-"""SIGINT and SIGTERM while a sweep is being prepared, runs, and ends."""
+"""Signals that ask for an end, while a sweep is being prepared, runs, and ends."""
 
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-from tlsweep.store import Place
+from tlsweep.cluster.private_ray import kill_private_ray
+from tlsweep.errors import INTERRUPTED
+from tlsweep.store import Location
 from tlsweep.store.folder import command
-from tlsweep.sweep.cluster import kill_private_ray
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_SAME_SECONDS = {signal.SIGINT: 0.05}
+"""`timeout` signals its command and then the whole group, so that one signal arrives twice; a hand is slower."""
+_SAME_SECONDS_ELSE = 1.0
+"""For what no hand sends: supervisors that signal a process, and then what is left of its group."""
 
 
 class Interrupts:
@@ -22,14 +29,20 @@ class Interrupts:
     lets nobody handle signals; there this does nothing.
     """
 
-    def __init__(self, folder: Place) -> None:
-        self._folder = folder
-        self._seen = False
+    def __init__(self) -> None:
+        self.folder: Location | None = None
+        """Of the sweep, once there is one."""
+        self._seen: float | None = None
         self._halt: Callable[[], None] | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Interrupts":
-        self._before = self._take_over()
+        if threading.current_thread() is threading.main_thread():
+            # Under nohup SIGHUP is ignored, and stays so.
+            heard = [
+                number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN
+            ]
+            self._before = {number: signal.signal(number, self._handle) for number in heard}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -39,29 +52,28 @@ class Interrupts:
     @contextmanager
     def handled_by(self, halt: Callable[[], None]) -> Iterator[None]:
         """Call `halt` at the first signal instead of raising."""
-        self._take_over()  # from Ray, whose own handler for SIGTERM dumps the stack and aborts
         self._halt = halt
         try:
             yield
         finally:
             self._halt = None
 
-    def _take_over(self) -> dict[int, object]:
-        """Handle the signals; what handled them before."""
-        if threading.current_thread() is not threading.main_thread():
-            return {}
-        return {number: signal.signal(number, self._handle) for number in SIGNALS}
-
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._seen:
-            sys.stderr.write(
-                "\nstopped at once; what was reported until now is on disk, and "
-                f"'{command('launch --resume', self._folder)}' goes on with it\n"
-            )
-            sys.stderr.flush()
-            kill_private_ray()
-            os._exit(128 + number)
-        self._seen = True
-        if self._halt is None:
-            raise KeyboardInterrupt
-        self._halt()
+        now = time.monotonic()
+        if self._seen is None:
+            self._seen = now
+            if self._halt is None:
+                raise KeyboardInterrupt
+            self._halt()
+        elif now - self._seen > _SAME_SECONDS.get(signal.Signals(number), _SAME_SECONDS_ELSE):
+            self._end_at_once()
+
+    def _end_at_once(self) -> None:
+        if self.folder is not None:
+            goes_on = command("resume", self.folder)
+            said = f"\nstopped at once; what was reported until now is on disk, and '{goes_on}' goes on with it\n"
+            # Not by sys.stderr, which may be in use at this moment, or closed with its terminal.
+            with suppress(OSError):
+                os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, said.encode())
+        kill_private_ray()
+        os._exit(INTERRUPTED)

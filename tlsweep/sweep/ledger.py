@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tlsweep.errors import ResultsError
+from tlsweep.observer import Observer, tell
 from tlsweep.schedulers import Exploit, Observation, Rules, make_rules, make_tpe, uses_tpe
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.space import Value
-from tlsweep.store import Lease, Place, Record, SweepFolder, SweepState, diverged, open_journal
+from tlsweep.store import Lease, Location, Record, SweepFolder, SweepState, diverged, open_journal
 from tlsweep.store.journal import AnyJournal
-from tlsweep.store.schema import HYPERPARAMETERS, REPORTS
+from tlsweep.store.replaying import replay
+from tlsweep.store.schema import HYPERPARAMETERS
+from tlsweep.store.spending import Spending
 from tlsweep.store.tables import TableWriter
-from tlsweep.sweep.assignment import completed, starting_values
-from tlsweep.sweep.observer import Observer, tell
-from tlsweep.sweep.spending import Spending
+from tlsweep.sweep.assignment import Message, completed, starting_values
 
 _ENDS = ("stopped", "finished", "failed")
 
@@ -40,6 +42,7 @@ class Ledger:
         self._observer = observer
         self._journal: AnyJournal | None = None
         self._replayed = 0
+        self.folder = folder.path
         self._tables = TableWriter(folder.path, folder.name)
         self._transaction: list[Record] = []
         self._time = self._elapsed = 0.0
@@ -47,17 +50,21 @@ class Ledger:
 
     def replay(self, records: Iterable[Record]) -> None:
         """Fold what an earlier launch wrote."""
-        for record in records:
-            self._fold(record)
-            self._tables.add([record])
-            self._time = record["time"]
-            self._replayed += 1
+        replay(records, self._replay, self.state.trials, SweepFolder(self.folder).journal)
         self._elapsed = self.state.elapsed
 
+    def _replay(self, record: Record) -> None:
+        if record["arm"] is not None and record["arm"] not in self.rules:
+            raise ResultsError(f"the journal tells of an arm '{record['arm']}' that the spec lacks; put both back")
+        self._fold(record)
+        self._tables.add([record])
+        self._time = record["time"]
+        self._replayed += 1
+
     @contextmanager
-    def open(self, place: Place) -> Iterator[None]:
+    def open(self, location: Location) -> Iterator[None]:
         """Write to a journal while the block runs."""
-        self._journal = open_journal(place, self.lease, self._replayed)
+        self._journal = open_journal(location, self.lease, self._replayed)
         try:
             yield
         finally:
@@ -72,13 +79,14 @@ class Ledger:
         """Time counts from now on."""
         self._clock = self._clock if self._clock is not None else time.monotonic()
 
-    def report(self, row: Mapping[str, Any]) -> Record:
-        """Take down a worker's row as the report of its trial."""
-        trial = self.state.trials[row["trial"]]
-        known = {name: row[name] for name in REPORTS if name in row}
-        known |= {"folds": runs} if (runs := row.get("folds")) else {}
+    def report(self, message: Message) -> Record:
+        """Take down a worker's message as the report of its trial."""
+        trial = self.state.trials[message.trial]
+        measured = message.columns()
+        if message.folds:
+            measured["folds"] = list(message.folds)
         return self._note(
-            known
+            measured
             | {
                 "type": "report",
                 "stage": self._stage(trial.arm),
@@ -86,8 +94,8 @@ class Ledger:
                 "generation": trial.generation,
                 "parent_trial": trial.parent_trial,
                 **trial.hyperparameters,
-                "checkpoint": row["checkpoint"],
-                "digest": row["digest"],
+                "checkpoint": message.checkpoint,
+                "digest": message.digest,
             }
         )
 
@@ -103,16 +111,19 @@ class Ledger:
     ) -> Record:
         """Take down an event; arm, generation and epoch are those of the trial unless given."""
         known = self.state.trials.get(trial or "")
-        arm = arm or (known.arm if known else None)
+        if known is not None:
+            arm = arm or known.arm
+            generation = known.generation if generation is None else generation
+            epoch = known.epoch if epoch is None else epoch
         return self._note(
             {
                 "type": "event",
                 "stage": self._stage(arm),
                 "arm": arm,
                 "trial": trial,
-                "generation": generation if generation is not None else (known.generation if known else 0),
+                "generation": generation or 0,
                 "kind": kind,
-                "epoch": epoch if epoch is not None else (known.epoch if known else 0),
+                "epoch": epoch or 0,
                 "details": dict(details or {}),
             }
         )
@@ -152,6 +163,10 @@ class Ledger:
         if not if_due or self._tables.due:
             self.flush()
             self._tables.write(self.state)
+
+    def follow(self, folder: Location | None) -> None:
+        """The folder of the sweep is there now, or nowhere; the journal is open, and came with it."""
+        self._tables.move_to(folder)
 
     def observation(self, report: Record) -> Observation:
         """What the rules see of a report."""
@@ -203,31 +218,18 @@ class Ledger:
 
     def _reopened(self, record: Record) -> list[str]:
         """Trials for which the rules count as ended."""
-        return [one for one in record["details"]["reopened"] if not self.state.trials[one].resumable]
+        return [name for name in record["details"]["reopened"] if not self.state.trials[name].resumable]
 
     def _fold_event(self, record: Record) -> None:
-        kind, trial, rules = record["kind"], record["trial"], self.rules[record["arm"]]
+        kind, trial = record["kind"], record["trial"]
+        rules = self.rules[record["arm"]]
         if kind == "created" and record["arm"] in self._tpe:
             self._tpe[record["arm"]].created(trial, record["details"]["hyperparameters"])
         elif kind == "exploited":
-            rules.exploited(trial, record["generation"], _exploit(record["details"]))
+            rules.exploited(trial, record["generation"], Exploit.from_details(record["details"]))
         elif kind == "promoted":
             rules.promoted(trial)
         elif kind == "joined":
             rules.joined(trial, record["details"]["members"])
         elif kind in _ENDS and not self.state.trials[trial].resumable:
             rules.ended(trial)
-
-
-def _exploit(details: Mapping[str, Any]) -> Exploit:
-    """The decision that an event `exploited` tells of."""
-    return Exploit(
-        donor=details["donor"],
-        donor_generation=details["donor_generation"],
-        epoch=details["donor_epoch"],
-        checkpoint=details["checkpoint"],
-        digest=details["digest"],
-        hyperparameters=details["hyperparameters"],
-        mutated={},
-        details=details,
-    )

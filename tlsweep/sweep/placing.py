@@ -1,4 +1,4 @@
-"""Who gets the next place. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
+"""Who gets the next slot. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tlsweep.sweep.ledger import Ledger
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial that is to get a place."""
+    """A trial that is to get a slot."""
 
     trial: str
     arm: str
@@ -23,9 +23,9 @@ class Candidate:
 
 
 class Placing:
-    """Keeps who waits, and who has a place.
+    """Keeps who waits, and who has a slot.
 
-    First comes a trial that lost its place without a decision (its worker or the driver died), so that with one place a
+    First comes a trial that lost its slot without a decision (its worker or the driver died), so that with one slot a
     resumed sweep trains in the same order as one that was never stopped. Then: in a population, who has the fewest
     epochs; else who was told to go on, then who is promoted, then a new one. Among arms of which one is a population
     already and the other not yet, who has used less of the budget.
@@ -34,7 +34,7 @@ class Placing:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._state = ledger, ledger.state
         self._arms = {arm: rank for rank, arm in enumerate(ledger.spec.arms)}
-        self._waiting = {one.trial for one in self._state.trials.values() if not one.status.final}
+        self._waiting = {trial.trial for trial in self._state.trials.values() if not trial.status.final}
         self.placed: dict[str, Candidate] = {}
         """Handed out, and not given back."""
         self._new = unborn(ledger.spec, ledger.state)
@@ -46,16 +46,18 @@ class Placing:
 
     def settled(self, arm: str) -> bool:
         """Whether all trials of an arm that have not ended are held, nobody is promoted, and none is to come."""
-        rules, trials = self._ledger.rules[arm], [one for one in self._state.trials.values() if one.arm == arm]
+        rules, trials = self._ledger.rules[arm], [trial for trial in self._state.trials.values() if trial.arm == arm]
         if rules.accepts_new and len(trials) < self._ledger.spec.trials_in(arm):
             return False
-        if any(one.arm == arm and one.trial not in self._state.trials for one in self.placed.values()):
+        if any(
+            candidate.arm == arm and candidate.trial not in self._state.trials for candidate in self.placed.values()
+        ):
             return False  # it is about to begin
-        live = [one.trial for one in trials if not one.status.final or one.resumable]
+        live = [trial.trial for trial in trials if not trial.status.final or trial.resumable]
         return all(rules.held(trial) for trial in live) and rules.promotion(idle=False) is None
 
     def next(self) -> Candidate | None:
-        """Who is to get a place; None if nobody can use one now. Changes nothing."""
+        """Who is to get a slot; None if nobody can use one now. Changes nothing."""
         waiting = min(self._runnable(), key=self._order, default=None)
         new = self._peek_new()
         if waiting is not None and (new is None or not self._behind(new, waiting)):
@@ -66,23 +68,23 @@ class Placing:
         return self._promoted(new) or new
 
     def wanted(self) -> int:
-        """How many trials could have a place now, those that have one included; held ones may be promoted later."""
+        """How many trials could have a slot now, those that have one included; held ones may be promoted later."""
         new = 0
         if self._peek_new() is not None:
-            spec, born = self._ledger.spec, Counter(one.arm for one in self._state.trials.values())
+            spec, born = self._ledger.spec, Counter(trial.arm for trial in self._state.trials.values())
             new = sum(spec.trials_in(arm) - born[arm] for arm in spec.arms if not self._closed(arm))
         unborn_placed = sum(trial not in self._state.trials for trial in self.placed)
         return len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
 
     def place(self, candidate: Candidate) -> None:
-        """It has a place from now on."""
+        """It has a slot from now on."""
         if candidate == self._next_new:
             self._next_new = next(self._new, None)
         self._waiting.discard(candidate.trial)
         self.placed[candidate.trial] = candidate
 
     def give_back(self, trial: str) -> None:
-        """Its place is free; unless it has ended, it waits."""
+        """Its slot is free; unless it has ended, it waits."""
         self.placed.pop(trial, None)
         one = self._state.trials.get(trial)
         if one is not None and not one.status.final:
@@ -92,7 +94,7 @@ class Placing:
 
     def somebody_is_behind(self, epoch: int) -> bool:
         """Whether a trial that could run now waits with less progress than `epoch`."""
-        return self._peek_new() is not None or any(one.epoch < epoch for one in self._runnable())
+        return self._peek_new() is not None or any(trial.epoch < epoch for trial in self._runnable())
 
     def _order(self, one: TrialState) -> tuple[bool, int, int, int, int]:
         # A member that copied an earlier state is as far as before: those that did so less often come first, or two
@@ -132,7 +134,9 @@ class Placing:
         return self.exhausted(arm) or not self._ledger.rules[arm].accepts_new
 
     def _promotion(self, arm: str, *, idle: bool) -> Promotion | None:
-        return None if self.exhausted(arm) else self._ledger.rules[arm].promotion(idle=idle)
+        if self.exhausted(arm):
+            return None
+        return self._ledger.rules[arm].promotion(idle=idle)
 
     def _runs(self, arm: str) -> bool:
         return any(candidate.arm == arm for candidate in self.placed.values())

@@ -1,18 +1,19 @@
 """What is done once, before trials run: data, weights, and every check that needs them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.data.cache import default_cache
-from tlsweep.errors import DataError
+from tlsweep.data.duplicates import count_in_source
+from tlsweep.errors import DataError, TlsweepError
+from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration
-from tlsweep.sweep.nodes import Cluster
-from tlsweep.sweep.observer import Observer
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
@@ -50,16 +51,24 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     sources: dict[str, Task] = {}
     for name, origin in spec.model.origins.items():
         model = spec.model.starting_from(origin)
-        validate_model(model, **_seen_by(task))
+        validate_model(model, **_seen_by(task), smallest_batch=_smallest_normalised(spec))
         if not isinstance(origin, SourceTask):
             weights[name] = resolve_weights(model)
             continue
         observer.phase("reading the source task's images")
         source = load_task(origin.data, spec.seed, progress=observer.progress)
+        task = _compared(task, source, observer)
         cached = _fitting(spec, origin, source, task)
         weights |= {name: cached} if cached else {}
         sources |= {} if cached else {name: source}
     return Prepared(task, weights, sources)
+
+
+def _compared(task: Task, source: Task, observer: Observer) -> Task:
+    """The task, with a count of what is held out and was seen by the source task."""
+    duplicates = replace(task.duplicates, in_source=task.duplicates.in_source + count_in_source(source, task))
+    say(observer, set(duplicates.in_words()).difference(task.duplicates.in_words()))
+    return replace(task, duplicates=duplicates)
 
 
 def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "Weights | None":
@@ -79,15 +88,27 @@ def _seen_by(task: Task) -> dict[str, Any]:
     return {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}
 
 
+def batch_sizes(spec: SweepSpec) -> tuple[int, ...]:
+    """Those of the space, or the one there is, from small to large."""
+    space = spec.space.get("batch_size")
+    sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
+    return tuple(sorted(int(size) for size in sizes))
+
+
+def _smallest_normalised(spec: SweepSpec) -> int:
+    """The smallest batch that batch norm sees the backbone through; 2, the fewest it can do with, where none does."""
+    freeze = spec.space["freeze"].extremes if "freeze" in spec.space else (configuration(spec, 0).freeze,)
+    evaluates = set(freeze) == {"backbone"} or spec.train.settings().batch_norm == "frozen"
+    return 2 if evaluates else batch_sizes(spec)[0]
+
+
 def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
     """No batch may be larger than the smallest arm's training split: its step would silently be a smaller one.
 
     Raises:
         DataError: one is.
     """
-    space = spec.space.get("batch_size")
-    sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
-    largest, images = max(int(size) for size in sizes), fewest_images(spec, task)
+    largest, images = batch_sizes(spec)[-1], fewest_images(spec, task)
     if largest > images:
         few = _fewest_labels(spec)
         where = "the training split" if few is None else f"with {few} labels a class (study.few_labels) it"
@@ -132,7 +153,7 @@ def share(
         observer.phase("pretraining on the source task")
         weights[name] = where_trials_run(_pretrain, spec, cluster, spec, name, source, gpus)
     observer.phase("sharing images and weights")
-    references = {name: ray.put(one) for name, one in weights.items()}
+    references = {name: ray.put(loaded) for name, loaded in weights.items()}
     return Shared(spec, folder.path, ray.put(prepared.task), references, gpus), weights
 
 
@@ -148,7 +169,12 @@ def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Clu
     if cluster.local and not gpus:
         return function(*arguments)
     remote = ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
-    return ray.get(remote.remote(*arguments))
+    try:
+        return ray.get(remote.remote(*arguments))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, TlsweepError):  # one message, as where no worker has it
+            raise error.cause from None
+        raise
 
 
 def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights":

@@ -1,16 +1,18 @@
 """The referee of a stage: every report and incident passes here, is written down, and only then has an effect."""
 
-import re
-import textwrap
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from tlsweep.schedulers import Continue, Exploit, Hold, Join, Stop, Yield
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.space import Value
 from tlsweep.store import Record, SweepState, TrialState, diverged
-from tlsweep.sweep.assignment import Assignment, trial_seed
+from tlsweep.sweep.assignment import Assignment, Message, trial_seed
+from tlsweep.sweep.faults import Fault, reason_of, shortened, what_follows
+from tlsweep.sweep.ground import LOOK_SECONDS, Loss
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import Candidate, Placing
 from tlsweep.sweep.retention import Retention
@@ -18,36 +20,54 @@ from tlsweep.sweep.retention import Retention
 INTERRUPTED = "stopped by the user"
 """The reason to halt that is no reason of the sweep's."""
 
-_MISTAKE = re.compile(r"tlsweep\.errors\.(Spec|Data|Model|Resource)Error: ")
-"""The last line of a traceback that another try would only bring back."""
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-_STORE_AWAY = re.compile(r"tlsweep\.store\.objects\.ObjectStoreError: (.*)")
-"""No fault of the trial's either: the sweep has to stop for it."""
+def _in_turn(method: _Method) -> _Method:
+    """One thread at a time: where the main one is blocked in Ray, another one ends the sweep."""
+
+    @wraps(method)
+    def alone(self: "Referee", *arguments: Any, **options: Any) -> Any:
+        with self.turn:
+            return method(self, *arguments, **options)
+
+    return cast(_Method, alone)
 
 
 class Referee:
     """Applies the rules of each arm and keeps the budget. Knows nothing of Ray; Tune's trials come and go."""
 
-    def __init__(self, ledger: Ledger, retention: Retention, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        retention: Retention,
+        clock: Callable[[], float] = time.monotonic,
+        ground: Callable[[], Loss | None] = lambda: None,
+    ) -> None:
         self.spec: SweepSpec = ledger.spec
         self.state: SweepState = ledger.state
         self.halted: str | None = None
         """Why no trial may run any more; None while they may."""
         self.resumable = False
         """Whether what halted it is no end: the sweep can be resumed as it is."""
-        self._ledger, self._retention, self._now = ledger, retention, clock
+        self.loss: Loss | None = None
+        """What halted it, if that is something that it stood on."""
+        self.turn = threading.RLock()
+        """Held by the thread that writes something down."""
+        self._ledger, self._retention = ledger, retention
+        self._now, self._ground = clock, ground
+        self._look_due = clock()
         self._placing = Placing(ledger)
         self.began = clock()
         """When it took over, by time.monotonic()."""
         self._touched: dict[str, TrialState] = {}
         """Trials that the transaction at hand is about."""
         self._drawn: dict[str, dict[str, Value]] = {}
-        """The configurations of trials that have a place, and have not begun."""
+        """The configurations of trials that have a slot, and have not begun."""
         self._heard: dict[str, float] = {}
         """When each running trial was last heard of."""
         for arm in self.spec.arms:
-            self._check_budget(arm, (one.best for one in self.state.trials.values() if one.arm == arm))
+            self._check_budget(arm, (trial.best for trial in self.state.trials.values() if trial.arm == arm))
         self.tick()
         self._settle()
         self._commit()
@@ -55,19 +75,20 @@ class Referee:
     # What the queue asks
 
     def more(self) -> bool:
-        """Whether a trial could use a place now."""
+        """Whether a trial could use a slot now."""
         return self.halted is None and self._placing.next() is not None
 
     def wanted(self) -> int:
-        """How many trials could have a place now, those that have one included."""
+        """How many trials could have a slot now, those that have one included."""
         return self._placing.wanted() if self.halted is None else 0
 
     def starting(self) -> bool:
-        """Whether a trial that was given a place still waits for its worker."""
+        """Whether a trial that was given a slot still waits for its worker."""
         return any(trial not in self._heard for trial in self._placing.placed)
 
+    @_in_turn
     def assign(self) -> Assignment | None:
-        """Give the next place to a trial; None if nobody can use it now."""
+        """Give the next slot to a trial; None if nobody can use it now."""
         candidate = self._placing.next() if self.halted is None else None
         if candidate is None:
             return None
@@ -79,7 +100,7 @@ class Referee:
         return self.assignment(candidate.trial)
 
     def assignment(self, trial: str) -> Assignment:
-        """What a worker must know to start or go on with a trial that has a place."""
+        """What a worker must know to start or go on with a trial that has a slot."""
         candidate, one = self._placing.placed[trial], self.state.trials.get(trial)
         return Assignment(
             trial=trial,
@@ -94,6 +115,7 @@ class Referee:
 
     # What happens
 
+    @_in_turn
     def started(self, trial: str) -> None:
         """A worker takes the trial. With the first one wall time begins: starting workers may take longer than it."""
         self._ledger.start_clock()
@@ -102,55 +124,67 @@ class Referee:
         self._ledger.event("started", trial)
         self._commit()
 
-    def observe(self, row: Mapping[str, Any], *, leaving: bool = False) -> bool:
-        """Take down a report and what is decided on it. False: the trial's place is free, its worker must stop.
+    @_in_turn
+    def observe(self, message: Message, *, leaving: bool = False) -> bool:
+        """Take down a report and what is decided on it. False: the trial's slot is free, its worker must stop.
 
         What is reported after the end does not count. `leaving`: the worker's node is about to be taken away.
         """
-        trial = self.state.trials[row["trial"]]
+        self._look()
+        trial = self.state.trials[message.trial]
         self._heard[trial.trial] = self._now()
-        if row.get("unwritten"):
-            self.halt(row["unwritten"], resumable=True)
         if self.halted is not None or self._placing.exhausted(trial.arm):
             self._stop(trial, self._out_of_budget(trial), spent=True)
             goes_on = False
         else:
-            if row.get("passed_over"):
-                self._restored(trial, row)
-            goes_on = self._repeated(trial, row) if row["epoch"] <= trial.epoch else self._reported(trial, row)
+            if message.passed_over:
+                self._restored(trial, message)
+            is_new = message.epoch > trial.epoch
+            goes_on = self._reported(trial, message) if is_new else self._repeated(trial, message)
             if goes_on and leaving:
                 self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
                 goes_on = False
         self._commit()
-        self._retention.update(trial, row["checkpoint"])
+        self._retention.update(trial, message.checkpoint)
         if not goes_on:
             self._placing.give_back(trial.trial)
         self._ledger.write_tables(if_due=True)
         return goes_on
 
-    def failed(self, trial: str, error: str, *, counted: bool = True, keeps_place: bool = False) -> None:
-        """A trial's function raised, or its process died: it is retried, or has failed for good."""
+    @_in_turn
+    def failed(
+        self, trial: str, error: str, *, fault: Fault = "user", counted: bool = True, keeps_slot: bool = False
+    ) -> None:
+        """A trial's function raised, or its process died: it is retried, or has failed for good.
+
+        Where the whole sweep is about to end, that may be the reason, and the trial is interrupted like the others.
+        """
+        self._look()
         self._create(trial)
         one = self.state.trials[trial]
         if trial in self.overdue():
             error = f"{error.rstrip()}\nno report for {self.spec.faults.report_timeout:g} s: its worker was ended\n"
         if not one.status.final:
-            lines = [line for line in error.strip().splitlines() if line.strip()] or ["unknown"]
+            reason = reason_of(error)
             # What the trial cannot help is not counted, as long as it gets on at all.
-            counted = counted or (not keeps_place and one.retried_at == (one.generation, one.epoch))
-            details = {"reason": textwrap.shorten(lines[-1], 200, placeholder=" …"), "error": error}
-            if away := _STORE_AWAY.match(lines[-1]):
-                self.halt(f"a checkpoint could not be read: {away[1]}", resumable=True)
-                self._stop(one, Stop(str(self.halted)), spent=True)
-            elif one.failures + counted > self.spec.faults.max_failures or _MISTAKE.match(lines[-1]):
-                self._end(one, "failed", details)
-            else:
-                self._ledger.event("retried", trial, details | {"counted": int(counted)})
+            counted = counted or (not keeps_slot and one.retried_at == (one.generation, one.epoch))
+            details = {"reason": shortened(reason), "error": error, "fault": fault}
+            if fault == "storage":
+                self.halt(f"a file cannot be kept: {reason.partition(': ')[2]}", resumable=True)
+            allowed = self.spec.faults.max_failures
+            match what_follows(fault, one.failures + counted, allowed, sweep_stops=self.resumable):
+                case "stop":
+                    self._stop(one, Stop(str(self.halted)), spent=True)
+                case "end":
+                    self._end(one, "failed", details)
+                case "retry":
+                    self._ledger.event("retried", trial, details | {"counted": int(counted)})
             self._settle()
             self._commit()
-        if not keeps_place:
+        if not keeps_slot:
             self._placing.give_back(trial)
 
+    @_in_turn
     def returned(self, trial: str) -> None:
         """A trial's function ended; unless that had been decided, it returned before the last epoch."""
         one = self.state.trials.get(trial)
@@ -165,7 +199,7 @@ class Referee:
         limit = self.spec.faults.report_timeout
         if limit is None:
             return []
-        running = [one for one in self._placing.placed if one in self._heard]
+        running = [trial for trial in self._placing.placed if trial in self._heard]
         return [trial for trial in running if self._now() - self._heard[trial] > limit]
 
     def node(self, kind: str, details: Mapping[str, Any]) -> None:
@@ -173,8 +207,11 @@ class Referee:
         self._ledger.event(kind, details=details)
         self._commit()
 
-    def tick(self) -> bool:
-        """Whether the stage must end now; asked several times a second."""
+    @_in_turn
+    def tick(self, *, now: bool = False) -> bool:
+        """Whether the stage must end now; asked several times a second. `now`: look at the ground in any case."""
+        if now or self._now() >= self._look_due:
+            self._look()
         limit = self.spec.budget.wall_time
         if limit is not None and self._ledger.elapsed >= limit:
             self.halt(f"the wall time of {limit:g} s is used up")
@@ -185,15 +222,22 @@ class Referee:
         if self.halted is None:
             self.halted, self.resumable = reason, resumable
 
+    @_in_turn
     def close(self) -> None:
-        """The stage ended: give every trial a final state, tidy up, write the tables a last time."""
-        for one in [one for one in self.state.trials.values() if not one.status.final]:
-            rules, spent = self._ledger.rules[one.arm], self.halted is not None or self._placing.exhausted(one.arm)
-            self._stop(one, self._out_of_budget(one) if spent else rules.verdict(one.trial), spent=spent)
+        """The stage ended: give every trial a final state, tidy up, write the tables a last time.
+
+        Where the folder is no longer the sweep's, nothing is removed there and nothing written.
+        """
+        self._look()
+        for trial in [trial for trial in self.state.trials.values() if not trial.status.final]:
+            rules, spent = self._ledger.rules[trial.arm], self.halted is not None or self._placing.exhausted(trial.arm)
+            self._stop(trial, self._out_of_budget(trial) if spent else rules.verdict(trial.trial), spent=spent)
         if self.resumable:
             self._ledger.event("interrupted", details={"reason": self.halted})
         self._commit()
         self._retention.tidy()
+        if self.loss is not None:
+            self._ledger.follow(self.loss.folder)
         self._ledger.write_tables()
 
     def evaluated(self, arm: str, trial: str, metrics: Mapping[str, Any]) -> None:
@@ -204,6 +248,14 @@ class Referee:
 
     # How
 
+    def _look(self) -> None:
+        """See whether all that the sweep stands on is there."""
+        self._look_due = self._now() + LOOK_SECONDS
+        if self.loss is None and (loss := self._ground()):
+            self.loss = loss
+            self._retention.hands_off = loss.folder != self._ledger.folder
+            self.halt(loss.reason, resumable=True)
+
     def _create(self, trial: str) -> None:
         """The first thing that is written down of a trial is its configuration."""
         if trial not in self.state.trials:
@@ -213,7 +265,7 @@ class Referee:
             del self._drawn[trial]
 
     def _starting_values(self, candidate: Candidate) -> dict[str, Value]:
-        """Chosen when the trial gets its place: what is reported until its worker starts does not change them."""
+        """Chosen when the trial gets its slot: what is reported until its worker starts does not change them."""
         if candidate.trial not in self._drawn:
             self._drawn[candidate.trial] = self._ledger.starting_values(candidate.arm, candidate.number)
         return self._drawn[candidate.trial]
@@ -227,9 +279,9 @@ class Referee:
             if trial.status.final:
                 self._placing.give_back(trial.trial)
 
-    def _reported(self, trial: TrialState, row: Mapping[str, Any]) -> bool:
+    def _reported(self, trial: TrialState, message: Message) -> bool:
         """A new epoch: decide on its trial, and on those that waited for it."""
-        report = self._ledger.report(row)
+        report = self._ledger.report(message)
         rules = self._ledger.rules[trial.arm]
         decision = rules.decide(self._ledger.observation(report))
         if isinstance(decision, Continue) and report["epoch"] >= self.spec.train.epochs:
@@ -273,22 +325,24 @@ class Referee:
                 due |= rules.handover()
         return due
 
-    def _repeated(self, trial: TrialState, row: Mapping[str, Any]) -> bool:
+    def _repeated(self, trial: TrialState, message: Message) -> bool:
         """An epoch that was reported before, trained again from an older checkpoint: the first report stays."""
-        details = {"checkpoint": row["checkpoint"], "digest": row["digest"]}
-        self._ledger.event("repeated", trial.trial, details, epoch=row["epoch"])
+        details = {"checkpoint": message.checkpoint, "digest": message.digest}
+        self._ledger.event("repeated", trial.trial, details, epoch=message.epoch)
         return True
 
-    def _restored(self, trial: TrialState, row: Mapping[str, Any]) -> None:
-        passed: Sequence[Mapping[str, Any]] = row["passed_over"]
-        gone = {one["path"] for one in passed}
+    def _restored(self, trial: TrialState, message: Message) -> None:
+        passed = message.passed_over
+        gone = {saved["path"] for saved in passed}
         details = {
-            "reason": "; ".join(f"{one['path']} {one['reason']}" for one in passed),
-            "passed_over": [one["path"] for one in passed],
-            "checkpoint": next((one.path for one in reversed(trial.trail) if one.path not in gone), None),
-            "epoch": row["epoch"] - 1,
+            "reason": "; ".join(f"{saved['path']} {saved['reason']}" for saved in passed),
+            "passed_over": [saved["path"] for saved in passed],
+            "checkpoint": next(
+                (checkpoint.path for checkpoint in reversed(trial.trail) if checkpoint.path not in gone), None
+            ),
+            "epoch": message.epoch - 1,
         }
-        self._ledger.event("restored", trial.trial, details, epoch=row["epoch"] - 1)
+        self._ledger.event("restored", trial.trial, details, epoch=message.epoch - 1)
 
     def _stop(self, trial: TrialState, stop: Stop, *, spent: bool = False) -> None:
         """End a trial, unless it has ended. `spent`: only because the budget, or the user's patience, is used up."""
@@ -313,15 +367,7 @@ class Referee:
     def _exploit(self, trial: TrialState, exploit: Exploit) -> None:
         self._touched[trial.trial] = trial
         generation = trial.generation + 1
-        details = {
-            "donor": exploit.donor,
-            "donor_generation": exploit.donor_generation,
-            "donor_epoch": exploit.epoch,
-            "checkpoint": exploit.checkpoint,
-            "digest": exploit.digest,
-            "hyperparameters": dict(exploit.hyperparameters),
-            **exploit.details,
-        }
+        details = exploit.to_details()
         changes = {name: {"from": old, "to": new} for name, (old, new) in exploit.mutated.items()}
         epoch = trial.epoch
         self._ledger.event("exploited", trial.trial, details, generation=generation, epoch=epoch)

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from tlsweep.data import Task
-from tlsweep.errors import DataError, ModelError, ResultsError
+from tlsweep.errors import DataError, ModelError
+from tlsweep.report.repair import sound_tree
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
-from tlsweep.store import Place, Record, Status, SweepFolder, SweepState, TrialState, read_journal
-from tlsweep.store.places import files_below
-from tlsweep.sweep.spending import Spending
+from tlsweep.spec.loading import StoredSpec
+from tlsweep.store import Location, Record, Status, SweepFolder, SweepState, TrialState, read_journal
+from tlsweep.store.locations import files_below
+from tlsweep.store.results import with_sound_name
+from tlsweep.store.spending import Spending
+from tlsweep.text import one_line
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,23 @@ class History:
         before = self.launched.get("data")
         if before not in (None, task.fingerprint):
             raise DataError(
-                f"the images have changed since the sweep began (fingerprint {task.fingerprint}, it was {before}); "
-                "put them back as they were, or start a new sweep"
+                f"the images have changed since the sweep began{self._changes(task)} (fingerprint {task.fingerprint}, "
+                f"it was {before}); put them back as they were, or start a new sweep"
             )
+
+    def _changes(self, task: Task) -> str:
+        """In words; nothing where an earlier version launched the sweep, which did not write them down."""
+        if "classes" not in self.launched:
+            return ""
+        before, now = set(self.launched["classes"]), set(task.classes)
+        said = [f"new classes: {_first(now - before)}"] if now - before else []
+        said += [f"classes that are gone: {_first(before - now)}"] if before - now else []
+        for split, count in self.launched["images"].items():
+            if count != task.size(split):
+                said.append(f"{task.size(split):,} images in {split}, there were {count:,}")
+        return ": " + (
+            "; ".join(said) or "as many of the same classes in each split, but other pictures or another order"
+        )
 
     def check_weights(self, now: str | None) -> None:
         """Raises:
@@ -46,12 +62,19 @@ class History:
             )
 
 
-def stored_spec(folder: SweepFolder) -> dict[str, Any]:
-    """The spec as the folder has it; to be loaded, perhaps with overrides."""
-    tree = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
-    if not isinstance(tree, dict):
-        raise ResultsError(f"'{folder.spec}' is no spec; put it back as it was")
-    return tree
+def _first(names: set[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(f"'{one_line(name)}'" for name in sorted(names)[:5]) + more
+
+
+def stored_spec(folder: SweepFolder) -> StoredSpec:
+    """The spec as the folder has it, or its journal; to be loaded, perhaps with overrides.
+
+    Raises:
+        ResultsError: it is missing or damaged in both.
+    """
+    launched = _launches(list(read_journal(folder.journal)))
+    return sound_tree(folder, launched[-1]["details"] if launched else {})
 
 
 def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
@@ -62,14 +85,18 @@ def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
         ResultsError: the journal is damaged before its end.
     """
     records = list(read_journal(folder.journal))
-    launched = [one for one in records if one["type"] == "event" and one["kind"] in ("launched", "resumed")]
+    launched = _launches(records)
     if not launched:
         return History(records, {}, {})
     details = launched[-1]["details"]
-    return History(records, details, extensions(load_spec(details["spec"]), spec))
+    return History(records, details, extensions(load_spec(with_sound_name(details["spec"])), spec))
 
 
-def reopened(state: SweepState, spec: SweepSpec, folder: Place, exhausted: set[str]) -> list[str]:
+def _launches(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.get("kind") in ("launched", "resumed")]
+
+
+def reopened(state: SweepState, spec: SweepSpec, folder: Location, exhausted: set[str]) -> list[str]:
     """Trials that had ended and go on: the sweep was interrupted, or there is more to spend now.
 
     A trial that was trained to what was the last epoch goes on if its last checkpoint is still there.
@@ -82,10 +109,10 @@ def reopened(state: SweepState, spec: SweepSpec, folder: Place, exhausted: set[s
         return one.out_of_budget or (further and bool(one.trail) and one.trail[-1].path in files)
 
     return [
-        one.trial
-        for one in state.trials.values()
+        trial.trial
+        for trial in state.trials.values()
         # An interrupted one is settled in any case: where there is nothing left to spend, that is its end.
-        if one.status is Status.INTERRUPTED or (one.arm not in exhausted and has_more_to_do(one))
+        if trial.status is Status.INTERRUPTED or (trial.arm not in exhausted and has_more_to_do(trial))
     ]
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from tlsweep.schedulers import Rules
 from tlsweep.store import Status, SweepFolder, TrialState
-from tlsweep.store.places import files_below
+from tlsweep.store.boundary import real_file, refuse_to_write
+from tlsweep.store.locations import Location, files_below
+from tlsweep.store.records import is_checkpoint, is_left_over
 from tlsweep.sweep.ledger import Ledger
 
 KEPT_TRIALS = 3
@@ -22,7 +24,10 @@ class Retention:
     """
 
     def __init__(self, folder: SweepFolder, ledger: Ledger) -> None:
-        self._folder, self._ledger, self._state = folder, ledger, ledger.state
+        self._folder, self._ledger = folder, ledger
+        self._state = ledger.state
+        self.hands_off = False
+        """Whether the folder is no longer the sweep's, so that nothing may be removed there."""
         self._rules: Mapping[str, Rules] = ledger.rules
         self._claims: dict[str, frozenset[str]] = {}
         self._count: Counter[str] = Counter()
@@ -39,23 +44,30 @@ class Retention:
             self._claim(trial.trial, self._goes_on(trial) | self._best_checkpoint(trial))
 
     def tidy(self) -> None:
-        """Remove whatever no trial claims: nobody may be writing. A worker that was killed leaves such files."""
+        """Remove whatever no trial claims: nobody may be writing. A worker that was killed leaves such files.
+
+        What tlsweep did not make stays.
+        """
+        refuse_to_write(self._folder.path)
         for trial in self._state.trials.values():
             self.update(trial)
         self._ledger.flush()
+        if self.hands_off:
+            return
         for name in files_below(self._folder.checkpoints):
             path = f"checkpoints/{name}"
-            if not self._count[path]:
+            if not self._count[path] and (is_checkpoint(path) or is_left_over(path)):
                 self._remove(path)
         self._ledger.flush()
         if isinstance(self._folder.checkpoints, Path):
             for folder in self._folder.checkpoints.glob("*"):
-                with suppress(OSError):  # not empty
-                    folder.rmdir()
+                if folder.name in self._state.trials or is_left_over(f"checkpoints/{folder.name}/probe"):
+                    with suppress(OSError):  # not empty
+                        folder.rmdir()
 
     def _goes_on(self, trial: TrialState) -> frozenset[str]:
         """Its way back, and what others may copy from it."""
-        return frozenset(one.path for one in trial.trail) | self._rules[trial.arm].needed(trial.trial)
+        return frozenset(saved.path for saved in trial.trail) | self._rules[trial.arm].needed(trial.trial)
 
     def _ended(self, trial: TrialState) -> None:
         """Of ended trials the few best of the arm keep their best checkpoint.
@@ -63,7 +75,7 @@ class Retention:
         They, and every member of a population, keep the last one too: with more epochs they can go on.
         """
         best = self._best[trial.arm] = self._best[trial.arm] | {trial.trial}
-        kept = {one.trial for one in self._state.best_of((self._state.trials[name] for name in best), KEPT_TRIALS)}
+        kept = {trial.trial for trial in self._state.best_of((self._state.trials[name] for name in best), KEPT_TRIALS)}
         for name in best:
             one = self._state.trials[name]
             finished = one.status is Status.FINISHED and (self._rules[trial.arm].takes_turns or name in kept)
@@ -72,7 +84,9 @@ class Retention:
         self._best[trial.arm] = kept
 
     def _best_checkpoint(self, trial: TrialState) -> frozenset[str]:
-        return frozenset({trial.best["checkpoint"]}) if trial.best and trial.best["checkpoint"] else frozenset()
+        if trial.best and trial.best["checkpoint"]:
+            return frozenset({trial.best["checkpoint"]})
+        return frozenset()
 
     def _claim(self, trial: str, files: frozenset[str]) -> None:
         before = self._claims.get(trial, frozenset())
@@ -86,10 +100,21 @@ class Retention:
 
     def _remove(self, path: str) -> None:
         """Not before the record is safe after which nobody needs it: else a resume elsewhere would miss it."""
+        if self.hands_off or not real_file(self._folder.path, path):
+            return
         file = self._folder.path / path
-        self._ledger.when_durable(lambda: file.unlink(missing_ok=True))
+        self._ledger.when_durable(lambda: _unlink(file))
         trial = self._state.trials.get(file.parent.name)
         # While it trains, its worker may be about to write there.
         if isinstance(file, Path) and (trial is None or trial.status.final):
             with suppress(OSError):  # not empty
                 file.parent.rmdir()
+
+
+def _unlink(file: Location) -> None:
+    """A file that a disk does not give up is removed by the next launch; that it refuses, the next write will say."""
+    if isinstance(file, Path):
+        with suppress(OSError):
+            file.unlink()
+    else:
+        file.unlink(missing_ok=True)

@@ -1,20 +1,24 @@
 """The one adapter between Ray and the fine-tuning function; runs in the workers."""
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
 from tlsweep.data.views import with_few_labels
+from tlsweep.files import raise_storage_error, storing
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
-from tlsweep.store import Checkpoint, Place, SweepFolder
-from tlsweep.store.files import storage_fault, write_whole
-from tlsweep.sweep.assignment import Assignment, trained_with
+from tlsweep.store import Location, StoredCheckpoint, SweepFolder
+from tlsweep.store.files import write_whole
+from tlsweep.sweep.assignment import Assignment, Message, trained_with
+from tlsweep.sweep.faults import TrialFailed
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Shared:
     """What all trials of a sweep have in common; small: the large things are references into the object store."""
 
     spec: SweepSpec
-    folder: Place
+    folder: Location
     task: Any
     """ObjectRef of the Task: its arrays are mapped into each worker, not copied."""
     weights: Mapping[str, Any]
@@ -82,7 +86,10 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs. Its name is what the Ray dashboard shows."""
 
     def tlsweep_trial(config: dict[str, Any]) -> None:
-        run_assignment(Assignment(**config), shared)
+        try:
+            run_assignment(Assignment.from_config(config), shared)
+        except Exception as error:
+            raise TrialFailed.of(error) from None
 
     return tlsweep_trial
 
@@ -96,13 +103,19 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
     _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
 
     def report(epoch: EpochReport, snapshot: Snapshot) -> None:
-        row = {"trial": assignment.trial, "node": node, **asdict(epoch)}
-        row["scheduled_lr"] = row.pop("lr")
-        if passed_over:
-            row["passed_over"] = passed_over.copy()
-            passed_over.clear()
+        figures = asdict(epoch)
+        told, passed_over[:] = passed_over.copy(), []  # once, with the first epoch
         _log(f"{assignment.trial}: epoch {epoch.epoch}, validation accuracy {epoch.val_accuracy:.4f}")
-        tune.report(row | write_checkpoint(folder, assignment, epoch.epoch, snapshot()))
+        message = Message(
+            trial=assignment.trial,
+            epoch=figures.pop("epoch"),
+            node=node,
+            folds=figures.pop("folds"),
+            figures=figures,
+            passed_over=told,
+            **write_checkpoint(folder, assignment, epoch.epoch, snapshot()),
+        )
+        tune.report(message.to_result())
 
     device = choose_device(shared.device)
     finetune(
@@ -125,17 +138,25 @@ def _log(line: str) -> None:
     print(line, flush=True)
 
 
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What a checkpoint gives that is not there; all else a storage that refuses."""
+
+
 def last_sound(
-    folder: SweepFolder, trail: Sequence[Checkpoint | Sequence[Any]]
+    folder: SweepFolder, trail: Sequence[StoredCheckpoint | Sequence[Any]]
 ) -> tuple[bytes | None, list[dict[str, str]]]:
-    """The newest checkpoint that is what was written; and which ones were passed over for it, and why."""
+    """The newest checkpoint that is what was written; and which ones were passed over for it, and why.
+
+    Raises:
+        StorageError: one cannot be read, and may be sound.
+    """
     passed_over: list[dict[str, str]] = []
     for path, digest, _ in reversed(trail):
         try:
-            content = (folder.path / path).read_bytes()
+            content = folder.read_checkpoint(path)
         except OSError as error:
-            if storage_fault(error):  # it may be sound
-                raise
+            if error.errno not in _NO_FILE:  # it may be sound
+                raise_storage_error(error, str(folder.path / path))
             reason = f"cannot be read ({error.strerror})"
         else:
             if sha256(content).hexdigest() == digest:
@@ -145,19 +166,19 @@ def last_sound(
     return None, passed_over
 
 
-def write_checkpoint(folder: SweepFolder, assignment: Assignment, epoch: int, content: bytes) -> dict[str, Any]:
-    """Write a checkpoint, whole or not at all; what the report says of it.
+def write_checkpoint(folder: SweepFolder, assignment: Assignment, epoch: int, content: bytes) -> dict[str, str]:
+    """Write a checkpoint, whole or not at all; what the message says of it.
 
     Not synced: one that a crash of the machine leaves damaged is known by its digest, and the one before it is used.
-    A disk that is full, a store that is away, are no fault of the trial's: the sweep has to stop for it.
+
+    Raises:
+        StorageError: it cannot be written; no fault of the trial's, so the sweep has to stop.
     """
     digest = sha256(content).hexdigest()
     checkpoint = folder.checkpoint(assignment.trial, assignment.generation, epoch, digest)
     path = folder.path / checkpoint
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        if not storage_fault(error):
-            raise
-        return {"checkpoint": None, "digest": None, "unwritten": f"a checkpoint could not be written: {error.strerror}"}
+    if isinstance(path, Path):
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
+    write_whole(path, content, folders=False)
     return {"checkpoint": checkpoint, "digest": digest}

@@ -5,16 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
 from tlsweep.errors import ResultsError
+from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import SweepFolder, SweepState, TrialState
 from tlsweep.store.files import folder_to_fill
 from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
-from tlsweep.sweep.nodes import Cluster
-from tlsweep.sweep.observer import Observer
 from tlsweep.sweep.prepare import where_trials_run
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.retention import KEPT_TRIALS
@@ -73,10 +73,10 @@ def evaluate(referee: Referee, shared: Shared, cluster: Cluster, observer: Obser
     observer.phase("evaluating the winner on the test split")
     tests = where_trials_run(_evaluate_arms, referee.spec, cluster, candidates, shared)
     folder = SweepFolder(shared.folder)
-    rows = [row for arm, one in tests.items() for row in _prediction_rows(folder.name, arm, one)]
+    rows = [row for arm, test in tests.items() for row in _prediction_rows(folder.name, arm, test)]
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
-    for arm, one in tests.items():
-        referee.evaluated(arm, one.trial, one.figures)
+    for arm, test in tests.items():
+        referee.evaluated(arm, test.trial, test.figures)
 
 
 def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str, Any]]:
@@ -87,8 +87,10 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
     """For each arm its winner, and the next best in case its checkpoint is damaged; empty if the main arm has none."""
-    found = {arm: [Winner.of(one) for one in state.leaders(arm, KEPT_TRIALS)] for arm in spec.arms}
-    return {arm: winners for arm, winners in found.items() if winners} if found[MAIN_ARM] else {}
+    found = {arm: [Winner.of(leader) for leader in state.leaders(arm, KEPT_TRIALS)] for arm in spec.arms}
+    if found[MAIN_ARM]:
+        return {arm: winners for arm, winners in found.items() if winners}
+    return {}
 
 
 def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, Tested]:
@@ -110,7 +112,7 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
                 break
         else:
             if arm == MAIN_ARM:
-                what = "; ".join(f"{one['path']} {one['reason']}" for one in passed_over)
+                what = "; ".join(f"{checkpoint['path']} {checkpoint['reason']}" for checkpoint in passed_over)
                 raise ResultsError(f"no model can be handed back: {what}; put a sound copy back, and resume the sweep")
     return tests
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from tlsweep.report import Best, Segment, describe_runs, find_best, load_tables
-from tlsweep.store import Place, Results
+from tlsweep.report import Best, Segment, describe_runs, faults, find_best, load_tables
+from tlsweep.store import Location, Results
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import place, uncertain, value, words
+from tlsweep.terminal.format import location, uncertain, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
 
 
@@ -21,7 +21,9 @@ def print_best(console: Console, results: Results) -> None:
     """
     tables = load_tables(results)
     best = find_best(tables)
-    changing = [name for name in tables.spec.space if len({one.hyperparameters[name] for one in best.schedule}) > 1]
+    changing = [
+        name for name in tables.spec.space if len({segment.hyperparameters[name] for segment in best.schedule}) > 1
+    ]
     steady = [name for name in ("lr", "batch_size", *tables.spec.space) if name not in changing]
     console.print(named_lines(_head(best, dict.fromkeys(steady), changing)))
     if len(best.schedule) > 1:
@@ -38,7 +40,7 @@ def print_best(console: Console, results: Results) -> None:
         console.print()
         print_arms(console, tables, best.arms)
     console.print()
-    console.print(named_lines([*_files(best), *next_steps(tables.path, ("report",))]))
+    console.print(named_lines([*_files(best, faults(tables)), *next_steps(tables.path, ("report",), best.trial)]))
 
 
 def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
@@ -56,11 +58,11 @@ def print_schedule(console: Console, schedule: list[Segment], names: list[str]) 
 
     def at(name: str) -> Column[Segment]:
         optional = name not in ("lr", "batch_size")
-        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=optional)
+        return Column(words(name), lambda segment: value(segment.hyperparameters[name]), optional=optional)
 
     columns = [
-        Column[Segment]("epochs", lambda one: _span(one)),
-        Column[Segment]("trained by", lambda one: one.trial, right=False),
+        Column[Segment]("epochs", lambda segment: _span(segment)),
+        Column[Segment]("trained by", lambda segment: segment.trial, right=False),
         *map(at, names),
     ]
     console.print(fit_table(columns, schedule, console.width))
@@ -82,6 +84,7 @@ def _test(best: Best, of_runs: str) -> str:
     return _metrics(result.test, result.test_error) + of_runs
 
 
-def _files(best: Best) -> list[tuple[str, str]]:
-    files: list[tuple[str, Place | None]] = [("model", best.model), ("recipe", best.recipe)]
-    return [(name, place(path) if path else "not written: the sweep has not ended") for name, path in files]
+def _files(best: Best, faults: Mapping[str, str]) -> list[tuple[str, str]]:
+    files: list[tuple[str, Location | None]] = [("model", best.model), ("recipe", best.recipe)]
+    known = {name: location(path) if path else "not written: the sweep has not ended" for name, path in files}
+    return list({**known, **faults}.items())

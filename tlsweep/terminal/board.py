@@ -13,12 +13,14 @@ from tlsweep.spec import PopulationSearch, SweepSpec
 from tlsweep.store import Record, Status, TrialState
 from tlsweep.store.journal import is_finite
 from tlsweep.terminal.columns import Column, fit_table
-from tlsweep.terminal.format import MISSING, counted, duration, place, score, uncertain, value, words
+from tlsweep.terminal.console import line
+from tlsweep.terminal.format import MISSING, TOKEN_HINT, counted, duration, location, score, uncertain, value, words
 from tlsweep.terminal.notable import best_line
 from tlsweep.terminal.progress import Progress
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.observer import SweepView
+    from tlsweep.observer import SweepView
 
 
 def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width: int, height: int) -> RenderableType:
@@ -48,22 +50,24 @@ def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width
 def _head(view: "SweepView") -> list[Text]:
     lines = [
         _line("sweep        ", f"{describe_search(view.spec)}, {view.slots} at once"),
-        _line("results      ", place(view.folder.path)),
+        _line("results      ", location(view.folder.path)),
     ]
-    return lines + ([_line("dashboard    ", view.dashboard)] if view.dashboard else [])
+    if view.dashboard:
+        lines.append(_line("dashboard    ", f"{view.dashboard} (its token: {TOKEN_HINT})"))
+    return lines
 
 
 def _line(name: str, text: str) -> Text:
-    return Text.assemble((name, "bold"), text, no_wrap=True, overflow="ellipsis")
+    return Text.assemble((name, "bold"), one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def _running_first(view: "SweepView") -> list[TrialState]:
     """Running trials, then the others; each group from the best to those without a result."""
     metric, sign = view.state.metric, view.state.sign
 
-    def rank(one: TrialState) -> tuple[bool, float, int]:
-        reached = one.score(metric, sign)
-        return one.status is not Status.RUNNING, -reached if reached is not None else float("inf"), one.number
+    def rank(trial: TrialState) -> tuple[bool, float, int]:
+        reached = trial.score(metric, sign)
+        return trial.status is not Status.RUNNING, -reached if reached is not None else float("inf"), trial.number
 
     trials = list(view.state.trials.values())
     return sorted(trials, key=rank)
@@ -73,29 +77,31 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
     metric = spec.search.metric
 
     def at(name: str) -> Column[TrialState]:
-        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=2)
+        return Column(words(name), lambda trial: value(trial.hyperparameters[name]), optional=2)
 
-    generation = [Column[TrialState]("gen", lambda one: str(one.generation), optional=2)]
+    generation = [Column[TrialState]("gen", lambda trial: str(trial.generation), optional=2)]
     return [
-        Column("trial", lambda one: one.trial, right=False),
-        Column("lr", lambda one: value(one.hyperparameters["lr"])),
-        Column("batch", lambda one: value(one.hyperparameters["batch_size"])),
+        Column("trial", lambda trial: trial.trial, right=False),
+        Column("lr", lambda trial: value(trial.hyperparameters["lr"])),
+        Column("batch", lambda trial: value(trial.hyperparameters["batch_size"])),
         *(at(name) for name in spec.space if name not in ("lr", "batch_size")),
         *(generation if isinstance(spec.search, PopulationSearch) else []),
-        Column("epoch", lambda one: f"{one.epoch}/{spec.train.epochs}"),
-        Column(words(metric), lambda one: score(one.last[metric]) if one.last else MISSING, optional=1),
-        Column("best", lambda one: _best(one.best, metric)),
-        Column("state", lambda one: str(one.status), right=False),
+        Column("epoch", lambda trial: f"{trial.epoch}/{spec.train.epochs}"),
+        Column(words(metric), lambda trial: score(trial.last[metric]) if trial.last else MISSING, optional=1),
+        Column("best", lambda trial: _best(trial.best, metric)),
+        Column("state", lambda trial: str(trial.status), right=False),
     ]
 
 
 def _best(report: Record | None, metric: str) -> str:
-    return uncertain(report[metric], report.get(f"{metric}_se")) if report and is_finite(report[metric]) else MISSING
+    if report and is_finite(report[metric]):
+        return uncertain(report[metric], report.get(f"{metric}_se"))
+    return MISSING
 
 
 def _rest(trials: list[TrialState]) -> Text:
-    states = Counter(str(one.status) for one in trials).most_common()
-    return Text(f"and {len(trials)} more: {', '.join(f'{count} {state}' for state, count in states)}", style="dim")
+    states = Counter(str(trial.status) for trial in trials).most_common()
+    return line(f"and {len(trials)} more: {', '.join(f'{count} {state}' for state, count in states)}", "dim")
 
 
 def _bar(progress: Progress, width: int) -> RenderableType:

@@ -2,40 +2,55 @@
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
 
-from tlsweep.report import ClassResults
+from tlsweep.report import ClassResult, ClassResults
 from tlsweep.terminal.columns import Column, fit_table
+from tlsweep.terminal.console import line
 from tlsweep.terminal.format import score
+from tlsweep.text import one_line
 
 _ALL_SHOWN = 20
-"""Of more classes only the hardest are shown."""
+"""Up to how many classes all are shown; of more only the hardest."""
 _HARDEST = 10
 _MISTAKES = 10
 
 
 def print_classes(console: Console, results: ClassResults) -> None:
     """A line for each class, the lowest F1 first where not all are shown; then which is taken for which."""
-    order = list(range(len(results.classes)))
-    if len(order) > _ALL_SHOWN:
-        order = sorted(order, key=lambda at: results.classes[at].f1)[:_HARDEST]
-    console.print(fit_table(_columns(results), order, console.width))
-    if more := len(results.classes) - len(order):
-        console.print(Text(f"and {more} more classes, all with a higher F1", style="dim"))
+    shown, hidden = list(range(len(results.classes))), []
+    if len(shown) > _ALL_SHOWN:
+        order = sorted(shown, key=lambda at: results.classes[at].f1)
+        shown, hidden = order[:_HARDEST], order[_HARDEST:]
+    console.print(fit_table(_columns(results), shown, console.width))
+    if hidden:
+        console.print(line(_rest(score(results.classes[shown[-1]].f1), [results.classes[at] for at in hidden]), "dim"))
     console.print()
     matrix = _matrix(results, console.width)
     if matrix is not None:
         together = f", by {results.networks} networks together" if results.networks > 1 else ""
-        console.print(Text(f"rows: what it is; columns: what it is taken for{together}", style="dim"))
+        console.print(line(f"rows: what it is; columns: what it is taken for{together}", "dim"))
         console.print(fit_table(matrix, range(len(results.classes)), console.width))
     else:
-        console.print(Text(_mistakes(results)))
+        console.print(line(_mistakes(results)))
+
+
+def _rest(limit: str, hidden: list[ClassResult]) -> str:
+    """What is known of the classes that are not shown: none has an F1 below `limit`, the highest one shown."""
+    what = f"and {len(hidden):,} more classes"  # at least eleven
+    equal = sum(score(result.f1) == limit for result in hidden)
+    if equal == len(hidden):
+        return f"{what}, also with F1 {limit}"
+    if equal:
+        return f"{what}, of which {equal:,} also with F1 {limit}, the others with a higher one"
+    return f"{what}, all with a higher F1"
 
 
 def _columns(results: ClassResults) -> list[Column[int]]:
     def taken_for(at: int) -> str:
         worst = results.mistakes(at)
-        return f"{results.classes[worst[0][1]].name} ({worst[0][2]})" if worst else ""
+        if worst:
+            return f"{results.classes[worst[0][1]].name} ({worst[0][2]})"
+        return ""
 
     return [
         Column("class", lambda at: results.classes[at].name, right=False),
@@ -49,7 +64,7 @@ def _columns(results: ClassResults) -> list[Column[int]]:
 
 def _matrix(results: ClassResults, width: int) -> list[Column[int]] | None:
     """The confusion matrix, headed by names, or by numbers where these are too wide; None where both are."""
-    names = [one.name for one in results.classes]
+    names = [one_line(result.name) for result in results.classes]
     numbered = [f"{at} {name}" for at, name in enumerate(names)]
     for rows, headings in ((names, names), (numbered, [str(at) for at in range(len(names))])):
         columns = [Column[int]("", lambda at, rows=rows: rows[at], right=False)]  # type: ignore[misc]
@@ -65,6 +80,8 @@ def _taken_for(results: ClassResults, column: int, heading: str) -> Column[int]:
 
 
 def _mistakes(results: ClassResults) -> str:
-    names = [one.name for one in results.classes]
+    names = [result.name for result in results.classes]
     shown = [f"{names[true]} for {names[taken]} ({count})" for true, taken, count in results.mistakes()[:_MISTAKES]]
-    return f"most often taken: {', '.join(shown)}" if shown else "no image was taken for another class"
+    if shown:
+        return f"most often taken: {', '.join(shown)}"
+    return "no image was taken for another class"

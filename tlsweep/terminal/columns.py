@@ -1,17 +1,22 @@
-"""Tables that fit the terminal: what has no room is left out whole, never cut."""
+"""Tables that fit the terminal: a column without room is left out whole, a name shortened in its middle."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from tlsweep.terminal.console import line
+from tlsweep.text import one_line
+
 T = TypeVar("T")
 
 _GAP = 2
+_LEAST_NAME = 12
+"""Characters of a name that are always shown."""
 
 _STYLES = {
     "running": "green",
@@ -41,15 +46,17 @@ def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Gr
     Text, not rich's Table: a picture that is drawn four times a second by the process that runs the trials must cost
     little of it.
     """
-    cells = [[column.heading, *map(column.cell, rows)] for column in columns]
+    cells = [[one_line(text) for text in (column.heading, *map(column.cell, rows))] for column in columns]
     widths = [max(map(cell_len, texts)) for texts in cells]
     kept = _fitting(columns, widths, width)
+    for at, less in _shortened_names(columns, widths, kept, width).items():
+        cells[at], widths[at] = [shorten(text, less) for text in cells[at]], less
     table = Text(no_wrap=True, overflow="ellipsis")
-    for line in range(len(rows) + 1):
-        parts = [_cell(columns[at], cells[at][line], widths[at], last=at == kept[-1]) for at in kept]
-        style = "bold" if line == 0 else ""
+    for row in range(len(rows) + 1):
+        parts = [_cell(columns[at], cells[at][row], widths[at], last=at == kept[-1]) for at in kept]
+        style = "bold" if row == 0 else ""
         table.append((" " * _GAP).join(parts[:-1]) + " " * _GAP, style=style)
-        table.append(parts[-1] + ("\n" if line < len(rows) else ""), style=_STYLES.get(parts[-1], style))
+        table.append(parts[-1] + ("\n" if row < len(rows) else ""), style=_STYLES.get(parts[-1], style))
     return Group(table)  # a bare Text would lose no_wrap: Console.print joins texts into a new one
 
 
@@ -64,9 +71,35 @@ def _fitting(columns: Sequence[Column[T]], widths: Sequence[int], width: int) ->
     return sorted(kept)
 
 
+def _shortened_names(
+    columns: Sequence[Column[T]], widths: Sequence[int], kept: list[int], width: int
+) -> dict[int, int]:
+    """Find how wide columns of names may be, so that no figure is cut away: the widest give way first."""
+    names = {at: widths[at] for at in kept if not columns[at].right}
+    too_much = sum(widths[at] + _GAP for at in kept) - _GAP - width
+    while too_much > 0 and names and max(names.values()) > _LEAST_NAME:
+        widest = max(names, key=lambda at: names[at])
+        names[widest] -= 1
+        too_much -= 1
+    return {at: less for at, less in names.items() if less < widths[at]}
+
+
+def shorten(text: str, width: int) -> str:
+    """Leave the middle out of what is wider than `width`: names differ at their ends, files of a kind at their
+    begin."""
+    if cell_len(text) <= width:
+        return text
+    tail = text[-(width // 2) :]
+    while cell_len(tail) > width // 2:  # of characters that take two cells
+        tail = tail[1:]
+    return set_cell_size(text, width - 1 - cell_len(tail)).rstrip() + "…" + tail
+
+
 def _cell(column: Column[T], text: str, width: int, *, last: bool) -> str:
     space = " " * (width - cell_len(text))
-    return space + text if column.right else text if last else text + space
+    if column.right:
+        return space + text
+    return text if last else text + space
 
 
 def named_lines(lines: Sequence[tuple[str, str]]) -> Table:
@@ -75,5 +108,5 @@ def named_lines(lines: Sequence[tuple[str, str]]) -> Table:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text in lines:
-        grid.add_row(Text(name), Text(text))
+        grid.add_row(line(name), line(text))
     return grid

@@ -1,42 +1,54 @@
 """Numbers as people read them."""
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-from tlsweep.store import Place
+from tlsweep.store import Location
+from tlsweep.store.locations import as_typed
 
 MISSING = "-"
+TOKEN_HINT = "ray get-auth-token"
+"""The command whose output Ray's dashboard asks for: no link can carry a token past its log-in (ray 2.60)."""
 
 
 def value(number: Any) -> str:
     """A hyperparameter: three significant digits; whole numbers, words and switches as they are."""
     if isinstance(number, float):
-        return f"{number:.3g}" if math.isfinite(number) else str(number)
-    return str(number).lower() if isinstance(number, bool) else str(number)
+        if math.isfinite(number):
+            return f"{number:.3g}"
+        return str(number)
+    if isinstance(number, bool):
+        return str(number).lower()
+    return str(number)
 
 
 def score(number: float | None) -> str:
     """A metric: three decimals; tiny and huge losses as powers of ten."""
     if number is None or math.isnan(number):
         return MISSING
-    return f"{number:.3f}" if number == 0 or 1e-3 <= abs(number) < 1e4 else f"{number:.1e}"
+    if number == 0 or 1e-3 <= abs(number) < 1e4:
+        return f"{number:.3f}"
+    return f"{number:.1e}"
 
 
 def bounds(low: float, high: float) -> str:
-    """Of an interval."""
+    """Show an interval."""
     return f"[{low:.3f}, {high:.3f}]"
 
 
 def uncertain(number: float | None, error: float | None) -> str:
     """A mean over the networks of a trial, 0.913 ± 0.012; a metric of one network as it is."""
-    return score(number) if error is None or math.isnan(error) else f"{score(number)} ± {score(error)}"
+    if error is None or math.isnan(error):
+        return score(number)
+    return f"{score(number)} ± {score(error)}"
 
 
 def difference(number: float | None) -> str:
     """A gain, with its sign."""
-    return MISSING if number is None or math.isnan(number) else f"{number:+.3f}"
+    if number is None or math.isnan(number):
+        return MISSING
+    return f"{number:+.3f}"
 
 
 def duration(seconds: float) -> str:
@@ -56,14 +68,18 @@ def size(count: int) -> str:
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1024:
-            return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+            if amount < 1000:
+                return f"{amount:.3g} {unit}"
+            return f"{amount:.0f} {unit}"
         amount /= 1024
     return f"{amount:.3g} TB"
 
 
 def counted(count: int, noun: str) -> str:
     """1 trial, 2 trials, 12,000 images."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun}s"
 
 
 def words(name: str) -> str:
@@ -71,9 +87,8 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def place(path: Place) -> str:
-    """A place as one would type it: relative where it lies below the working directory."""
+def location(path: Location) -> str:
+    """A location as one would type it: relative where it lies below the working directory."""
     if not isinstance(path, Path):
         return str(path)
-    whole = path.resolve()
-    return os.path.relpath(whole) if whole.is_relative_to(Path.cwd()) else str(whole)
+    return str(as_typed(path))

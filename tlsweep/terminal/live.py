@@ -17,9 +17,10 @@ from tlsweep.store.folder import command
 from tlsweep.terminal.board import board
 from tlsweep.terminal.notable import notable
 from tlsweep.terminal.progress import Tally, measure
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.observer import SweepView
+    from tlsweep.observer import SweepView
 
 
 class LiveView:
@@ -36,7 +37,8 @@ class LiveView:
         self.resume: str | None = None
         self._console, self._clock = console, clock
         self._spinner = Spinner("dots")
-        self._phase, self._done, self._total, self._note = "starting", 0, 0, ""
+        self._phase, self._done = "starting", 0
+        self._total, self._note = 0, ""
         self._view: SweepView | None = None
         self._tally = Tally()
         self._running = False
@@ -53,14 +55,15 @@ class LiveView:
         self._live.stop()
 
     def phase(self, text: str) -> None:
-        self._phase, self._done, self._total = text, 0, 0
+        self._phase, self._done = text, 0
+        self._total = 0
 
     def progress(self, done: int, total: int) -> None:
         self._done, self._total = done, total
 
     def begin(self, view: "SweepView") -> None:
         self._view, self._running = view, True
-        self.resume = command("launch --resume", view.folder.path)
+        self.resume = command("resume", view.folder.path)
 
     def record(self, record: Record) -> None:
         if self._view is None:
@@ -86,7 +89,7 @@ class LiveView:
 
     def _preparing(self) -> RenderableType:
         row = Table.grid(padding=(0, 2, 0, 0))
-        cells: list[RenderableType] = [self._spinner, Text(self._phase, no_wrap=True, overflow="ellipsis")]
+        cells: list[RenderableType] = [self._spinner, Text(one_line(self._phase), no_wrap=True, overflow="ellipsis")]
         if self._total:
             cells += [ProgressBar(self._total, self._done, width=30), Text(f"{self._done:,} of {self._total:,}")]
         row.add_row(*cells)

@@ -1,6 +1,6 @@
 """What happened, in one line."""
 
-from tlsweep.store import Record, SweepState
+from tlsweep.store import Descent, Record, SweepState
 from tlsweep.terminal.format import counted, score, uncertain, value, words
 
 _ENDS = ("stopped", "finished", "failed", "interrupted")
@@ -25,9 +25,10 @@ def notable(record: Record, state: SweepState) -> str | None:
     if kind in _ENDS:
         return _end(record, state)
     if kind == "exploited":
-        new = details["hyperparameters"]
+        descent = Descent.from_details(details)
+        new = descent.hyperparameters
         return (
-            f"{record['trial']} took over the weights of {details['donor']} (epoch {details['donor_epoch']}) "
+            f"{record['trial']} took over the weights of {descent.donor} (epoch {descent.epoch}) "
             f"and goes on with lr {value(new['lr'])}, batch size {value(new['batch_size'])}"
         )
     if kind in ("retried", "restored"):
@@ -66,10 +67,10 @@ def _end(record: Record, state: SweepState) -> str:
 
 def best_line(state: SweepState, arms: tuple[str, ...]) -> str:
     """The best metric so far, of each arm; empty before the first."""
-    found = [(arm, one) for arm in arms if (one := state.winner(arm)) is not None and one.best is not None]
+    found = [(arm, leader) for arm in arms if (leader := state.winner(arm)) is not None and leader.best is not None]
     return ", ".join(
         f"{arm + ' ' if len(arms) > 1 else ''}{uncertain(best[state.metric], best.get(f'{state.metric}_se'))} "
-        f"({one.trial})"
-        for arm, one in found
-        if (best := one.best) is not None
+        f"({leader.trial})"
+        for arm, leader in found
+        if (best := leader.best) is not None
     )

@@ -4,7 +4,6 @@ import io
 from collections.abc import Sequence
 
 from rich.console import Console, Group
-from rich.text import Text
 
 from tlsweep.report import (
     ArmResult,
@@ -20,27 +19,40 @@ from tlsweep.report import (
     totals,
 )
 from tlsweep.spec import MAIN_ARM, SweepSpec
-from tlsweep.store import Place, Results, SweepFolder
+from tlsweep.store import Location, Results, Status, SweepFolder
 from tlsweep.store.folder import command
-from tlsweep.store.places import files_below
+from tlsweep.store.locations import files_below
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import MISSING, bounds, counted, difference, duration, place, size, uncertain, value, words
+from tlsweep.terminal.console import SafeConsole, line
+from tlsweep.terminal.format import (
+    MISSING,
+    bounds,
+    counted,
+    difference,
+    duration,
+    location,
+    size,
+    uncertain,
+    value,
+    words,
+)
+from tlsweep.text import one_line
 
 _SHOWN = 10
-_RESUME = "launch --resume"
+_RESUME = "resume"
 
 
 def print_outcome(console: Console, results: Results, *, short: bool = False) -> None:
     """The end of a launch, from the tables that it wrote; `short`: three lines, four after an interrupt."""
     tables, interrupted = load_tables(results), results.state().interrupted
-    console.print(Text(headline(tables)))
+    console.print(line(headline(tables)))
     if interrupted:
-        console.print(Text("The sweep was interrupted; everything up to then is kept.", style="yellow"))
+        console.print(line("The sweep was interrupted; everything up to then is kept.", "yellow"))
     arms = arm_results(tables)
     if short:
-        console.print(Text("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
+        console.print(line("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
         how = f"; '{command(_RESUME, tables.path)}' goes on" if interrupted else ""
-        console.print(Text(f"results in {place(tables.path)}{how}"), soft_wrap=True)
+        console.print(line(f"results in {location(tables.path)}{how}"), soft_wrap=True)
         return
     if arms:
         console.print()
@@ -48,14 +60,16 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
         console.print()
         print_arms(console, tables, arms)
     console.print()
-    verbs = ((_RESUME,) if interrupted else ()) + (("best", "report") if arms else ("report",))
-    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs)))
+    verbs = ("best", "report") if arms else ("report",)
+    if interrupted:
+        verbs = (_RESUME, *verbs)
+    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs, asked_about(tables))))
 
 
 def draw_outcome(results: Results, width: int, *, short: bool) -> str:
     """The same for a terminal elsewhere, `width` characters wide, with its colours as escape sequences."""
     drawn = io.StringIO()
-    console = Console(file=drawn, width=width, force_terminal=True, color_system="standard", highlight=False)
+    console = SafeConsole(drawn, width=width, force_terminal=True, color_system="standard")
     print_outcome(console, results, short=short)
     return drawn.getvalue().rstrip("\n")
 
@@ -75,7 +89,7 @@ def print_leaders(console: Console, tables: SweepTables) -> None:
     ranked = leaders(tables)
     console.print(fit_table(_columns(tables.spec), ranked[:_SHOWN], console.width))
     if more := len(tables.trials) - len(ranked[:_SHOWN]):
-        console.print(Text(f"and {more} more", style="dim"))
+        console.print(line(f"and {more} more", "dim"))
 
 
 def _columns(spec: SweepSpec) -> list[Column[Leader]]:
@@ -83,24 +97,24 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
     metrics = dict.fromkeys((metric, "val_accuracy", "val_loss"))
 
     def searched(name: str) -> Column[Leader]:
-        return Column(words(name), lambda one: value(one.hyperparameters[name]), optional=1)
+        return Column(words(name), lambda leader: value(leader.hyperparameters[name]), optional=1)
 
     def reached(name: str) -> Column[Leader]:
-        return Column(f"best {words(name)}", lambda one: _reached(one, name), optional=int(name != metric))
+        return Column(f"best {words(name)}", lambda leader: _reached(leader, name), optional=int(name != metric))
 
     return [
-        Column("trial", lambda one: one.trial, right=False),
-        Column("lr", lambda one: value(one.hyperparameters["lr"])),
-        Column("batch", lambda one: value(one.hyperparameters["batch_size"])),
+        Column("trial", lambda leader: leader.trial, right=False),
+        Column("lr", lambda leader: value(leader.hyperparameters["lr"])),
+        Column("batch", lambda leader: value(leader.hyperparameters["batch_size"])),
         *map(reached, metrics),
-        Column("at epoch", lambda one: f"{one.best_epoch}/{spec.train.epochs}"),
+        Column("at epoch", lambda leader: f"{leader.best_epoch}/{spec.train.epochs}"),
         *map(searched, others),
-        Column("state", lambda one: one.status, right=False),
+        Column("state", lambda leader: leader.status, right=False),
     ]
 
 
-def _reached(one: Leader, metric: str) -> str:
-    return uncertain(one.metrics[metric], one.metrics.get(f"{metric}_se"))
+def _reached(leader: Leader, metric: str) -> str:
+    return uncertain(leader.metrics[metric], leader.metrics.get(f"{metric}_se"))
 
 
 def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> None:
@@ -117,7 +131,7 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         return with_bounds(difference(gain(arms, control.arm, "test", "accuracy")), control.ahead)
 
     curve = learning_curve(tables.spec, arms)
-    on_curve = {one.arm for point in curve for one in (point.transfer, point.scratch) if one}
+    on_curve = {result.arm for point in curve for result in (point.transfer, point.scratch) if result}
     rows = [row(arm) for arm in arms]
     if any(arm.arm == MAIN_ARM for arm in arms):
         rows += [against(arm) for arm in arms if arm.arm != MAIN_ARM and arm.arm not in on_curve]
@@ -125,13 +139,13 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
     console.print(_cells_table(titles, rows, console.width))
     if curve:
         console.print()
-        lines = [(str(one.labels_per_class), *map(test_accuracy, (one.transfer, one.scratch)),
-                  ahead(one.scratch) if one.scratch else MISSING) for one in curve]  # fmt: skip
+        lines = [(str(point.labels_per_class), *map(test_accuracy, (point.transfer, point.scratch)),
+                  ahead(point.scratch) if point.scratch else MISSING) for point in curve]  # fmt: skip
         console.print(_cells_table(("labels a class", "transfer", "scratch", "gain"), lines, console.width))
     if any(arm.test_accuracy for arm in arms):
-        console.print(Text("[ ]: 95 % interval over test images (bootstrap)", style="dim"))
+        console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
     if runs := describe_runs(tables.spec.data):
-        console.print(Text(f"±: standard error over {runs}", style="dim"))
+        console.print(line(f"±: standard error over {runs}", "dim"))
 
 
 def test_accuracy(arm: ArmResult | None) -> str:
@@ -143,7 +157,9 @@ def test_accuracy(arm: ArmResult | None) -> str:
 
 def with_bounds(figure: str, interval: Interval | None) -> str:
     """A figure, and the interval around it where it is known."""
-    return f"{figure} {bounds(interval.low, interval.high)}" if interval else figure
+    if interval:
+        return f"{figure} {bounds(interval.low, interval.high)}"
+    return figure
 
 
 def _cells_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> Group:
@@ -164,24 +180,35 @@ def _arm_line(arm: ArmResult) -> str:
 def _where(tables: SweepTables) -> list[tuple[str, str]]:
     folder = SweepFolder(tables.path)
     found = [(name, path) for name, path in (("best model", folder.best), ("recipe", folder.recipe)) if path.exists()]
-    checkpoints = [one.size for one in files_below(folder.checkpoints).values()]
+    checkpoints = [file.size for file in files_below(folder.checkpoints).values()]
     return [
-        *((name, place(path)) for name, path in found),
-        ("tables", place(tables.path / "*.parquet")),
-        ("checkpoints", f"{place(folder.checkpoints)}, {counted(len(checkpoints), 'file')}, {size(sum(checkpoints))}"),
+        *((name, location(path)) for name, path in found),
+        ("tables", f"{location(tables.path / '*.parquet')}; 'tlsweep columns' explains them"),
+        (
+            "checkpoints",
+            f"{location(folder.checkpoints)}, {counted(len(checkpoints), 'file')}, {size(sum(checkpoints))}",
+        ),
     ]
 
 
-def next_steps(path: Place, verbs: tuple[str, ...]) -> list[tuple[str, str]]:
-    """What to type to see more of the sweep in `path`."""
+def asked_about(tables: SweepTables) -> str:
+    """The trial that people ask about: the first that was stopped or failed, else the first; empty if there is none."""
+    ended = [row["trial"] for row in tables.trials if row["status"] in (Status.STOPPED, Status.FAILED)]
+    return str(next(iter([*ended, *(row["trial"] for row in tables.trials)]), ""))
+
+
+def next_steps(path: Location, verbs: tuple[str, ...], trial: str = "") -> list[tuple[str, str]]:
+    """What to type to see more of the sweep in `path`, and of one of its trials."""
     purpose = {
         _RESUME: "goes on where it stopped",
         "best": "the winner, and how it was trained",
         "report": "what works here, and what does not",
+        "trial": "why it ended (column reason of trials)",
     }
-    commands = [command(verb, path) for verb in verbs]
+    verbs = (*verbs, "trial") if trial else verbs
+    commands = [one_line(command(verb, path, trial if verb == "trial" else "")) for verb in verbs]
     width = max(map(len, commands))
     return [
-        ("" if at else "next", f"{line:{width}}  {purpose[verb]}")
-        for at, (verb, line) in enumerate(zip(verbs, commands, strict=True))
+        ("" if at else "next", f"{typed:{width}}  {purpose[verb]}")
+        for at, (verb, typed) in enumerate(zip(verbs, commands, strict=True))
     ]

@@ -8,12 +8,13 @@ from typing import IO, TYPE_CHECKING
 from tlsweep.report import describe_search
 from tlsweep.store import Record, Status
 from tlsweep.store.folder import command
-from tlsweep.terminal.format import counted, duration, place
+from tlsweep.terminal.format import TOKEN_HINT, counted, duration, location
 from tlsweep.terminal.notable import best_line, notable
 from tlsweep.terminal.progress import Tally, measure
+from tlsweep.text import one_line
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.observer import SweepView
+    from tlsweep.observer import SweepView
 
 PROGRESS_SECONDS = 10.0
 """The least time between two lines that only tell progress."""
@@ -37,7 +38,7 @@ class QuietView:
     def progress(self, done: int, total: int) -> None: ...
 
     def begin(self, view: "SweepView") -> None:
-        self.resume = command("launch --resume", view.folder.path)
+        self.resume = command("resume", view.folder.path)
 
     def record(self, record: Record) -> None: ...
 
@@ -67,9 +68,10 @@ class PlainView(QuietView):
         super().begin(view)
         self._view = view
         self._say(f"sweep {view.folder.name}, {describe_search(view.spec)}, {view.slots} at once")
-        self._say(f"results in {place(view.folder.path)}")
+        self._say(f"results in {location(view.folder.path)}")
         if view.dashboard:
             self._say(f"dashboard at {view.dashboard}")
+            self._say(f"'{TOKEN_HINT}' prints the token that the dashboard asks for")
 
     def record(self, record: Record) -> None:
         if self._view is None:
@@ -82,7 +84,7 @@ class PlainView(QuietView):
 
     def _progress(self, view: "SweepView") -> str:
         now = measure(view, self._tally, self._clock())
-        running = sum(one.status is Status.RUNNING for one in list(view.state.trials.values()))
+        running = sum(trial.status is Status.RUNNING for trial in list(view.state.trials.values()))
         left = f", at most {duration(now.left)} left" if now.left is not None else ""
         return (
             f"{now.done} of at most {counted(now.at_most, 'epoch')} after {duration(now.elapsed)}{left}; "
@@ -97,4 +99,4 @@ class PlainView(QuietView):
         return True
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(one_line(line), file=self._stream, flush=True)

@@ -6,9 +6,10 @@ from rich.console import Console
 
 from tlsweep.terminal.columns import named_lines
 from tlsweep.terminal.format import counted, duration, size
+from tlsweep.text import listed
 
 if TYPE_CHECKING:
-    from tlsweep.sweep import Plan
+    from tlsweep.planning import Plan
 
 _CLASSES_NAMED = 8
 _CHECKED = "same versions, clocks, disks, object store, images and own modules within reach, results written and read"
@@ -23,21 +24,36 @@ def print_plan(console: Console, plan: "Plan") -> None:
                    f"{plan.test_images:,} for the test{skipped}"),
         ("classes", _classes(plan.classes)),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
-        ("model", f"{plan.model}, {counted(plan.parameters, 'parameter')}"),
+        ("augment", plan.augmentation),
+        *(("look at", finding) for finding in plan.findings),
+        ("model", f"{plan.model}, {counted(plan.parameters, 'parameter')}{_head(plan.head)}"),
         ("weights", plan.weights or "random"),
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
-        *([("runs", f"{counted(plan.runs, 'network')} in each trial, one for each fold and repeat")]
-          if plan.runs > 1 else []),
+        ("runs", _runs(plan.runs)),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
-        *([("nodes", f"{counted(plan.nodes_checked, 'node')} checked: {_CHECKED}")] if plan.nodes_checked else []),
+        ("nodes", _nodes(plan.nodes_checked)),
         ("time", f"{duration(plan.seconds_at_most)} of training if nothing is stopped early; starting and "
                  "reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
+        *(("note", remark) for remark in plan.remarks),
     ]  # fmt: skip
-    console.print(named_lines(lines))
+    console.print(named_lines([(name, text) for name, text in lines if text]))
+
+
+def _runs(count: int) -> str:
+    if count > 1:
+        return f"{counted(count, 'network')} in each trial, one for each fold and repeat"
+    return ""
+
+
+def _nodes(checked: int) -> str:
+    return f"{counted(checked, 'node')} checked: {_CHECKED}" if checked else ""
+
+
+def _head(layer: str) -> str:
+    return f", head {layer}" if layer else ""
 
 
 def _classes(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _CLASSES_NAMED} more" if len(names) > _CLASSES_NAMED else ""
-    return f"{len(names)}: {', '.join(names[:_CLASSES_NAMED])}{more}"
+    return f"{len(names)}: {listed(names, _CLASSES_NAMED)}"

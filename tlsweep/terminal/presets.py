@@ -10,7 +10,8 @@ from tlsweep.terminal.columns import named_lines
 
 def print_presets(console: Console, presets: Mapping[str, str]) -> None:
     """The name of each, and the comment that it opens with: the command and the measured result."""
-    console.print(named_lines([(name, opening_comment(text) + "\n") for name, text in presets.items()]))
+    shown = [(name, [*opening_comment(text).splitlines(), ""]) for name, text in presets.items()]
+    console.print(named_lines([("" if at else name, text) for name, lines in shown for at, text in enumerate(lines)]))
 
 
 def opening_comment(text: str) -> str:

@@ -8,8 +8,8 @@ from tlsweep.spec import AshaThenPbtSearch, SweepSpec
 from tlsweep.store import Record, SweepState
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.observer import SweepView
-    from tlsweep.sweep.spending import Spending
+    from tlsweep.observer import SweepView
+    from tlsweep.store.spending import Spending
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,29 @@ class Tally:
         """Count `record` if it is a report."""
         if record["type"] == "report":
             self.reports += 1
-            self.first = now if self.first is None else self.first
+            if self.first is None:
+                self.first = now
 
 
 def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
-    """Where a sweep is at `now` (time.monotonic())."""
+    """Measure how far a sweep is at `now` (time.monotonic())."""
     done, elapsed = sum(view.spending.epochs.values()), now - view.began
     remaining = sum(_remaining(view.spec, view.state, view.spending, arm) for arm in view.spec.arms)
-    left = (
-        (now - tally.first) * remaining / (tally.reports - 1) if tally.first is not None and tally.reports > 1 else None
-    )
+    left = None
+    if tally.first is not None and tally.reports > 1:
+        left = (now - tally.first) * remaining / (tally.reports - 1)
     limit = view.spec.budget.wall_time
     if limit is not None:
         rest = max(limit - view.state.elapsed, 0.0)
-        left = min(rest, left if left is not None else rest)
+        left = min(rest, rest if left is None else left)
     return Progress(done, done + remaining, elapsed, left)
 
 
 def _remaining(spec: SweepSpec, state: SweepState, spending: "Spending", arm: str) -> int:
     """Epochs that the trials of an arm may still train; those that were stopped need none."""
-    trials = [one for one in list(state.trials.values()) if one.arm == arm]
+    trials = [trial for trial in list(state.trials.values()) if trial.arm == arm]
     epochs = spec.train.epochs
-    open_epochs = sum(max(epochs - one.epoch, 0) for one in trials if not one.status.final)
+    open_epochs = sum(max(epochs - trial.epoch, 0) for trial in trials if not trial.status.final)
     remaining = open_epochs + epochs * max(spec.trials_in(arm) - len(trials), 0)
     used = spending.epochs.get(arm, 0)
     if spec.budget.epochs is not None:

@@ -1,21 +1,22 @@
 """A ranking of backbones and weights on the screen: what `tlsweep rank` says."""
 
-import json
+import math
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from tlsweep.spec import ModelSpec
 from tlsweep.spec.model import NO_WEIGHTS
+from tlsweep.spec.yaml_text import write_yaml
 from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.console import to_json
 from tlsweep.terminal.format import counted, score
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.ranking import Ranked, Ranking
+    from tlsweep.planning.ranking import Ranked, Ranking
 
 _MEASURES = {"probe": "linear probe", "logme": "LogME", "h_score": "H-score", "knn": "nearest neighbours"}
 
@@ -26,15 +27,15 @@ def print_ranking(console: Console, ranking: "Ranking", *, as_json: bool = False
         print(_as_json(ranking), file=console.file)
         return
     columns: list[Column[Ranked]] = [
-        Column("network", lambda one: one.model.name, right=False),
-        Column("weights", lambda one: _weights(one.model), right=False),
-        Column("params", lambda one: _count(one.parameters), optional=1),
-        Column("features", lambda one: f"{one.width:,}", optional=1),
-        Column("probe", lambda one: f"{score(one.scores.probe)} ± {score(one.scores.probe_error)}"),
-        Column("kNN", lambda one: score(one.scores.knn)),
-        Column("LogME", lambda one: score(one.scores.logme)),
-        Column("H-score", lambda one: score(one.scores.h_score)),
-        Column("seconds", lambda one: f"{one.seconds:.1f}", optional=1),
+        Column("network", lambda candidate: candidate.model.name, right=False),
+        Column("weights", lambda candidate: _weights(candidate.model), right=False),
+        Column("params", lambda candidate: _count(candidate.parameters), optional=1),
+        Column("features", lambda candidate: f"{candidate.width:,}", optional=1),
+        Column("probe", lambda candidate: f"{score(candidate.scores.probe)} ± {score(candidate.scores.probe_error)}"),
+        Column("kNN", lambda candidate: score(candidate.scores.knn)),
+        Column("LogME", lambda candidate: score(candidate.scores.logme)),
+        Column("H-score", lambda candidate: score(candidate.scores.h_score)),
+        Column("seconds", lambda candidate: f"{candidate.seconds:.1f}", optional=1),
     ]
     console.print(fit_table(columns, ranking.candidates, console.width))
     console.print()
@@ -52,23 +53,25 @@ def _as_json(ranking: "Ranking") -> str:
     """Scores of features that are not finite are null."""
     rows = [
         {
-            "model": _chosen(one.model),
-            "parameters": one.parameters,
-            "features": one.width,
-            **{name: None if value != value else value for name, value in asdict(one.scores).items()},
-            "seconds": one.seconds,
+            "model": _chosen(candidate.model),
+            "parameters": candidate.parameters,
+            "features": candidate.width,
+            **{name: value if math.isfinite(value) else None for name, value in asdict(candidate.scores).items()},
+            "seconds": candidate.seconds,
         }
-        for one in ranking.candidates
+        for candidate in ranking.candidates
     ]
     head = {"by": ranking.by, "train_images": ranking.train_images, "val_images": ranking.val_images}
-    return json.dumps(head | {"image_size": ranking.image_size, "candidates": rows}, indent=2, allow_nan=False)
+    return to_json(head | {"image_size": ranking.image_size, "candidates": rows})
 
 
 def _weights(model: ModelSpec) -> str:
-    """Where they come from, a file by its name alone."""
+    """Say where weights come from, a file by its name alone."""
     if model.weights is None:
         return "random"
-    return PurePath(model.weights).stem if isinstance(model.weights, str) else "source task"
+    if isinstance(model.weights, str):
+        return PurePath(model.weights).stem
+    return "source task"
 
 
 def _count(parameters: int) -> str:
@@ -78,9 +81,8 @@ def _count(parameters: int) -> str:
 
 
 def _section(model: ModelSpec) -> str:
-    """The section of a spec that says so: in one line, unless there is a source task."""
-    chosen = {"model": _chosen(model)}
-    return yaml.safe_dump(chosen, default_flow_style=None, sort_keys=False, width=10**6).strip()
+    """The section of a spec that says so: a line for each field, so that a long path is not wrapped with others."""
+    return write_yaml({"model": _chosen(model)}, width=10**6).strip()
 
 
 def _chosen(model: ModelSpec) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from tlsweep.report import (
     Cell,
@@ -14,6 +13,7 @@ from tlsweep.report import (
     describe_model,
     describe_search,
     failures,
+    faults,
     find_best,
     landscape,
     load_tables,
@@ -24,14 +24,15 @@ from tlsweep.store import Results
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import counted, duration, place, score, value, words
-from tlsweep.terminal.outcome import headline, next_steps, print_arms, print_leaders
+from tlsweep.terminal.console import line
+from tlsweep.terminal.format import counted, duration, location, score, value, words
+from tlsweep.terminal.outcome import asked_about, headline, next_steps, print_arms, print_leaders
 
 
 def print_report(console: Console, results: Results) -> None:
     """All sections, from the Parquet files."""
     tables = load_tables(results)
-    console.print(Text(headline(tables), style="bold"))
+    console.print(line(headline(tables), "bold"))
     console.print(named_lines(_summary(tables)))
     arms = arm_results(tables)
     if arms:
@@ -40,7 +41,7 @@ def print_report(console: Console, results: Results) -> None:
         _print_landscape(console, tables)
         _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")
         print_arms(console, tables, arms)
-    if any(one.arm == MAIN_ARM for one in arms):
+    if any(result.arm == MAIN_ARM for result in arms):
         best = find_best(tables)
         if best.classes is not None:
             _title(console, f"Classes of the test split, as {best.trial} takes them")
@@ -50,13 +51,17 @@ def print_report(console: Console, results: Results) -> None:
             print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
     _print_failures(console, tables)
     console.print()
-    steps = next_steps(tables.path, ("best",)) if arms else [("results", "no trial has completed an epoch")]
+    steps = (
+        next_steps(tables.path, ("best",), asked_about(tables))
+        if arms
+        else [("results", "no trial has completed an epoch")]
+    )
     console.print(named_lines(steps))
 
 
 def _title(console: Console, text: str) -> None:
     console.print()
-    console.print(Text(text, style="bold"))
+    console.print(line(text, "bold"))
 
 
 def _summary(tables: SweepTables) -> list[tuple[str, str]]:
@@ -66,22 +71,29 @@ def _summary(tables: SweepTables) -> list[tuple[str, str]]:
         ("task", describe_model(spec)),
         *_environment(tables.environment),
         ("training", f"{duration(totals(tables).device_seconds)} of training and evaluation, over all trials"),
-        ("files", place(tables.path)),
+        ("files", location(tables.path)),
+        *(("missing", line) for line in faults(tables).values()),
     ]
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What environment.json knows of images, weights and machine; nothing where a sweep ended before it was written."""
     lines = []
-    if data := environment.get("data"):
+    data, weights = environment.get("data") or {}, environment.get("weights") or {}
+    if _known(data, "images", "classes", "fingerprint"):
         images = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
         lines.append(("images", f"{images}; {len(data['classes'])} classes; fingerprint {data['fingerprint'][:12]}"))
-    if weights := environment.get("weights"):
+    if _known(weights, "origin", "sha256"):
         lines.append(("weights", f"{weights['origin']}; sha256 {weights['sha256'][:12]}"))
-    if hardware := environment.get("hardware"):
+    hardware = environment.get("hardware") or {}
+    if _known(hardware, "processor", "cpus", "gpus"):
         machine = f"{hardware['processor']}, {value(hardware['cpus'])} CPUs, {value(hardware['gpus'])} GPUs"
         lines.append(("hardware", machine))
     return lines
+
+
+def _known(facts: Mapping[str, Any], *names: str) -> bool:
+    return all(facts.get(name) is not None for name in names)
 
 
 def _print_landscape(console: Console, tables: SweepTables) -> None:
@@ -116,4 +128,8 @@ def _print_failures(console: Console, tables: SweepTables) -> None:
     failed = failures(tables)
     if failed:
         _title(console, f"{counted(len(failed), 'trial')} failed")
-        console.print(named_lines([(one.trial, f"after {counted(one.epoch, 'epoch')}: {one.error}") for one in failed]))
+        console.print(
+            named_lines(
+                [(failure.trial, f"after {counted(failure.epoch, 'epoch')}: {failure.error}") for failure in failed]
+            )
+        )

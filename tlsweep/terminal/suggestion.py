@@ -7,45 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tlsweep.errors import SpecError
-from tlsweep.spec.rewriting import rewrite_spec
+from tlsweep.planning.suggested_spec import write_suggestion
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, score, value
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.suggestion import RangeTest, Suggestion
+    from tlsweep.planning.suggestion import RangeTest, Suggestion
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-
-
-def suggested_path(spec: str, file: Path | None, *, wanted: bool = True) -> Path | None:
-    """Where the copy goes: `file`, or beside the spec (of a preset: here) with `-suggested` added to its name; None
-    where none is wanted.
-
-    Raises:
-        SpecError: something is there already, or no folder for it; or a file, but no suggestion.
-    """
-    if not wanted:
-        if file is not None:
-            raise SpecError(f"check takes one spec; '{file}' is where --suggest would write: add it, or leave that out")
-        return None
-    source = Path(spec).expanduser()
-    path = file or (source.parent if source.is_file() else Path()) / f"{source.stem}-suggested.yaml"
-    if path.exists():
-        raise SpecError(f"'{path}' exists already; remove it, or name another file: check {spec} --suggest FILE")
-    if not path.parent.is_dir():
-        raise SpecError(f"there is no folder '{path.parent}'; make it, or name another: check {spec} --suggest FILE")
-    return path
-
-
-def rehearse_suggestion(spec: str, overrides: Iterable[str]) -> None:
-    """Find out whether a copy of the spec can have other bounds, before minutes of measuring them.
-
-    Raises:
-        SpecError: it cannot.
-    """
-    some = {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [8, 16]}}
-    rewrite_spec(spec, overrides, some, "")
 
 
 def hand_over_suggestion(
@@ -57,30 +26,16 @@ def hand_over_suggestion(
     print_suggestion(console, suggestion, path)
 
 
-def write_suggestion(suggestion: "Suggestion", spec: str, overrides: Iterable[str], path: Path) -> None:
-    """Write a copy of the spec with the proposed bounds, where that is a spec; comments stay.
-
-    Raises:
-        SpecError: the file cannot be written, or the bounds break a rule of the spec.
-    """
-    text = rewrite_spec(spec, overrides, suggestion.changes, f"{spec} with bounds measured by tlsweep check --suggest.")
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise SpecError(f"cannot write '{path}' ({error.strerror}); name another file: --suggest FILE") from None
-
-
 def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> None:
     """The loss against the learning rate, the noise scale, and the bounds that follow."""
     if suggestion.range_tests:
         columns: list[Column[RangeTest]] = [
-            Column("lr range test", lambda one: f"{one.optimizer}, batches of {one.batch_size}", right=False),
-            Column("loss at first", lambda one: score(one.smoothed[0])),
-            Column("falls from lr", lambda one: value(one.lower)),
-            Column("lowest", lambda one: score(min(one.smoothed))),
-            Column("at lr", lambda one: value(one.upper)),
-            Column("lr", lambda one: f"{one.lrs[0]:.0e} {sparkline(one.smoothed)} {one.lrs[-1]:.0e}", optional=1),
+            Column("lr range test", lambda test: f"{test.optimizer}, batches of {test.batch_size}", right=False),
+            Column("loss at first", lambda test: score(test.smoothed[0])),
+            Column("falls from lr", lambda test: value(test.lower)),
+            Column("lowest", lambda test: score(min(test.smoothed))),
+            Column("up to lr", lambda test: value(test.upper)),
+            Column("lr", lambda test: f"{test.lrs[0]:.0e} {sparkline(test.smoothed)} {test.lrs[-1]:.0e}", optional=1),
         ]
         console.print(fit_table(columns, suggestion.range_tests, console.width))
         console.print()
@@ -98,11 +53,13 @@ def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> 
 
 
 def _scale(scale: float) -> str:
-    return "beyond measure (the gradient drowns in its noise)" if math.isnan(scale) else f"{scale:.3g}"
+    if math.isnan(scale):
+        return "beyond measure (the gradient drowns in its noise)"
+    return f"{scale:.3g}"
 
 
 def sparkline(values: Sequence[float], width: int = 25) -> str:
     """Values from left to right as blocks; what is above the first one is cut off."""
     shown = [values[at * (len(values) - 1) // (width - 1)] for at in range(width)]
     low, high = min(shown), shown[0]
-    return "".join(_BLOCKS[min(7, int(7.999 * (one - low) / ((high - low) or 1)))] for one in shown)
+    return "".join(_BLOCKS[min(7, int(7.999 * (number - low) / ((high - low) or 1)))] for number in shown)

@@ -1,6 +1,5 @@
 """Which view: a picture for people at a terminal, lines for pipes, nothing for those who asked for quiet."""
 
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
@@ -11,13 +10,11 @@ from tlsweep.terminal.live import LiveView
 from tlsweep.terminal.plain import PlainView, QuietView
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.observer import SweepView
-
-_WIDTH_OF_A_PIPE = 120
+    from tlsweep.observer import SweepView
 
 
 class View(Protocol):
-    """An observer of a sweep (see tlsweep.sweep.observer) that has the terminal while its block runs."""
+    """An observer of a sweep (see tlsweep.observer) that has the terminal while its block runs."""
 
     resume: str | None
     """What to type to go on with the sweep after an interrupt; None before trials run."""
@@ -39,16 +36,13 @@ class View(Protocol):
     def end(self) -> None: ...
 
 
-def make_console() -> Console:
-    """Standard output; wide where it is no terminal, since nobody's window limits it."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
-
-
 def make_view(console: Console, *, quiet: bool) -> View:
     """The view that suits where `console` writes."""
     if quiet:
         return QuietView()
-    return LiveView(console) if is_drawable(console) else PlainView(console.file)
+    if is_drawable(console):
+        return LiveView(console)
+    return PlainView(console.file)
 
 
 def is_drawable(console: Console) -> bool:
@@ -56,4 +50,5 @@ def is_drawable(console: Console) -> bool:
 
     Rich alone would also take a pipe for one where FORCE_COLOR is set, as continuous integration likes to.
     """
-    return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
+    drawable = console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
+    return drawable and console.encoding.lower().startswith("utf")  # bars and dots have no other characters

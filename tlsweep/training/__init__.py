@@ -1,19 +1,19 @@
-"""One trial, without Ray: the fine-tuning function, and what is done with its checkpoints."""
+"""Trains one trial, without Ray: the fine-tuning function, optimizers, schedules, checkpoints, the exported model."""
 
 from tlsweep.training.devices import choose_device, device_name
 from tlsweep.training.evaluation import evaluate_checkpoint
-from tlsweep.training.export import ExportInfo, export_model, load_exported
+from tlsweep.training.export import export_model
+from tlsweep.training.exported import ExportInfo, load_exported
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.metrics import ClassScores, Evaluation
 from tlsweep.training.pretraining import cached_weights, pretrain, pretrained, source_key
-from tlsweep.training.rehearsal import Rehearsal, rehearse
 from tlsweep.training.reports import EpochReport, Report, Snapshot
 from tlsweep.training.runs import evaluate_runs, unpack
 from tlsweep.training.schedules import lr_factor
 from tlsweep.training.summary import summarise_test
 
 __all__ = [
-    "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Rehearsal", "Report", "Snapshot", "cached_weights",
-    "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model", "finetune",
-    "load_exported", "lr_factor", "pretrain", "pretrained", "rehearse", "source_key", "summarise_test", "unpack",
+    "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Report", "Snapshot", "cached_weights", "choose_device",
+    "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model", "finetune", "load_exported", "lr_factor",
+    "pretrain", "pretrained", "source_key", "summarise_test", "unpack",
 ]  # fmt: skip

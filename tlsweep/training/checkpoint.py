@@ -5,16 +5,18 @@ checkpoint keeps its own randomness.
 """
 
 import io
-import pickle
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.models import Network
+from tlsweep.models.archives import NotReadable, load_archive
+from tlsweep.models.loading import load_state
+from tlsweep.text import one_line
 from tlsweep.training.optimizers import GroupMemory, OptimizerState
 
 FORMAT = 2
@@ -33,20 +35,20 @@ class Checkpoint:
     step: int
     """Steps of the optimizer taken by these weights."""
     untouched: int
-    """So many layer groups, from the input, are as in the base weights: frozen all the time. 0 without base weights."""
+    """How many layer groups, from the input, are as in the base weights: always frozen. 0 without base weights."""
     tensors: dict[str, Tensor]
     """Parameters and buffers of all other layer groups."""
     optimizer: str
     """Kind of the optimizer whose state this is."""
     optimizer_state: OptimizerState
     hyperparameters: dict[str, Any]
-    """In force when it was made."""
+    """The hyperparameters in force when it was made."""
     optimizer_groups: list[GroupMemory] = field(default_factory=list)
     """What the optimizer remembers of each of its parameter groups."""
     strategy: dict[str, Any] = field(default_factory=dict)
-    """State of the learning-rate strategy."""
+    """State of the learning-rate schedule."""
     noise: dict[str, float] = field(default_factory=dict)
-    """Where the noise scale is measured, its moving averages."""
+    """The moving averages of the noise scale, where it is measured."""
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -63,9 +65,9 @@ def _interned(value: Any) -> Any:
     the same object, as they are after a restore and are not before it.
     """
     if isinstance(value, dict):
-        return {_interned(key): _interned(one) for key, one in value.items()}
+        return {_interned(key): _interned(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_interned(one) for one in value]
+        return [_interned(item) for item in value]
     return sys.intern(value) if isinstance(value, str) else value
 
 
@@ -76,19 +78,35 @@ def load_checkpoint(content: bytes) -> Checkpoint:
         ResultsError: damaged bytes, or a format that this version does not know.
     """
     try:
-        fields = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        fields = load_archive(io.BytesIO(content), len(content))
+        if not isinstance(fields, dict):
+            raise TypeError("fields")
         version = fields.pop("format")
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(version, int) and version in READABLE:
+            return _checked(Checkpoint(**fields))
+    except (NotReadable, KeyError, TypeError) as error:
+        reason = f"it {error}" if isinstance(error, NotReadable) else "it holds something else"
         raise ResultsError(
             f"a checkpoint of {len(content)} bytes cannot be read ({reason}); remove it, its trial starts anew"
         ) from error
-    if version not in READABLE:
-        raise ResultsError(
-            f"a checkpoint has format {version}, this version of tlsweep reads {READABLE[0]} to {FORMAT}; "
-            "resume with the version that wrote it, or start the sweep anew"
-        )
-    return Checkpoint(**fields)
+    raise ResultsError(
+        f"a checkpoint has format {one_line(str(version))[:20]}, this version of tlsweep reads {READABLE[0]} to "
+        f"{FORMAT}; resume with the version that wrote it, or start the sweep anew"
+    )
+
+
+def _checked(checkpoint: Checkpoint) -> Checkpoint:
+    """Raises:
+    TypeError: a field holds something else than what `dump_checkpoint` writes.
+    """
+    for name, kind in get_type_hints(Checkpoint).items():
+        if not isinstance(getattr(checkpoint, name), get_origin(kind) or kind):
+            raise TypeError(name)
+    if not all(isinstance(tensor, Tensor) and tensor.layout is torch.strided for tensor in checkpoint.tensors.values()):
+        raise TypeError("tensors")
+    if not all(isinstance(memory, dict) for memory in checkpoint.optimizer_state.values()):
+        raise TypeError("optimizer_state")
+    return checkpoint
 
 
 def changed_tensors(network: Network, untouched: int) -> dict[str, Tensor]:
@@ -118,7 +136,7 @@ def restore_network(network: Network, checkpoint: Checkpoint) -> None:
             f"the checkpoint does not fit the network: '{name}' has shape {there.get(name, 'none')} in the checkpoint, "
             f"{here.get(name, 'none')} in the network; use the model section and the data that it was made with"
         )
-    network.module.load_state_dict(checkpoint.tensors, strict=False)
+    load_state(network.module, checkpoint.tensors, assign=False, strict=False)
 
 
 def _module(name: str) -> str:

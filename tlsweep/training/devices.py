@@ -42,7 +42,9 @@ def uses_bf16(settings: TrainSettings, device: str) -> bool:
 
 def uses_channels_last(settings: TrainSettings, device: str) -> bool:
     """Whether images and convolutions are stored channels last; `auto`: on CUDA, whose tensor cores want it."""
-    return device.startswith("cuda") if settings.channels_last == "auto" else settings.channels_last
+    if settings.channels_last == "auto":
+        return device.startswith("cuda")
+    return settings.channels_last
 
 
 def synchronize(device: str) -> None:
@@ -52,18 +54,22 @@ def synchronize(device: str) -> None:
 
 def device_name(device: str) -> str:
     """The name of a GPU, else the kind of device."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return device
 
 
 def reset_peak_memory(device: str) -> None:
-    """Start measuring the peak anew."""
+    """Start to measure the peak from here."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: str) -> int:
     """Peak of the allocated bytes since the last reset; 0 where nobody counts them (CPU, MPS)."""
-    return torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else 0
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return 0
 
 
 def free_memory(device: str) -> None:
@@ -80,7 +86,9 @@ def generator_states(device: str) -> tuple[Tensor, ...]:
     states = (torch.default_generator.get_state(),)
     if device.startswith("cuda"):
         return (*states, torch.cuda.get_rng_state(device))
-    return (*states, torch.mps.get_rng_state()) if device == "mps" else states
+    if device == "mps":
+        return (*states, torch.mps.get_rng_state())
+    return states
 
 
 def restore_generators(device: str, states: tuple[Tensor, ...]) -> None:
@@ -107,12 +115,14 @@ def seed_generators(seed: int, device: str) -> None:
 
 @contextlib.contextmanager
 def isolated(device: str, threads: int | None) -> Iterator[None]:
-    """Inside, torch computes with so many CPU threads; afterwards these and the global generators are as before.
+    """Let torch compute with `threads` CPU threads inside; afterwards these and the global generators are as before.
 
     Worker processes are used again: what a trial leaves behind would change the numbers of the next one.
     """
     threads_before = torch.get_num_threads()
-    gpus = [torch.cuda.current_device() if ":" not in device else int(device[5:])] if device.startswith("cuda") else []
+    gpus = []
+    if device.startswith("cuda"):
+        gpus.append(int(device[5:]) if ":" in device else torch.cuda.current_device())
     with torch.random.fork_rng(gpus):
         try:
             if threads is not None:

@@ -2,37 +2,27 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from safetensors import SafetensorError
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from tlsweep.data import Task
-from tlsweep.errors import ResultsError
-from tlsweep.models import Weights, build_network
+from tlsweep.data.batches import Batches
+from tlsweep.errors import ModelError
+from tlsweep.files import StorageError, write_whole
+from tlsweep.models import Weights
+from tlsweep.models.architectures import complete_args, construct, is_own_code
+from tlsweep.models.loading import load_state
+from tlsweep.models.rebuilding import DIFFERENT, same_outputs
 from tlsweep.spec import ModelSpec
-from tlsweep.training.files import write_whole
+from tlsweep.training.exported import CLASSES, METRICS, MODEL, PREPROCESSING, WEIGHTS
 from tlsweep.training.networks import trained_network
 
-WEIGHTS, MODEL, CLASSES = "model.safetensors", "model.json", "classes.json"
-PREPROCESSING, METRICS = "preprocessing.json", "metrics.json"
-
-
-@dataclass(frozen=True)
-class ExportInfo:
-    """What has to be known to use an exported network; the contents of the JSON files."""
-
-    model: dict[str, Any]
-    """`name`, `args`, `num_classes`, `channels`."""
-    classes: tuple[str, ...]
-    """Names of the classes, in the order of the logits."""
-    preprocessing: dict[str, Any]
-    """`channels`, `image_size`, `stored_size`, `resize`, `scale`, `mean`, `std`."""
-    metrics: dict[str, Any]
-    """What the exporter gave."""
+_COMPARED = 8
+"""Validation images."""
 
 
 def export_model(
@@ -59,10 +49,10 @@ def export_model(
         ModelError: the checkpoint is of another network.
     """
     module = trained_network(checkpoint, task, model, weights=weights, seed=seed).module
-    contents = {
+    contents: dict[str, Any] = {
         MODEL: {
             "name": model.name,
-            "args": model.args,
+            "args": complete_args(model),
             "num_classes": task.num_classes,
             "channels": task.channels,
         },
@@ -72,49 +62,51 @@ def export_model(
     }
     # safetensors refuses tensors that share memory, as those of tied layers do.
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in module.state_dict().items()}
+    _check_rebuilding(module, tensors, contents[MODEL], task)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            write_whole(folder / name, json.dumps(content, indent=2).encode())
-        write_whole(folder / WEIGHTS, safetensors.torch.save(tensors))
+            write_whole(folder / name, json.dumps(content, indent=2).encode(), sync=True)
+        write_whole(folder / WEIGHTS, safetensors.torch.save(tensors), sync=True)
     except OSError as error:
-        raise ResultsError(f"the model cannot be written to {folder}: {error.strerror}; check the disk") from error
+        reason = f"the model cannot be written to it: {error.strerror}"
+        raise StorageError(reason, str(folder), error.errno) from error
+
+
+def _check_rebuilding(module: nn.Module, tensors: dict[str, Tensor], architecture: dict[str, Any], task: Task) -> None:
+    """Build the network from what is about to be written, and compare the logits of some validation images.
+
+    Raises:
+        ModelError: they differ.
+    """
+    again = ModelSpec(name=architecture["name"], args=architecture["args"])
+    with torch.random.fork_rng(devices=[]):
+        twin = construct(again, task.num_classes, task.channels, task.image_size, without_values=True)
+    load_state(twin, tensors, assign=not is_own_code(again.name))
+    images, _ = next(iter(Batches(task).evaluate("val", _COMPARED)))
+    if not same_outputs(module, twin, images):
+        raise ModelError(f"the network of model.name {again.name} is not exported: {DIFFERENT}")
 
 
 def preprocessing(task: Task) -> dict[str, Any]:
     """How a picture becomes what the network sees, as validation did it."""
-    stored = int(task.images.shape[1])
+    stored, look = int(task.images.shape[1]), task.rendering
+    resize = {
+        "crop": f"short side to {stored} pixels, bilinear with antialias, centre crop to {stored} x {stored}",
+        "pad": f"long side to {stored} pixels, bilinear with antialias, background beside it to {stored} x {stored}",
+        "squash": f"to {stored} x {stored} pixels, bilinear with antialias, whatever the aspect",
+    }
     return {
         "channels": task.channels,
         "image_size": task.image_size,
         "stored_size": stored,
-        "resize": f"short side to {stored} pixels, bilinear with antialias, centre crop to {stored} x {stored}; "
-        f"then centre crop to {task.image_size} x {task.image_size}",
+        "depth": f"of images with more than 8 bits a channel the highest 8 of {look.bits} (shift right by "
+        f"{look.bits - 8})",
+        "bits": look.bits,
+        "background": look.background,
+        "fit": look.fit,
+        "resize": f"{resize[look.fit]}; then centre crop to {task.image_size} x {task.image_size}",
         "scale": "divide by 255, subtract mean, divide by std, for each channel",
         "mean": task.mean,
         "std": task.std,
     }
-
-
-def load_exported(folder: Path) -> tuple[nn.Module, ExportInfo]:
-    """The network that `export_model` wrote, in evaluation mode on the CPU, and how to use it.
-
-    Raises:
-        ResultsError: a file is missing or damaged.
-    """
-    try:
-        parts = {name: json.loads((folder / name).read_text()) for name in (MODEL, CLASSES, PREPROCESSING, METRICS)}
-        tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes())
-        architecture = parts[MODEL]
-        module = build_network(
-            ModelSpec(name=architecture["name"], args=architecture["args"]),
-            num_classes=architecture["num_classes"],
-            channels=architecture["channels"],
-            image_size=parts[PREPROCESSING]["image_size"],
-            seed=0,
-        ).module
-        module.load_state_dict(tensors)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        raise ResultsError(f"{folder} does not hold a model exported by tlsweep: {error}; export it again") from error
-    info = ExportInfo(parts[MODEL], tuple(parts[CLASSES]), parts[PREPROCESSING], parts[METRICS])
-    return module.eval(), info

@@ -13,13 +13,13 @@ from filelock import FileLock
 
 from tlsweep.data import Task
 from tlsweep.data.task import Indices
+from tlsweep.files import kept_in, write_whole
 from tlsweep.models import Weights
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
 from tlsweep.spec import ModelSpec
 from tlsweep.training.devices import choose_device, isolated
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
-from tlsweep.training.files import kept_in, write_whole
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
 
 VERSION = 1
-"""To be raised whenever the same arguments give other features."""
+"""Raised whenever the same arguments give other features, so that kept ones are not used."""
 
 
 def features(
@@ -78,7 +78,7 @@ def features(
         if found is None:
             found = compute()
             with kept_in(cache, "features"):
-                write_whole(path, _as_file(found))
+                write_whole(path, _as_file(found), sync=True)
         return found, labels
     finally:
         lock.release()
@@ -126,12 +126,14 @@ def _key(task: Task, model: ModelSpec, weights: Weights | None, split: str, seed
 
 
 def _read(path: Path, count: int) -> Features | None:
-    """None where the file is missing or damaged."""
+    """Read kept features; None where the file is missing or damaged."""
     try:
         found: Features = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return found if found.dtype == np.float32 and found.ndim == 2 and len(found) == count else None
+    if found.dtype == np.float32 and found.ndim == 2 and len(found) == count:
+        return found
+    return None
 
 
 def _as_file(found: Features) -> bytes:

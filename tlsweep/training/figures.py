@@ -9,7 +9,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PartFigures:
-    """Of one forward pass of n samples. Kept on the device: a number asked for here would make every step wait."""
+    """The figures of one forward pass of n samples. They stay on the device: a number asked for here would make every
+    step wait."""
 
     loss: Tensor
     """The mean, a scalar."""
@@ -19,12 +20,12 @@ class PartFigures:
 
 @dataclass(frozen=True)
 class TrainingFigures:
-    """Of one epoch."""
+    """The figures of one epoch."""
 
     loss: float
     accuracy: float
-    lr: float
-    """At the last step."""
+    scheduled_lr: float
+    """The base learning rate at the last step, schedule applied."""
     data_seconds: float
     """Waiting for batches."""
 

@@ -75,16 +75,16 @@ def run_epoch(trainer: Trainer, device: str) -> EpochReport:
     samples_before = trainer.samples
     training = trainer.train_epoch()
     trained = time.perf_counter()
-    # A network that diverged has nothing to say, and whoever receives the report will end the trial.
+    # A network that diverged has nothing to say, and the receiver of the report will end the trial.
     validation = trainer.evaluate("val") if math.isfinite(training.loss) else None
     evaluated = time.perf_counter()
     return EpochReport(
         epoch=trainer.epoch,
         samples=trainer.samples,
         step=trainer.step,
-        lr=training.lr,
-        scheduled_batch_size=trainer.batch_size,
-        micro_batch=min(trainer.micro_batch.limit or trainer.batch_size, trainer.batch_size),
+        scheduled_lr=training.scheduled_lr,
+        scheduled_batch_size=trainer.scheduled_batch_size,
+        micro_batch=min(trainer.micro_batch.limit or trainer.scheduled_batch_size, trainer.scheduled_batch_size),
         train_loss=training.loss,
         train_accuracy=training.accuracy,
         val_loss=validation.loss if validation else math.nan,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tlsweep.errors import ResourceError
-from tlsweep.models.weights import first_line
+from tlsweep.models.archives import first_line
 from tlsweep.training.devices import device_name, free_memory, generator_states, restore_generators
 
 T = TypeVar("T")
@@ -37,7 +37,9 @@ class MicroBatch:
 
         A part is a single sample, on which batch norm may not train, only where the limit is 1, or 2 and `samples` odd.
         """
-        return 1 if self.limit is None else math.ceil(samples / self.limit)
+        if self.limit is None:
+            return 1
+        return math.ceil(samples / self.limit)
 
     def run(
         self,

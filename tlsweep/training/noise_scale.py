@@ -59,7 +59,7 @@ class Gradients:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Forget what was measured."""
         self._sums: list[Tensor] = []
         self._parts: list[tuple[int, float]] = []
 
@@ -109,7 +109,7 @@ class NoiseScale:
         self._trace += (1 - MEMORY) * (trace - self._trace)
 
     def step(self, module: nn.Module, samples: int) -> None:
-        """Take in the gradient that a step over so many samples is about to be made with."""
+        """Take in the gradient of the step over `samples` samples that is about to be made."""
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
         weight = 1 - MEMORY ** (1 / INTERVAL)
         self._steps += 1
@@ -118,7 +118,7 @@ class NoiseScale:
 
     @property
     def value(self) -> float:
-        """In samples; NaN where nothing was measured, and while the gradient cannot be told from its noise."""
+        """The noise scale in samples; NaN where none was measured, or the gradient cannot be told from its noise."""
         if not self._measurements:
             return math.nan
         # The averages began at 0.
@@ -129,6 +129,6 @@ class NoiseScale:
 
 
 def _squared_norm(tensors: list[Tensor]) -> Tensor:
-    """Of all tensors together, on their device: half as many microseconds as torch.nn.utils.get_total_norm takes."""
+    """Square and sum all tensors on their device: half as many microseconds as torch.nn.utils.get_total_norm takes."""
     norms = torch.stack(torch._foreach_norm(tensors))
     return (norms if norms.device.type == "mps" else norms.double()).square().sum()  # Apple's GPUs have no float64

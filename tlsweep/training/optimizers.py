@@ -1,7 +1,9 @@
 """Optimizers with one parameter group for each layer group, and their state by the names of parameters."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 from prodigyopt import Prodigy
@@ -10,23 +12,98 @@ from torch import Tensor, nn
 
 from tlsweep.errors import ResourceError
 from tlsweep.models import Network, parameter_groups
-from tlsweep.models.weights import first_line
+from tlsweep.models.archives import first_line
 from tlsweep.spec import Hyperparameters
 from tlsweep.training.devices import device_name
 
 OptimizerState = dict[str, dict[str, Any]]
-"""For each parameter, by name, the tensors that the optimizer keeps for it."""
+"""The tensors that an optimizer keeps for each parameter, by the parameter's name."""
 GroupMemory = dict[str, float]
 """What the optimizer remembers of a parameter group as a whole."""
 
+ParameterGroup = Mapping[str, Any]
+
 CLOCKS = ("k", "weight_sum", "lr_max")
-"""Of a group of a schedule-free optimizer: steps taken, the sum of their weights in the average, the largest lr."""
+"""What a schedule-free optimizer counts in a group: steps taken, the sum of their weights in the average, the largest
+lr."""
 ESTIMATES = ("k", "d", "d_max", "d_numerator")
-"""Of a group of Prodigy: steps taken, and what the estimate of the learning rate is made of."""
+"""What Prodigy keeps in a group: steps taken, and what the estimate of the learning rate is made of."""
+
+
+@runtime_checkable
+class Averaging(Protocol):
+    """An optimizer that trains other weights than those that are its result, as schedule-free ones do."""
+
+    def train(self) -> None:
+        """Put the weights into the network that are trained."""
+
+    def eval(self) -> None:
+        """Put the weights into the network that are evaluated and kept."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How an optimizer is made, and what it remembers."""
+
+    make: Callable[..., torch.optim.Optimizer]
+    """Its class, called with parameter groups, `lr` and `options`; each group has its weight decay."""
+    options: Callable[[Hyperparameters], dict[str, Any]]
+    memory: Callable[[ParameterGroup, Tensor], dict[str, Tensor]] | None
+    """What it begins to remember of a parameter, exactly as its first step would; None: that is left to the step."""
+    group_memory: tuple[str, ...] = ()
+    """Which entries of a parameter group are memory, and no setting."""
+
+
+def _sgd_options(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    # torch refuses Nesterov's form without momentum; a mutation of momentum can lead there.
+    nesterov = hyperparameters.nesterov and hyperparameters.momentum > 0
+    return {"momentum": hyperparameters.momentum, "nesterov": nesterov, "fused": True}
+
+
+def _betas(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    return {"betas": (hyperparameters.momentum, 0.999)}
+
+
+def _adam_options(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    return {**_betas(hyperparameters), "fused": True}
+
+
+def _prodigy_options(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    return {**_betas(hyperparameters), "safeguard_warmup": hyperparameters.warmup_epochs > 0}
+
+
+def _velocity(group: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
+    if group["momentum"]:
+        return {"momentum_buffer": torch.zeros_like(parameter)}
+    return {}
+
+
+def _moments(_: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
+    moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **moments}
+
+
+def _iterate(_: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
+    return {"z": parameter.detach().clone()}
+
+
+def _iterate_and_second_moment(_: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
+    return {"z": parameter.detach().clone(), "exp_avg_sq": torch.zeros_like(parameter)}
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
+    "sgd": Kind(torch.optim.SGD, _sgd_options, _velocity),
+    "adam": Kind(torch.optim.Adam, _adam_options, _moments),
+    "adamw": Kind(torch.optim.AdamW, _adam_options, _moments),
+    "schedule_free_sgd": Kind(SGDScheduleFree, lambda values: {"momentum": values.momentum}, _iterate, CLOCKS),
+    "schedule_free_adamw": Kind(AdamWScheduleFree, _betas, _iterate_and_second_moment, CLOCKS),
+    "prodigy": Kind(Prodigy, _prodigy_options, memory=None, group_memory=ESTIMATES),
+})  # fmt: skip
+"""Each optimizer, by its name in `train.optimizer`."""
 
 
 def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch.optim.Optimizer:
-    """The optimizer of a trial over all parameters; each of its groups has a factor `lr_scale` on the learning rate.
+    """Make the optimizer of a trial over all parameters; each group has a factor `lr_scale` on the learning rate.
 
     `schedule_free_sgd` and `schedule_free_adamw` are the package `schedulefree` (Defazio et al. 2024, "The road less
     scheduled"), `prodigy` is the package `prodigyopt` (Mishchenko & Defazio 2024, "Prodigy: an expeditiously adaptive
@@ -38,32 +115,20 @@ def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch
     """
     parameters = dict(network.module.named_parameters())
     groups = [
-        {"params": [parameters[name] for name in group["params"]], "lr_scale": group["lr_scale"]}
+        {
+            "params": [parameters[name] for name in group["params"]],
+            "lr_scale": group["lr_scale"],
+            # Given as an argument instead, Prodigy prints that it is there.
+            "weight_decay": hyperparameters.weight_decay,
+        }
         for group in parameter_groups(network, hyperparameters.head_lr_multiplier, hyperparameters.layer_decay)
     ]
-    lr, weight_decay, momentum = hyperparameters.lr, hyperparameters.weight_decay, hyperparameters.momentum
-    optimizer: torch.optim.Optimizer
-    match hyperparameters.optimizer:
-        case "sgd":
-            # torch refuses Nesterov's form without momentum; a mutation of momentum can lead there.
-            nesterov = hyperparameters.nesterov and momentum > 0
-            optimizer = torch.optim.SGD(
-                groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
-            )
-        case "adam":
-            optimizer = torch.optim.Adam(groups, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=True)
-        case "adamw":
-            optimizer = torch.optim.AdamW(groups, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay, fused=True)
-        case "schedule_free_sgd":
-            optimizer = SGDScheduleFree(groups, lr=lr, momentum=momentum, weight_decay=weight_decay)
-        case "schedule_free_adamw":
-            optimizer = AdamWScheduleFree(groups, lr=lr, betas=(momentum, 0.999), weight_decay=weight_decay)
-        case "prodigy":
-            warmup = hyperparameters.warmup_epochs > 0
-            # Given as an argument, Prodigy prints that it is there.
-            decayed = [{**group, "weight_decay": weight_decay} for group in groups]
-            optimizer = Prodigy(decayed, lr=lr, betas=(momentum, 0.999), safeguard_warmup=warmup)
-    return optimizer
+    kind = KINDS[hyperparameters.optimizer]
+    return kind.make(groups, lr=hyperparameters.lr, **kind.options(hyperparameters))
+
+
+def _kind(optimizer: torch.optim.Optimizer) -> Kind:
+    return next(kind for kind in KINDS.values() if kind.make is type(optimizer))
 
 
 def set_training(optimizer: torch.optim.Optimizer, training: bool) -> None:
@@ -73,7 +138,7 @@ def set_training(optimizer: torch.optim.Optimizer, training: bool) -> None:
     iterate z and the average x, and x is the result (Defazio et al. 2024, equations 3-5). Batch norm's statistics are
     then of y.
     """
-    if isinstance(optimizer, SGDScheduleFree | AdamWScheduleFree):
+    if isinstance(optimizer, Averaging):
         (optimizer.train if training else optimizer.eval)()
 
 
@@ -82,7 +147,7 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
 
     So that torch's `step` needs no memory of the device. It makes it within the first `step`, group by group (torch
     2.15, optim/sgd.py `_fused_sgd`, optim/adam.py `_init_group`): where it ran out, those before would be a step ahead.
-    The steps of the others need some in any case; Prodigy is left to make its own.
+    The steps of the others need some in any case; an optimizer without a declared `memory` is left to make its own.
 
     A group that thaws begins to count its steps with those that it takes: schedule-free optimizers correct the bias of
     its moments, and weigh it in the average, by them.
@@ -90,7 +155,8 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
     Raises:
         ResourceError: the memory is too small.
     """
-    if isinstance(optimizer, Prodigy):
+    kind = _kind(optimizer)
+    if kind.memory is None:
         return
     missing = [
         (group, parameter)
@@ -100,24 +166,14 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
     ]
     try:
         for group, parameter in missing:
-            optimizer.state[parameter] = _empty_memory(group, parameter)
-            group.update({name: optimizer.defaults[name] for name in CLOCKS if name in group})
+            optimizer.state[parameter] = kind.memory(group, parameter)
+            group.update({name: optimizer.defaults[name] for name in kind.group_memory})
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"training: the memory of {device_name(str(missing[0][1].device))} is too small for the network and what "
             f"{type(optimizer).__name__} keeps of each parameter ({first_line(error)}); choose a smaller model.name, "
             "train.optimizer sgd, or train.freeze backbone"
         ) from error
-
-
-def _empty_memory(group: Mapping[str, Any], parameter: Tensor) -> dict[str, Tensor]:
-    if "train_mode" in group:  # schedule-free
-        second = {"exp_avg_sq": torch.zeros_like(parameter)} if "betas" in group else {}
-        return {"z": parameter.detach().clone(), **second}
-    if "betas" in group:
-        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-        return {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **moments}
-    return {"momentum_buffer": torch.zeros_like(parameter)} if group["momentum"] else {}
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -134,8 +190,8 @@ def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> Opti
 
 def group_memory(optimizer: torch.optim.Optimizer) -> list[GroupMemory]:
     """What the optimizer remembers of each parameter group; nothing, if it is one of torch's."""
-    names = ESTIMATES if isinstance(optimizer, Prodigy) else CLOCKS
-    return [{name: group[name] for name in names if name in group} for group in optimizer.param_groups]
+    names = _kind(optimizer).group_memory
+    return [{name: group[name] for name in names} for group in optimizer.param_groups]
 
 
 def restore_optimizer(

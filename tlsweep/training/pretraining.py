@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError
+from tlsweep.files import kept_in, write_whole
 from tlsweep.models import Weights, read_weights
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
-from tlsweep.training.files import kept_in, write_whole
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.networks import trained_network
 from tlsweep.training.reports import EpochReport, Snapshot
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 """Called with epochs done and epochs in all."""
 
 VERSION = 1
-"""To be raised whenever training gives other weights from the same arguments."""
+"""Raised whenever training gives other weights from the same arguments, so that kept ones are not used."""
 _WHAT = "weights of the source task"
 
 
@@ -103,7 +103,7 @@ def pretrained(
     progress: Progress | None = None,
 ) -> Weights:
     """As `pretrain`, but trained once: read from `cache` if they are there. Of several processes one trains, the others
-    wait for it; a damaged file is made anew.
+    wait for it; a damaged file is made again.
 
     Raises:
         ModelError: training diverged.
@@ -119,7 +119,7 @@ def pretrained(
         if weights is None:
             weights = pretrain(source, model, task, seed=seed, device=device, threads=threads, progress=progress)
             with kept_in(cache, _WHAT):
-                write_whole(path, safetensors.numpy.save(dict(weights.tensors)))
+                write_whole(path, safetensors.numpy.save(dict(weights.tensors)), sync=True)
         return weights
     finally:
         lock.release()

@@ -11,7 +11,7 @@ class RunReport:
     fold: int
     repeat: int
     train_images: int
-    """In its training split."""
+    """Images in its training split."""
     val_images: int
     samples: int
     step: int
@@ -34,7 +34,7 @@ class EpochReport:
     """One epoch of one trial. Losses are means over samples, in nats; times are in seconds and do not overlap.
 
     Where a trial trains several networks side by side (folds, repeats), losses and other figures of merit are means
-    over these runs, samples, steps and times their sums, and `lr` is that of the first.
+    over these runs, samples, steps and times their sums, and `scheduled_lr` is that of the first.
     """
 
     epoch: int
@@ -43,7 +43,7 @@ class EpochReport:
     """Training images seen so far, over the life of these weights (restored with them)."""
     step: int
     """Steps of the optimizer so far, over the life of these weights."""
-    lr: float
+    scheduled_lr: float
     """The backbone's learning rate at the last step, schedule applied."""
     scheduled_batch_size: int
     """Images for each step of this epoch: `batch_size`, or what `decay_by: batch_size` made of it; of several runs the
@@ -52,7 +52,7 @@ class EpochReport:
     """`scheduled_batch_size` where batches go through the network whole; less where the memory is too small for that:
     then, at the end of the epoch, they are divided into nearly equal parts of at most so many images."""
     train_loss: float
-    """With label smoothing, and with the weights of each step; NaN or infinite where training diverged."""
+    """The loss with label smoothing, and with the weights of each step; NaN or infinite where training diverged."""
     train_accuracy: float
     val_loss: float
     """Plain cross entropy. This and the other validation figures are NaN where the training loss is not finite."""
@@ -65,9 +65,9 @@ class EpochReport:
     """The gradient noise scale, in samples; NaN unless `train.noise_scale` asks for it, before the first measurement,
     with batches of fewer than 4, and while the gradient cannot be told from its noise."""
     train_seconds: float
-    """In training steps."""
+    """Time in training steps."""
     eval_seconds: float
-    """In validation."""
+    """Time in validation."""
     wait_seconds: float
     """Waiting for training batches, and for the receiver of the previous report."""
     samples_per_second: float

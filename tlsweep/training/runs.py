@@ -81,7 +81,7 @@ def pack(checkpoints: Sequence[bytes]) -> bytes:
     """The checkpoints of all runs as one: of a single one itself, of several a safetensors file of bytes."""
     if len(checkpoints) == 1:
         return checkpoints[0]
-    arrays = {str(run): np.frombuffer(one, np.uint8) for run, one in enumerate(checkpoints)}
+    arrays = {str(run): np.frombuffer(checkpoint, np.uint8) for run, checkpoint in enumerate(checkpoints)}
     packed: bytes = safetensors.numpy.save(arrays)
     return packed
 

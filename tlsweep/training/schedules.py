@@ -22,7 +22,7 @@ def lr_factor(
     - one_cycle: half a cosine from 1 / lr_div_factor up to 1 in the first `lr_pct_start` of E, another one down to
       1 / (lr_div_factor × lr_final_div_factor) in the last step (Smith & Topin 2018; equal to torch's OneCycleLR with
       anneal_strategy "cos" and cycle_momentum False: momentum stays as it is)
-    - plateau, adjusted, dynamic: `performance`, see `tlsweep.training.performance`
+    - plateau, adjusted, dynamic: `performance`, see `tlsweep.training.validation_schedules`
 
     The warm-up multiplies where the schedule starts, which is 1 for all but one_cycle, with a factor that rises
     linearly from 0 to 1.
@@ -77,7 +77,7 @@ def _one_cycle(hyperparameters: Hyperparameters, epoch: float, epochs: float, st
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
-    """From `start` at progress 0 to `end` at 1, where it stays."""
+    """Fall from `start` at progress 0 to `end` at 1, and stay there."""
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 

@@ -28,7 +28,7 @@ def standard_error(values: Sequence[float]) -> float:
     """
     center, n = mean(values), len(values)
     # A product, not a power, which would raise where a huge loss overflows.
-    return math.sqrt(sum((one - center) * (one - center) for one in values) / (n - 1) / n)
+    return math.sqrt(sum((value - center) * (value - center) for value in values) / (n - 1) / n)
 
 
 def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float) -> EpochReport:
@@ -84,7 +84,6 @@ def _of_run(row: EpochReport, task: Task, at: int) -> RunReport:
         repeat=run.repeat,
         train_images=len(run.train),
         val_images=len(run.val),
-        scheduled_lr=row.lr,
     )
 
 
@@ -94,23 +93,23 @@ def summarise_test(evaluations: Sequence[Evaluation], task: Task) -> dict[str, A
     Then also `runs`, how many; `…_se`, standard errors; `folds`, the five figures of each; and the confusion matrix is
     added up, so that each image counts once for every run.
     """
-    one = [evaluation.to_dict() for evaluation in evaluations]
-    if len(one) == 1:
-        return one[0]
+    each = [evaluation.to_dict() for evaluation in evaluations]
+    if len(each) == 1:
+        return each[0]
 
     def over(combine: Callable[[list[float]], float], name: str) -> float:
-        return combine([figures[name] for figures in one])
+        return combine([figures[name] for figures in each])
 
-    per_class = {name: np.mean([figures["per_class"][name] for figures in one], axis=0) for name in FIGURES[2:]}
+    per_class = {name: np.mean([figures["per_class"][name] for figures in each], axis=0) for name in FIGURES[2:]}
     return {
         **{name: over(mean, name) for name in FIGURES},
-        "runs": len(one),
+        "runs": len(each),
         **{f"{name}_se": over(standard_error, name) for name in FIGURES},
         "folds": [
             {"fold": run.fold, "repeat": run.repeat, **{name: figures[name] for name in FIGURES}}
-            for run, figures in zip(task.runs, one, strict=True)
+            for run, figures in zip(task.runs, each, strict=True)
         ],
         "per_class": {name: values.tolist() for name, values in per_class.items()}
-        | {"support": one[0]["per_class"]["support"]},
-        "confusion": np.sum([figures["confusion"] for figures in one], axis=0).tolist(),
+        | {"support": each[0]["per_class"]["support"]},
+        "confusion": np.sum([figures["confusion"] for figures in each], axis=0).tolist(),
     }

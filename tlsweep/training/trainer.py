@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.models import Weights, frozen_groups, set_frozen
+from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
 from tlsweep.training.devices import autocast, seed_generators, uses_channels_last
@@ -31,7 +32,7 @@ from tlsweep.training.optimizers import (
     set_lr,
     set_training,
 )
-from tlsweep.training.strategies import Strategy
+from tlsweep.training.trial_schedule import TrialSchedule
 
 T = TypeVar("T")
 
@@ -84,11 +85,11 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
-        self.strategy = Strategy(hyperparameters, settings.epochs, task.size("train"))
-        self.batch_size = hyperparameters.batch_size
+        self.schedule = TrialSchedule(hyperparameters, settings.epochs, task.size("train"))
+        self.scheduled_batch_size = hyperparameters.batch_size
         # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
         # below the batch size, and the report shows it.
-        whole = micro_batch is not None and micro_batch >= min(self.strategy.largest_batch, task.size("train"))
+        whole = micro_batch is not None and micro_batch >= min(self.schedule.largest_batch, task.size("train"))
         self.micro_batch = MicroBatch("training", device, None if whole else micro_batch)
         self.inference_batch = MicroBatch("evaluation", device)
         if beside is not None:
@@ -107,17 +108,19 @@ class Trainer:
         # Seeded for each epoch, dropout does not depend on what ran before.
         seed_generators(derive_seed(self.seed, "dropout", self.epoch), self.device)
         parts: list[PartFigures] = []
-        lr, seen, steps = 0.0, 0, 0
-        self.batch_size = self.strategy.batch_size(self.epoch)
-        batches = Timed(self.batches.train(self.epoch, self.batch_size, self.seed))
+        scheduled_lr, seen = 0.0, 0
+        steps = 0
+        self.scheduled_batch_size = self.schedule.batch_size(self.epoch)
+        batches = Timed(self.batches.train(self.epoch, self.scheduled_batch_size, self.seed))
         for images, labels in batches:
-            lr, figures = self.train_step(images, labels, seen)
+            scheduled_lr, figures = self.train_step(images, labels, seen)
             parts += figures
             seen, steps = seen + len(labels), steps + 1
-        self.epoch, self.samples, self.step = self.epoch + 1, self.samples + seen, self.step + steps
+        self.epoch, self.samples = self.epoch + 1, self.samples + seen
+        self.step += steps
         self.leave_training()
         loss, accuracy = means(parts)
-        return TrainingFigures(loss=loss, accuracy=accuracy, lr=lr, data_seconds=batches.seconds)
+        return TrainingFigures(loss=loss, accuracy=accuracy, scheduled_lr=scheduled_lr, data_seconds=batches.seconds)
 
     def train_step(self, images: Tensor, labels: Tensor, seen: int) -> tuple[float, list[PartFigures]]:
         """Forward, backward and a step of the optimizer. Memory too small for the batch divides it, now and later.
@@ -128,7 +131,7 @@ class Trainer:
             seen: samples of this epoch that came before.
 
         Returns:
-            The base learning rate in force, and the figures of each part of the batch.
+            The base learning rate with the schedule applied, and the figures of each part of the batch.
 
         Raises:
             ResourceError: the memory is too small for one image.
@@ -137,11 +140,11 @@ class Trainer:
         # One division of whole numbers, so that epoch k begins at exactly k.
         progress = (self.epoch * samples + seen) / samples
         self.thaw(progress / self.settings.epochs)
-        lr = self.strategy.lr(progress, len(labels) / samples, self.batch_size)
-        return lr, self.step_with(lr, images, labels)
+        scheduled_lr = self.schedule.lr(progress, len(labels) / samples, self.scheduled_batch_size)
+        return scheduled_lr, self.step_with(scheduled_lr, images, labels)
 
     def step_with(self, lr: float, images: Tensor, labels: Tensor) -> list[PartFigures]:
-        """As `train_step`, with a base learning rate that no schedule decides on."""
+        """Train as `train_step` does, with a base learning rate that no schedule decides on."""
         set_lr(self.optimizer, lr)
         self.forward_state.keep()
         if self.noise is not None and self.noise.due() and len(labels) >= MIN_BATCH:
@@ -157,10 +160,11 @@ class Trainer:
         """The mean over these images, and their logits (n, classes)."""
         with self.autocast:
             logits = self.forward(images)
+            check_logits(logits, len(labels), self.task.num_classes, "training")
             return F.cross_entropy(logits, labels, label_smoothing=self.hyperparameters.label_smoothing), logits
 
     def _accumulate(self, batch: int, images: Tensor, labels: Tensor) -> PartFigures:
-        """Add the gradient of these images' share in the mean loss over a batch of so many."""
+        """Add the gradient of these images' share in the mean loss over a batch of `batch`."""
         loss, logits = self.loss(images, labels)
         loss.backward(torch.full_like(loss, len(labels) / batch))  # type: ignore[no-untyped-call]
         return PartFigures(loss.detach(), logits.detach().argmax(1) == labels)
@@ -201,12 +205,12 @@ class Trainer:
         self.frozen = None
 
     def evaluate(self, split: str) -> Evaluation:
-        """Loss and figures of merit on a split. The strategy sees the first validation after an epoch."""
+        """Loss and figures of merit on a split. The schedule sees the first validation after an epoch."""
         self.leave_training()
         with self.autocast:
             evaluation = evaluate(self.forward, self.batches, self.task, split, self.inference_batch)
         if split == "val":
-            self.strategy.observe(self.epoch, evaluation.loss)
+            self.schedule.observe(self.epoch, evaluation.loss)
         return evaluation
 
     def snapshot(self) -> bytes:
@@ -221,7 +225,7 @@ class Trainer:
                 optimizer=self.hyperparameters.optimizer,
                 optimizer_state=optimizer_state(self.optimizer, self.module),
                 optimizer_groups=group_memory(self.optimizer),
-                strategy=self.strategy.state(),
+                strategy=self.schedule.state(),
                 hyperparameters=self.hyperparameters.model_dump(),
                 noise=self.noise.state() if self.noise is not None else {},
             )
@@ -230,15 +234,16 @@ class Trainer:
     def restore(self, content: bytes) -> None:
         """Go on from a checkpoint, with this trainer's own hyperparameters.
 
-        The optimizer's memory is taken over only from an optimizer of the same kind, the strategy's state only from the
-        same strategy.
+        The optimizer's memory is taken over only from an optimizer of the same kind, the schedule's state only from the
+        same schedule.
         """
         checkpoint = load_checkpoint(content)
         restore_network(self.network, checkpoint)
         if checkpoint.optimizer == self.hyperparameters.optimizer:
             restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state, checkpoint.optimizer_groups)
-        self.strategy.restore(checkpoint.strategy)
-        self.epoch, self.samples, self.step = checkpoint.epoch, checkpoint.samples, checkpoint.step
+        self.schedule.restore(checkpoint.strategy)
+        self.epoch, self.samples = checkpoint.epoch, checkpoint.samples
+        self.step = checkpoint.step
         self.untouched = checkpoint.untouched
         if self.noise is not None:
             self.noise = NoiseScale(checkpoint.noise)

@@ -1,10 +1,9 @@
 """scikit-learn's 1,797 digits of 8x8 pixels as a transfer problem: two disjoint halves, one of them shifted."""
 
-from typing import Literal
-
 import numpy as np
 
 from tlsweep.data.items import ArrayItems, Found, Pixels
+from tlsweep.spec import DigitsData
 
 _SOURCE_SIZE = 900
 _SEED = 0
@@ -12,7 +11,7 @@ _TILT_DEGREES = (5, 20)
 _NOISE = 0.08
 
 
-def find_digits(domain: Literal["source", "target"]) -> Found:
+def find_digits(data: DigitsData) -> Found:
     """900 clean digits, or the other 897, each tilted by 5 to 20 degrees with noise of 8 % of the range.
 
     The same everywhere and always, whatever the seed of the sweep.
@@ -26,9 +25,9 @@ def find_digits(domain: Literal["source", "target"]) -> Found:
     halves = train_test_split(
         np.arange(len(labels)), train_size=_SOURCE_SIZE, stratify=labels, random_state=np.random.RandomState(_SEED)
     )
-    chosen = np.sort(halves[0 if domain == "source" else 1])
+    chosen = np.sort(halves[0 if data.domain == "source" else 1])
     images = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
-    if domain == "target":
+    if data.domain == "target":
         images = _shift(images)
     return Found(ArrayItems(images[..., None], labels[chosen]), {"train": len(chosen)}, tuple("0123456789"))
 

@@ -2,20 +2,33 @@
 
 import hashlib
 import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from tlsweep.data.image_files import DEFAULT_MAX_PIXELS, open_image
 from tlsweep.data.items import Found
+from tlsweep.data.sources.layout import LAYOUT, find_splits, shown_class
+from tlsweep.data.sources.walking import (
+    LeftOut,
+    Listing,
+    Walk,
+    count_left_out,
+    holds_images,
+    is_image,
+    join,
+    list_folder,
+    spelled_on_disk,
+)
 from tlsweep.errors import DataError
 from tlsweep.spec import FolderData
+from tlsweep.text import listed, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-_LAYOUT = "wanted: train/CLASS/*.jpg (and val/, test/ alike), or CLASS/*.jpg"
 
 
 @dataclass(frozen=True)
@@ -26,16 +39,17 @@ class FileItems:
     paths: tuple[str, ...]
     """Relative to `root`."""
     labels: tuple[int, ...]
+    max_pixels: int = DEFAULT_MAX_PIXELS
     thread_safe: bool = field(default=True, init=False)
     collects_errors: bool = field(default=True, init=False)
 
     @cached_property
     def key(self) -> str:
-        """Of paths, sizes and times: reading every byte, to be sure, would take minutes where a set is large.
+        """A digest of paths, sizes and times: reading every byte, to be sure, would take minutes where a set is large.
 
         The change time is among them because a file's own (mtime) survives archives that keep or flatten it.
         """
-        digest = hashlib.sha256(f"folder {Path(self.root).resolve()}".encode())
+        digest = hashlib.sha256(b"folder " + os.fsencode(Path(self.root).resolve()) + f" {self.max_pixels}".encode())
         for path, label in zip(self.paths, self.labels, strict=True):
             try:
                 stat = os.stat(f"{self.root}/{path}")
@@ -49,15 +63,21 @@ class FileItems:
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        return self.paths[index]
+        return one_line(self.paths[index])
 
     def open(self, index: int) -> "tuple[Image, int]":
-        from PIL import Image
-
         # ImageFolder takes none either: in sets of photographs they are placeholders ("image not found").
         if self.paths[index].lower().endswith(".gif"):
             raise ValueError("GIF is for drawings and animations; if this one is meant, convert it to PNG")
-        return Image.open(Path(self.root, self.paths[index])), self.labels[index]
+        return open_image(f"{self.root}/{self.paths[index]}", self.max_pixels), self.labels[index]
+
+
+class _Start(NamedTuple):
+    """A class folder of a split."""
+
+    split: str
+    folder: str
+    label: int
 
 
 def find_folder(data: FolderData) -> Found:
@@ -66,89 +86,144 @@ def find_folder(data: FolderData) -> Found:
     Raises:
         DataError: a folder that is missing, empty or laid out otherwise.
     """
-    root = Path(data.path).expanduser()
+    root = spelled_on_disk(os.path.expanduser(data.path))
+    if not os.path.isdir(root):
+        what = "is a file" if os.path.exists(root) else "does not exist"
+        raise DataError(f"data.path '{one_line(root)}' {what}; {LAYOUT}")
     try:
-        splits = _split_folders(root)
-        classes = _classes(splits["train"])
-        paths: list[str] = []
-        labels: list[int] = []
-        counts: dict[str, int] = {}
-        for split, folder in splits.items():
-            files = _files(folder, classes, root)
-            paths += [path for path, _ in files]
-            labels += [label for _, label in files]
-            counts[split] = len(files)
+        return _find(root, data)
     except OSError as error:
-        raise DataError(f"data.path '{data.path}' cannot be read: {error}") from error
-    if empty := sorted(set(range(len(classes))).difference(labels[: counts["train"]])):
-        raise DataError(
-            f"'{splits['train'] / classes[empty[0]]}' holds no files; each class needs training images: add some or "
-            "remove the folder"
-        )
-    items = FileItems(str(root), tuple(paths), tuple(labels))
-    return Found(items, counts, classes, skip_bad=data.on_bad_image == "skip")
+        raise DataError(f"data.path '{one_line(data.path)}' cannot be read: {one_line(str(error))}") from error
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data.path '{root}' {what}; {_LAYOUT}")
-    names = {folder.name for folder in _subfolders(root)}
-    splits: dict[str, Path] = {}
-    for split, accepted in _SPLIT_FOLDERS.items():
-        present = [name for name in accepted if name in names]
-        if len(present) > 1:
-            raise DataError(f"'{root}' has both {' and '.join(present)}: keep one folder for validation")
-        if present:
-            splits[split] = root / present[0]
-    if not splits:
-        return {"train": root}
-    if "train" not in splits:
-        raise DataError(f"'{root}' has {', '.join(path.name for path in splits.values())} but no train; {_LAYOUT}")
-    return splits
+def _find(root: str, data: FolderData) -> Found:
+    _refuse_dead_links(root, "")
+    splits, notes = find_splits(root, data.splits)
+    for folder in filter(None, splits.values()):
+        _refuse_dead_links(root, folder)
+    listings = {split: list_folder(os.path.join(root, folder)) for split, folder in splits.items()}
+    left_out = LeftOut()
+    walk = Walk(root, left_out)
+    walk.claim(folder for folder in splits.values() if folder)
+    classes = _classes(root, splits["train"], listings["train"])
+    starts = [
+        _Start(split, join(folder, name), label)
+        for split, folder in splits.items()
+        for name, label in _labels(root, folder, listings[split], classes, data.splits is not None)
+    ]
+    walk.claim(start.folder for start in starts)
+    if splits["train"]:
+        _count_beside(root, "", list_folder(root), "images beside the folders of the splits", left_out)
+    for split, folder in splits.items():
+        _count_beside(root, folder, listings[split], "images beside the class folders", left_out)
+    items, counts = _files(root, starts, walk, data)
+    return Found(
+        items,
+        dict.fromkeys(splits, 0) | counts,
+        tuple(classes),
+        skip_bad=data.on_bad_image == "skip",
+        notes=(*notes, *_alike_but_for_case(tuple(classes)), *left_out.notes()),
+        folders=listings["train"].folders,
+    )
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _refuse_dead_links(root: str, folder: str) -> None:
+    """Where classes and splits are: one that is missing because its disk is must not just be one less."""
+    for name in list_folder(os.path.join(root, folder)).files:
+        path = os.path.join(root, folder, name)
+        if not is_image(name) and os.path.islink(path) and not os.path.exists(path):
+            raise DataError(
+                f"'{one_line(path)}' is a link to '{one_line(os.readlink(path))}', which is not there; if a class or a "
+                "split is to be there, see that its disk is mounted, else remove the link"
+            )
 
 
-def _classes(train: Path) -> tuple[str, ...]:
-    classes = tuple(folder.name for folder in _subfolders(train))
-    if not classes:
-        raise DataError(f"'{train}' has no class folders; {_LAYOUT}")
+def _alike_but_for_case(classes: tuple[str, ...]) -> list[str]:
+    """a and A may be two letters; Cat and cat are one class in two folders more often than not."""
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        spellings[name.casefold()].append(name)
+    twins = tuple(" and ".join(names) for names in spellings.values() if len(names) > 1)
+    if twins:
+        return [f"class names that differ only in case count as different classes: {listed(twins, 10)}"]
+    return []
+
+
+def _files(root: str, starts: Sequence[_Start], walk: Walk, data: FolderData) -> tuple[FileItems, dict[str, int]]:
+    """All files in the order of `starts`, and how many each split has."""
+    paths: list[str] = []
+    labels: list[int] = []
+    counts: Counter[str] = Counter()
+    for start, files in zip(starts, walk.files([start.folder for start in starts]), strict=True):
+        if start.split == "train" and not files:
+            raise DataError(
+                f"'{one_line(os.path.join(root, start.folder))}' holds no files; each class needs training images: "
+                "add some or remove the folder"
+            )
+        paths += files
+        labels += [start.label] * len(files)
+        counts[start.split] += len(files)
+    return FileItems(root, tuple(paths), tuple(labels), data.max_pixels), counts
+
+
+def _count_beside(root: str, folder: str, listing: Listing, what: str, left_out: LeftOut) -> None:
+    count_left_out(listing, root, folder, left_out)
+    for name in listing.images:
+        left_out.add(what, join(folder, name))
+
+
+def _classes(root: str, train: str, listing: Listing) -> dict[str, int]:
+    """The label of each class by its name as it is shown."""
+    where = one_line(os.path.join(root, train) if train else root)
+    hidden = [name for name in listing.hidden if holds_images(os.path.join(root, train, name))]
+    hint = f"; hidden folders hold images ({one_line(', '.join(hidden[:3]))}): rename them" if hidden else ""
+    if not listing.folders:
+        raise DataError(f"'{where}' has no class folders{hint}; {LAYOUT}")
+    classes = _by_shown_name(where, listing)
     if len(classes) == 1:
-        raise DataError(f"'{train}' has one class only, '{classes[0]}'; classifying takes at least two; {_LAYOUT}")
+        only = listing.folders[0]
+        if inner := list_folder(os.path.join(root, train, only)).folders:
+            hint += f"; is data.path '{one_line(os.path.join(root, train, only))}' meant, with {listed(inner, 10)}?"
+        raise DataError(
+            f"'{where}' has one class only, '{one_line(only)}'; classifying takes at least two{hint}; {LAYOUT}"
+        )
+    return {name: label for label, name in enumerate(classes)}
+
+
+def _by_shown_name(where: str, listing: Listing) -> dict[str, str]:
+    """Folder names by the class's name as it is shown, in the order of the folders.
+
+    Raises:
+        DataError: two names differ only in what nobody sees.
+    """
+    classes: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for folder in listing.folders:
+        name = shown_class(folder)
+        if twin := seen.get(name.strip()):
+            raise DataError(
+                f"'{where}' has two class folders that read '{name.strip()}' ({twin!a} and {folder!a}); put their "
+                "images into one, or rename one"
+            )
+        seen[name.strip()] = folder
+        classes[name] = folder
     return classes
 
 
-def _files(folder: Path, classes: tuple[str, ...], root: Path) -> list[tuple[str, int]]:
-    """Path relative to `root`, and label, of every regular file that is not hidden."""
-    unknown = [path.name for path in _subfolders(folder) if path.name not in classes]
-    if unknown:
+def _labels(root: str, folder: str, listing: Listing, classes: dict[str, int], written: bool) -> list[tuple[str, int]]:
+    """Class folders of a split and their labels, in the order of these."""
+    where = one_line(os.path.join(root, folder) if folder else root)
+    if not listing.folders and listing.images:
+        way_out = "take it out of data.splits" if written else "move the folder elsewhere"
         raise DataError(
-            f"'{folder}' has the class '{unknown[0]}', which the training data lack; they have {_some(classes)}"
+            f"'{where}' holds {len(listing.images):,} images without class folders, so their labels are not known; "
+            f"sort them into class folders ({listed(tuple(classes), 10)}), or {way_out}, and a part of train is set "
+            "aside instead"
         )
-    return [
-        (path.relative_to(root).as_posix(), label)
-        for label, name in enumerate(classes)
-        for path in _walk(folder / name)
-    ]
-
-
-def _walk(folder: Path) -> list[Path]:
-    """All files below, through links as torchvision's ImageFolder does, without hidden ones."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_raise_unless_missing, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(found)
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    """A validation folder need not have every class; one that may not be read is another matter."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    named = _by_shown_name(where, listing)
+    if unknown := [name for name in named if name not in classes]:
+        raise DataError(
+            f"'{where}' has the class '{unknown[0]}', which the training data lack; they have "
+            f"{listed(tuple(classes), 10)}"
+        )
+    return sorted(((path, classes[name]) for name, path in named.items()), key=lambda entry: entry[1])

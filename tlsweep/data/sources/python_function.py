@@ -41,7 +41,7 @@ def find_python(data: PythonData) -> Found:
         for split, part in parts.items():
             if not (hasattr(part, "__getitem__") and hasattr(part, "__len__")) or isinstance(part, tuple | list):
                 raise DataError(f"{data.function} ({split}) returned {describe(part)}; {_WANTED}")
-        # A stranger's data set may share a file handle between calls, so one thread.
+        # Somebody's own data set may share a file handle between calls, so one thread.
         items = DatasetItems(parts, data.function, thread_safe=False, published=False)
         counts = {split: len(part) for split, part in parts.items()}
         classes = classes or _classes(getattr(parts["train"], "classes", None), data.function)
@@ -70,13 +70,17 @@ def _import(path: str) -> Any:
 def _classes(names: Any, origin: str) -> tuple[str, ...] | None:
     if names is None:
         return None
-    if isinstance(names, str) or not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
+    if (
+        isinstance(names, str)
+        or not isinstance(names, tuple | list)
+        or not all(isinstance(name, str) for name in names)
+    ):
         raise DataError(f"{origin}: `classes` is {names!r:.80}; wanted: a list of names")
     return tuple(names)
 
 
 def _is_pair(part: Any) -> bool:
-    return isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(one, "__len__") for one in part)
+    return isinstance(part, tuple | list) and len(part) == 2 and all(hasattr(item, "__len__") for item in part)
 
 
 def _arrays(part: Any, origin: str) -> ArrayItems:

@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import EpsImagePlugin
 from torchvision import datasets
 
 from tlsweep.data.items import ArrayItems, DatasetItems, Found, Pixels
@@ -14,6 +15,7 @@ from tlsweep.data.samples import as_image
 from tlsweep.data.task import Indices
 from tlsweep.errors import DataError
 from tlsweep.spec import TorchvisionData
+from tlsweep.text import one_line, shortened
 
 _SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 """What torchvision calls the splits, in order of preference."""
@@ -25,6 +27,8 @@ def find_torchvision(data: TorchvisionData) -> Found:
     Raises:
         DataError: no such class, files that are missing, or samples that are not (image, whole number).
     """
+    # torchvision opens files by Pillow's guess of their format, and for an EPS called x.jpg Pillow calls Ghostscript.
+    EpsImagePlugin.gs_binary = False
     parts = _parts(data)
     # Opening files is safe in threads; FakeData draws its samples from torch's global generator.
     threads = not any(isinstance(part, datasets.FakeData) for part in parts.values())
@@ -43,15 +47,17 @@ def _parts(data: TorchvisionData) -> dict[str, Any]:
     parameters = inspect.signature(kind).parameters
     needed = [
         name
-        for name, one in parameters.items()
-        if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD and name not in ("root", "split")
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and name not in ("root", "split")
     ]
     if needed:
         raise DataError(
             f"data.dataset '{data.dataset}' takes {', '.join(needed)}, which a spec cannot give; make the data set in "
             "a function of your own (data.source: python)"
         )
-    given = {"root": str(Path(data.root).expanduser()), "download": data.download}
+    given = {"root": os.path.expanduser(data.root), "download": data.download}
     arguments = {name: value for name, value in given.items() if name in parameters}
     if "train" in parameters:
         options: dict[str, list[Any]] = {"train": [True], "test": [False]}
@@ -61,7 +67,7 @@ def _parts(data: TorchvisionData) -> dict[str, Any]:
         return {"train": _make(kind, data, arguments)}
     argument = "train" if "train" in parameters else "split"
     made = {
-        split: next((one for value in values if (one := _make(kind, data, arguments | {argument: value}))), None)
+        split: next((images for value in values if (images := _make(kind, data, arguments | {argument: value}))), None)
         for split, values in options.items()
     }
     if made["train"] is None:
@@ -82,15 +88,17 @@ def _kind(name: str) -> type[Any]:
 
 
 def _make(kind: type[Any], data: TorchvisionData, arguments: Mapping[str, Any]) -> Any:
-    """None where the class has no such split (torchvision checks that before it looks for files)."""
+    """Make a data set; None where the class has no such split (torchvision checks that before it looks for files)."""
     try:
         return kind(**arguments)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
         if isinstance(error, ValueError) and str(error).startswith("Unknown value"):
             return None
-        way_out = "look at data.root" if data.download else "set data.download: true, or data.root to where they are"
+        way_out = "put them there" if data.download else "set data.download: true"
+        said = shortened(" ".join(str(error).split()), 200)  # of a download, several lines
         raise DataError(
-            f"data.dataset '{data.dataset}': its files under '{data.root}' cannot be used ({error}); {way_out}"
+            f"data.dataset '{data.dataset}': its files under '{one_line(data.root)}' cannot be used ({said}); "
+            f"{way_out}, or name their folder with data.root"
         ) from error
 
 

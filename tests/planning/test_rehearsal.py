@@ -1,0 +1,82 @@
+"""The rehearsal, and the devices it may be asked to run on."""
+
+import pytest
+import torch
+from training_trials import SMALL_CNN, Train
+
+from tlsweep.data import Task
+from tlsweep.errors import ResourceError
+from tlsweep.planning.rehearsal import Rehearsal, rehearse
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training import choose_device
+from tlsweep.training.devices import uses_bf16, uses_channels_last
+
+
+def run(task: Task, hyperparameters: Hyperparameters, model: ModelSpec = SMALL_CNN, epochs: int = 4) -> Rehearsal:
+    settings = TrainSettings(epochs=epochs)
+    return rehearse(hyperparameters, settings, task, model, weights=None, seed=1, device="cpu", threads=1)
+
+
+@pytest.mark.parametrize("freeze", ["nothing", "gradual", "backbone"])
+def test_it_tells_what_a_trial_takes(digits: Task, train: Train, freeze: str) -> None:
+    hyperparameters = Hyperparameters(lr=0.05, batch_size=16, freeze=freeze)
+    rehearsal, trial = run(digits, hyperparameters), train(hyperparameters, epochs=4)
+    assert rehearsal.checkpoint_bytes == pytest.approx(len(trial.checkpoints[-1]), abs=256)
+    assert rehearsal.device == "cpu"
+    image = sum(row.train_seconds + row.wait_seconds for row in trial.rows[1:]) / (3 * digits.size("train"))
+    assert image / 5 < rehearsal.seconds_per_training_image < image * 5
+    assert 0 < rehearsal.seconds_per_validation_image < image * 5
+
+
+def test_it_counts_parameters(digits: Task) -> None:
+    linear = ModelSpec(name="mlp", args={"hidden": []})
+    assert run(digits, Hyperparameters(), linear).parameters == 64 * 10 + 10
+
+
+def test_it_leaves_no_trace(digits: Task) -> None:
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    run(digits, Hyperparameters())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.get_num_threads() == threads
+
+
+def test_memory_too_small_is_one_message(digits: Task) -> None:
+    for phase, what in (("forward", "training"), ("evaluation", "evaluation")):
+        model = ModelSpec(name="training_networks:limited", args={phase: 0})
+        with pytest.raises(ResourceError, match=rf"^{what}: the memory of cpu .+ a single image of 8x8 pixels"):
+            run(digits, Hyperparameters(batch_size=2), model)
+
+
+def test_it_divides_what_does_not_fit_as_a_trial_would(digits: Task) -> None:
+    model = ModelSpec(name="training_networks:limited", args={"forward": 8, "backward": 4, "evaluation": 16})
+    rehearsal = run(digits, Hyperparameters(batch_size=32), model)
+    assert rehearsal.seconds_per_training_image > 0
+    assert rehearsal.checkpoint_bytes > 4 * rehearsal.parameters
+
+
+def test_batches_too_large_to_be_made_are_one_message(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("tlsweep.data.batches.Batches._normalised", exhausted)
+    with pytest.raises(ResourceError, match=r"batch_size 32 with images of 8 pixels .+; lower train.batch_size"):
+        run(digits, Hyperparameters(batch_size=32))
+
+
+def test_auto_is_a_device_that_is_there() -> None:
+    assert torch.zeros(1, device=choose_device("auto")).device.type == choose_device("auto").partition(":")[0]
+    assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cuda:x", ""])
+def test_a_device_that_is_not_there_is_one_message(device: str) -> None:
+    with pytest.raises(ResourceError, match=f"device '{device}' is not on this machine, which has .*cpu"):
+        choose_device(device)
+
+
+def test_automatic_settings_are_plain_on_a_cpu() -> None:
+    assert not uses_bf16(TrainSettings(), "cpu")
+    assert not uses_channels_last(TrainSettings(), "cpu")
+    assert uses_bf16(TrainSettings(precision="bf16"), "cpu")
+    assert uses_channels_last(TrainSettings(), "cuda:0")
+    assert not uses_channels_last(TrainSettings(channels_last=False), "cuda:0")

@@ -1,0 +1,107 @@
+"""Bounds that are measured: the rules, the copy of the spec, what a user reads; and the arm without a search."""
+
+import math
+from pathlib import Path
+
+import pytest
+from referee_harness import Stage
+from rich.console import Console
+
+from tlsweep.data import load_task
+from tlsweep.errors import SpecError
+from tlsweep.observer import Silence
+from tlsweep.planning.suggested_spec import suggested_path, write_suggestion
+from tlsweep.planning.suggestion import batch_sizes, centre, suggest
+from tlsweep.spec import load_spec
+from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.sweep.prepare import prepare
+from tlsweep.terminal.suggestion import print_suggestion, sparkline
+
+QUICK = ["model.name=mlp", "model.weights=none", "model.args={hidden: [64]}", "controls=[]"]
+
+
+@pytest.mark.parametrize(
+    ("noise_scales", "images", "sizes"),
+    [
+        ([100, 400], 5000, (8, 512)),
+        ([1000, 1000], 5000, (64, 1024)),
+        ([1000, math.nan], 5000, (64, 4096)),
+        ([math.nan, math.nan], 100, (8, 64)),
+        ([3, 5], 5000, (8, 16)),
+        ([1000, 1000], 30, (8, 16)),
+        ([50, 50], 9, (4, 8)),
+        ([1e9, 1e9], 60_000, (16384, 32768)),
+    ],
+)
+def test_batch_sizes_follow_the_noise_scale(noise_scales: list[float], images: int, sizes: tuple[int, int]) -> None:
+    assert batch_sizes(noise_scales, images) == sizes
+
+
+def test_the_centre_is_the_middle_of_each_distribution() -> None:
+    spec = load_spec("folder", ["train.lr={loguniform: [1e-4, 1e-2]}"])
+    values = centre(spec, optimizer="sgd")
+    assert (values.lr, values.batch_size, values.weight_decay, values.freeze) == (
+        pytest.approx(1e-3), 16, 1e-4, "nothing"
+    )  # fmt: skip
+    assert values.optimizer == "sgd"
+
+
+def test_a_suggestion_is_a_spec_that_can_be_launched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = load_spec("digits", QUICK)
+    suggestion = suggest(spec)
+    path = tmp_path / "mine.yaml"
+    assert suggested_path("digits", path) == path
+    write_suggestion(suggestion, "digits", QUICK, path)
+    written = load_spec(path)
+    assert suggestion.lr is not None
+    assert written.train.space()["lr"].extremes == suggestion.lr
+    sizes = written.train.space()["batch_size"].extremes
+    assert (sizes[0], sizes[-1]) == suggestion.batch_sizes
+    assert [(one.optimizer, one.batch_size) for one in suggestion.range_tests] == [
+        ("adam", size) for size in suggestion.batch_sizes
+    ]
+    print_suggestion(Console(width=110), suggestion, path)
+    shown = capsys.readouterr().out
+    assert "adam, batches of 8" in shown
+    assert f"{suggestion.batch_sizes[0]} to {suggestion.batch_sizes[1]}" in shown
+
+
+def test_no_batch_is_proposed_that_an_arm_has_no_images_for(tmp_path: Path) -> None:
+    few = [*QUICK, "study={few_labels: [3, 10]}", "train.batch_size={powers_of_two: [4, 16]}"]
+    suggestion = suggest(load_spec("digits", few))
+    path = tmp_path / "mine.yaml"
+    write_suggestion(suggestion, "digits", few, path)
+    written = load_spec(path)
+    prepare(written, load_task(written.data, written.seed), Silence())  # would refuse it
+    assert suggestion.batch_sizes == (8, 16)
+
+
+def test_an_optimizer_that_finds_its_rate_keeps_it() -> None:
+    suggestion = suggest(load_spec("digits", [*QUICK, "train.optimizer=prodigy", "train.lr=1"]))
+    assert suggestion.lr is None
+    assert list(suggestion.changes) == ["batch_size"]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    spec = tmp_path / "my.yaml"
+    spec.write_text("")
+    assert suggested_path(str(spec), None) == tmp_path / "my-suggested.yaml"
+    with pytest.raises(SpecError, match="my.yaml' exists already; remove it, or name another file"):
+        suggested_path("digits", spec)
+
+
+def test_a_sparkline_cuts_off_what_is_above_its_beginning() -> None:
+    assert sparkline([2, 2, 1, 0, 9], 5) == "██▄▁█"
+
+
+def test_the_hyperrule_is_one_trial_beside_the_sweep(tmp_path: Path) -> None:
+    overrides = ["controls=[hyperrule]", "train_images=100"]
+    stage = Stage(tmp_path / "sweep", *overrides)
+    stage.start()
+    arm = {name: one for name, one in stage.state.trials.items() if one.arm == "hyperrule"}
+    assert list(arm) == ["t0000-hyperrule"]
+    values = hyperrule(100, stage.ledger.spec.train.epochs).model_dump()
+    assert {name: arm["t0000-hyperrule"].hyperparameters[name] for name in values} == values
+    for epoch in range(stage.ledger.spec.train.epochs):
+        assert stage.train("t0000-hyperrule", 0.1) == (epoch + 1 < stage.ledger.spec.train.epochs)
+    assert stage.state.trials["t0000-hyperrule"].status.value == "finished"

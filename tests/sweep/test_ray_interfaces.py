@@ -1,0 +1,174 @@
+"""Every private interface of Ray Tune that tlsweep leans on, by name: an upgrade fails here, not in a sweep."""
+
+import inspect
+
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.tune.execution.class_cache import _ActorClassCache
+from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import SearchAlgorithm
+from ray.tune.utils.object_cache import _ObjectCache
+
+
+def parameters(function: object) -> list[str]:
+    return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+
+def test_idle_actors_are_kept_as_many_as_we_say() -> None:
+    cache = _ObjectCache(may_keep_one=True)
+    cache.increase_max("resources", 2)
+    assert [cache.cache_object("resources", actor) for actor in "abc"] == [True, True, False]
+    assert list(cache.flush_cached_objects()) == []
+    assert "self._actor_cache = _ObjectCache(" in inspect.getsource(TuneController.__init__)
+    cache._cached_objects["resources"].remove("b")  # what the adapter does with a worker of a node that leaves
+    cache._num_cached_objects -= 1
+    assert [cache.pop_cached_object("resources"), cache.pop_cached_object("resources")] == ["a", None]
+    assert cache.num_cached_objects == 0
+
+
+def test_an_idle_worker_can_be_sent_away_and_leads_to_its_ray_actor() -> None:
+    assert parameters(TuneController._remove_actor) == ["self", "tracked_actor"]
+    assert {"set_on_stop", "set_on_error"} <= set(vars(TrackedActor))
+    source = inspect.getsource(RayActorManager._try_start_actors)
+    assert "self._live_actors_to_ray_actors_resources[tracked_actor] = (" in source
+    step = inspect.getsource(TuneController._maybe_add_actors)
+    assert step.index("choose_trial_to_run") < step.index("_maybe_reuse_cached_actor")
+
+
+def test_workers_are_made_from_a_class_that_can_be_given_a_name() -> None:
+    assert "self._class_cache = _ActorClassCache()" in inspect.getsource(TuneController.__init__)
+    assert "self._class_cache.get(trainable_cls)" in inspect.getsource(TuneController._schedule_trial_actor)
+    made = _ActorClassCache().get(object)
+    assert set(made._default_options) == {"runtime_env"}
+
+
+def test_the_head_tells_which_nodes_are_leaving_and_which_may_come() -> None:
+    from ray._private.state import GlobalState
+    from ray.core.generated import autoscaler_pb2
+
+    assert parameters(GlobalState.get_draining_nodes) == parameters(GlobalState.get_cluster_config) == ["self"]
+    assert {"resources", "max_count", "name"} <= set(autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields_by_name)
+
+
+def test_the_wrapped_controller_offers_what_the_adapter_calls() -> None:
+    assert '"get_live_trials"' in inspect.getsource(TuneController._wrapped)
+    assert "self._tune_controller = tune_controller" in inspect.getsource(TrialRunnerWrapper.__init__)
+
+
+def test_a_running_trial_names_its_actor() -> None:
+    trial = Trial("stub", stub=True)
+    assert trial.temporary_state.ray_actor is None
+    assert "set_ray_actor" in inspect.getsource(TuneController._actor_started)
+
+
+def test_the_queue_is_asked_in_each_step_and_nothing_blocks_while_something_runs() -> None:
+    """Why a trial can be handed over the moment that a place is free."""
+    assert "self._maybe_update_trial_queue()" in inspect.getsource(TuneController.step)
+    assert "self._actor_manager.next(timeout=0.1)" in inspect.getsource(TuneController.step)
+    source = inspect.getsource(TuneController._maybe_update_trial_queue)
+    assert "dont_wait_for_trial = (" in source
+    assert "blocking=not dont_wait_for_trial" in source
+    assert "self._search_alg.next_trial()" in inspect.getsource(TuneController._update_trial_queue)
+
+
+def test_the_actor_of_a_stopped_trial_is_kept_while_the_search_goes_on() -> None:
+    """Why TrialQueue.is_finished asks whether somebody could use a place."""
+    source = inspect.getsource(TuneController._maybe_cache_trial_actor)
+    assert "self._search_alg.is_finished() and not self._staged_trials" in source
+    assert "self._maybe_cache_trial_actor(trial)" in inspect.getsource(TuneController._schedule_trial_stop)
+
+
+def test_a_halt_of_the_whole_run_says_nothing_to_the_scheduler() -> None:
+    """Else trials that were halted would seem to have returned early."""
+    for function in (TuneController._stop_experiment_if_needed, TuneController._schedule_trial_stop):
+        assert "_scheduler_alg" not in inspect.getsource(function)
+
+
+def test_results_meet_the_stopper_then_the_scheduler_then_the_callbacks() -> None:
+    source = inspect.getsource(TuneController._process_trial_result)
+    order = ["self._stopper(", "self._scheduler_alg.on_trial_result", "self._callbacks.on_trial_result"]
+    positions = [source.index(call) for call in order]
+    assert positions == sorted(positions)
+
+
+def test_a_trial_takes_our_id_config_and_resources() -> None:
+    wanted = {"config", "trial_id", "storage", "placement_group_factory", "experiment_tag", "trial_dirname_creator"}
+    assert wanted <= set(parameters(Trial.__init__))
+    assert hasattr(Trial, "set_config")
+    assert isinstance(inspect.getattr_static(Trial, "error_file"), property)
+
+
+def test_a_trial_whose_node_was_preempted_is_announced_as_an_error_and_run_again() -> None:
+    assert "self._scheduler_alg.on_trial_error" in inspect.getsource(TuneController._requeue_trial)
+    assert "trial.should_recover()" in inspect.getsource(TuneController._process_trial_failure)
+    failure = inspect.getsource(TuneController._process_trial_failure)
+    assert failure.index("trial.handle_error(exception)") < failure.index("on_trial_error")
+    assert "if not exc.preempted" in inspect.getsource(Trial._handle_ray_actor_error)
+
+
+def test_the_interfaces_that_we_implement_have_not_grown() -> None:
+    assert {name for name in vars(TrialScheduler) if not name.startswith("_")} == {
+        "CONTINUE", "PAUSE", "STOP", "NOOP", "metric", "set_search_properties", "on_trial_add", "on_trial_error",
+        "on_trial_result", "on_trial_complete", "on_trial_remove", "choose_trial_to_run", "debug_string", "save",
+        "restore", "supports_buffered_results",
+    }  # fmt: skip
+    assert {name for name in vars(SearchAlgorithm) if not name.startswith("_")} == {
+        "metric", "set_search_properties", "total_samples", "add_configurations", "next_trial", "on_trial_result",
+        "on_trial_complete", "is_finished", "set_finished", "has_checkpoint", "save_to_dir", "restore_from_dir",
+    }  # fmt: skip
+
+
+def test_a_private_ray_can_be_ended_at_once() -> None:
+    from ray._private import worker
+    from ray._private.node import Node
+
+    assert hasattr(worker, "_global_node")
+    assert {"is_head", "kill_all_processes"} <= set(vars(Node))
+    assert "self.all_processes" in inspect.getsource(Node.__init__)
+    assert {"check_alive", "allow_graceful"} <= set(parameters(Node.kill_all_processes))
+
+
+def test_what_the_cluster_says_goes_through_one_function_of_the_worker_module() -> None:
+    from ray._private import worker
+
+    assert parameters(worker.print_to_stdstream)[0] == "data"
+    source = inspect.getsource(worker.listen_error_messages)
+    assert "print_to_stdstream(" in source
+    assert '"lines": [error_message]' in source
+
+
+def test_a_token_is_sent_where_there_is_one_and_running_clusters_are_found() -> None:
+    from ray._common.network_utils import build_address
+    from ray._common.utils import get_ray_address_file
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray._private.services import resolve_ip_for_localhost
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    assert parameters(maybe_enable_token_auth_if_token_available) == ["warn_if_disabled"]
+    assert parameters(get_ray_address_file) == ["temp_dir"]
+    assert parameters(resolve_ip_for_localhost) == ["host"]
+    assert build_address("10.0.0.1", 6379) == "10.0.0.1:6379"
+    assert callable(AuthenticationTokenLoader.instance().reset_cache)
+    assert hasattr(NodeInfoGcsServiceStub(init_grpc_channel("127.0.0.1:1")), "GetAllNodeInfo")
+
+
+def test_a_private_ray_can_be_kept_on_loopback_and_told_from_others() -> None:
+    import ray
+    from ray._private import ray_constants, services
+    from ray._private.node import Node
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    assert "ray_constants.ENABLE_RAY_CLUSTER" in inspect.getsource(services.get_node_ip_address)
+    assert "_node_ip_address" in inspect.getsource(ray.init)
+    assert "labels" in parameters(ray.init)
+    assert isinstance(vars(Node)["node_labels"], property)
+    assert isinstance(ENV_VARS_TO_PROPAGATE, set)
+
+
+def test_the_number_of_waiting_requests_is_ours_to_set() -> None:
+    assert "TUNE_MAX_PENDING_TRIALS_PG" in inspect.getsource(_get_max_pending_trials)

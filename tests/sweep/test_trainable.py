@@ -1,0 +1,69 @@
+"""What a trial's function reports and raises comes through Tune as it was, without a Ray that runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+from ray._private.dict import flatten_dict
+from ray.exceptions import RayTaskError
+from ray.train._internal.session import shutdown_session
+from ray.train._internal.storage import StorageContext
+from ray.tune.trainable import wrap_function
+
+from tlsweep.errors import ModelError
+from tlsweep.sweep import trainable
+from tlsweep.sweep.assignment import Assignment, Message
+from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.trainable import Shared, make_trainable
+
+ASSIGNMENT = Assignment("t0007", "main", 0, None, 5, {"lr": 0.1, "batch_size": 8})
+SENT = Message(
+    "t0007", 1, "here", "checkpoints/t0007/g0-e0001.pt", "0" * 64, {"val_loss": 0.5, "noise_scale": 2.0},
+    folds=[{"fold": 0}], passed_over=[{"path": "p", "reason": "r"}],
+)  # fmt: skip
+
+
+@contextmanager
+def in_tune(folder: Path, monkeypatch: pytest.MonkeyPatch, runs: Any) -> Iterator[Any]:
+    """Tune's actor around our function, in this process; `runs` stands for the training."""
+    monkeypatch.chdir(folder)  # Tune changes the working directory
+    monkeypatch.setattr(trainable, "run_assignment", runs)
+    shared: Any = Shared(None, folder, None, {}, 0.0)  # type: ignore[arg-type]
+    # Where Tune's own files go it asks the Ray that it is connected to.
+    monkeypatch.setattr(StorageContext, "_get_session_path", lambda storage: str(folder / "session"))
+    storage = StorageContext(storage_path=str(folder), experiment_dir_name="it", trial_dir_name="t")
+    actor = wrap_function(make_trainable(shared))(config=ASSIGNMENT.to_config(), storage=storage)
+    try:
+        yield actor
+    finally:
+        shutdown_session()  # one at a time in a process
+
+
+def test_a_message_comes_through_tune_as_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def reports(assignment: Assignment, shared: Shared) -> None:
+        given.append(assignment)
+        tune.report(SENT.to_result())
+
+    with in_tune(tmp_path, monkeypatch, reports) as actor:
+        result = actor.train()
+    assert given == [ASSIGNMENT]
+    assert Message.from_result(flatten_dict(result)) == SENT  # flattened, as Tune's scheduler is given it
+
+
+def test_a_failure_comes_through_tune_with_its_fault_and_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(assignment: Assignment, shared: Shared) -> None:
+        raise ModelError("weights do not fit")
+
+    with in_tune(tmp_path, monkeypatch, raises) as actor, pytest.raises(TrialFailed) as caught:
+        actor.train()
+    told: Any = RayTaskError("train", "Traceback …", caught.value).as_instanceof_cause()
+    assert told.cause.fault == "mistake"
+    assert told.cause.error.startswith("Traceback (most recent call last):\n")
+    assert told.cause.error.endswith("tlsweep.errors.ModelError: weights do not fit\n")

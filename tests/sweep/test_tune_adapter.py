@@ -1,0 +1,247 @@
+"""The adapter carries out decisions on Tune, and tells the referee what Tune does by itself."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray import cloudpickle
+from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tlsweep.errors import ModelError
+from tlsweep.files import StorageError
+from tlsweep.sweep.assignment import Message
+from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.tune_adapter import TuneAdapter, ours
+
+
+class FakeReferee:
+    """Decides as it is told, and remembers what it was told."""
+
+    def __init__(self, *, goes_on: bool = True, overdue: Sequence[str] = ()) -> None:
+        self.goes_on, self.late = goes_on, list(overdue)
+        self.told: list[Any] = []
+
+    def observe(self, message: Message, *, leaving: bool = False) -> bool:
+        self.told.append((message.epoch, leaving))
+        return self.goes_on and not leaving
+
+    def failed(
+        self, trial: str, error: str, *, fault: str = "user", counted: bool = True, keeps_slot: bool = False
+    ) -> None:
+        self.told.append((trial, error, fault, counted, keeps_slot))
+
+    def returned(self, trial: str) -> None:
+        self.told.append(f"{trial} returned")
+
+    def assignment(self, trial: str) -> Any:
+        return SimpleNamespace(to_config=lambda: {"trial": trial, "trail": "now"})
+
+    def overdue(self) -> list[str]:
+        return self.late
+
+
+class FakePlaces:
+    """So many slots; some nodes leave."""
+
+    def __init__(self, slots: int = 2, leaves: str = "") -> None:
+        self.slots, self.leaves, self.looks = slots, leaves, 0
+
+    def look(self) -> None:
+        self.looks += 1
+
+    def leaving(self, node: str) -> bool:
+        return node == self.leaves
+
+
+def adapter_for(referee: FakeReferee, places: FakePlaces | None = None) -> TuneAdapter:
+    return TuneAdapter(referee, places or FakePlaces(), "digits")
+
+
+def controller_with(**more: Any) -> Any:
+    """As much of Tune's controller as the adapter touches; no worker is idle, unless told otherwise."""
+    actors = SimpleNamespace(_live_actors_to_ray_actors_resources={})
+    cache = SimpleNamespace(_cached_objects={}, _num_cached_objects=0, increase_max=lambda resources, by: None)
+    return SimpleNamespace(**{"_actor_cache": cache, "_class_cache": None, "_actor_manager": actors} | more)
+
+
+class FakeTrial(SimpleNamespace):
+    def set_config(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+
+def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = False, raised: object = None) -> Any:
+    """One of Tune's trials, which is the second stay of one of ours."""
+    return FakeTrial(
+        trial_id=f"{name}_2", status=status, config={"trial": name, "trail": "as of its start"},
+        should_recover=lambda: recovers, placement_group_factory="resources",
+        temporary_state=SimpleNamespace(ray_actor=f"actor of {name}", raised=raised),
+    )  # fmt: skip
+
+
+def report(epoch: int, node: str) -> dict[str, Any]:
+    """What Tune hands over: a worker's message, among much of its own."""
+    sent = Message("t0", epoch, node, "checkpoints/t0/g0-e1.pt", "0" * 64, {"val_loss": 0.5})
+    return {"training_iteration": epoch, "time_total_s": 1.5, **sent.to_result()}
+
+
+@pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])
+def test_a_worker_goes_on_or_gives_up_its_place(goes_on: bool, answer: str) -> None:
+    referee = FakeReferee(goes_on=goes_on)
+    assert adapter_for(referee).on_trial_result(None, stay(), report(1, "n")) == answer
+    assert referee.told == [(1, False)]
+
+
+def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:
+    referee = FakeReferee()
+    adapter = adapter_for(referee)
+    adapter.on_trial_complete(None, stay("t7"), {})
+    adapter.on_trial_remove(None, stay("t8"))
+    assert referee.told == ["t7 returned", "t8 returned"]
+    assert ours(stay("t7")) == "t7"
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_an_idle_actor_is_kept_for_each_slot_and_slots_come_and_go(wrapped: bool) -> None:
+    kept: list[tuple[Any, int]] = []
+    controller = controller_with()
+    controller._actor_cache.increase_max = lambda resources, by: kept.append((resources, by))
+    places = FakePlaces(3)
+    adapter = adapter_for(FakeReferee(), places)
+    for places.slots in (3, 3, 5, 5, 2):
+        adapter.on_trial_add(SimpleNamespace(_tune_controller=controller) if wrapped else controller, stay())
+    assert kept == [("resources", 3), ("resources", 2), ("resources", -3)]
+
+
+def test_a_trial_on_a_node_that_leaves_gives_up_its_place_and_its_idle_worker_gets_no_other() -> None:
+    removed: list[str] = []
+
+    def tracked(name: str) -> Any:
+        return SimpleNamespace(name=name, set_on_stop=lambda it: None, set_on_error=lambda it: None)
+
+    class Idle(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    there, elsewhere, new = (Idle(**vars(tracked(name))) for name in ("there", "elsewhere", "new"))
+    controller = controller_with(_remove_actor=lambda actor: removed.append(actor.name), get_live_trials=list)
+    controller._actor_cache._cached_objects = {"resources": [there, elsewhere, new]}
+    controller._actor_cache._num_cached_objects = 3
+    controller._actor_manager._live_actors_to_ray_actors_resources = {
+        there: ("actor of t0", None), elsewhere: ("actor of t1", None), new: ("actor of t2", None),
+    }  # fmt: skip
+    places, referee = FakePlaces(leaves="n0"), FakeReferee()
+    adapter = adapter_for(referee, places)
+    assert adapter.on_trial_result(controller, stay("t1"), report(4, "n1")) == TrialScheduler.CONTINUE
+    assert adapter.on_trial_result(controller, stay("t0"), report(5, "n0")) == TrialScheduler.STOP
+    assert referee.told == [(4, False), (5, True)]
+    adapter.choose_trial_to_run(controller)
+    assert (removed, places.looks) == (["there"], 1)
+    assert controller._actor_cache._cached_objects["resources"] == [elsewhere, new]
+    assert controller._actor_cache._num_cached_objects == 2
+
+
+def test_each_worker_has_a_name_of_its_own_and_is_otherwise_as_tune_made_it() -> None:
+    made = SimpleNamespace(_default_options={"runtime_env": {"env_vars": {}}}, modified_class="ours")
+    controller = controller_with(_class_cache=SimpleNamespace(get=lambda trainable: made))
+    adapter = adapter_for(FakeReferee())
+    for _ in range(2):
+        adapter.on_trial_add(controller, stay())
+    workers = [controller._class_cache.get("ours") for _ in range(2)]
+    assert [one._default_options["name"] for one in workers] == ["digits worker 1", "digits worker 2"]
+    assert [one.modified_class for one in workers] == ["ours", "ours"]
+    assert made._default_options == {"runtime_env": {"env_vars": {}}}
+
+
+def test_an_error_is_a_failure_that_counts() -> None:
+    referee, broken = FakeReferee(), stay()
+    adapter_for(referee).on_trial_error(None, broken)
+    assert referee.told == [("t0", "the worker died without a traceback", "user", True, False)]
+    assert broken.config["trail"] == "as of its start"
+
+
+def test_a_trial_that_tune_runs_again_goes_on_from_its_last_checkpoint() -> None:
+    referee, preempted = FakeReferee(), stay(status=Trial.ERROR, recovers=True)
+    adapter_for(referee).on_trial_error(None, preempted)
+    assert referee.told == [("t0", "the worker died without a traceback", "user", False, True)]
+    assert preempted.config == {"trial": "t0", "trail": "now"}  # not from where this stay began
+
+
+def died(why: str) -> ActorDiedError:
+    return ActorDiedError(ActorDiedErrorContext(error_message=why, class_name="W", actor_id=bytes(16)))
+
+
+def told(error: Exception) -> Any:
+    """What reaches the driver when a trial's function raises: through Ray, and through a pickle."""
+    arrived = RayTaskError("train", "Traceback …", TrialFailed.of(error)).as_instanceof_cause()
+    return cloudpickle.loads(cloudpickle.dumps(arrived))
+
+
+@pytest.mark.parametrize(
+    ("raised", "counted"),
+    [
+        (died("The actor died because its node has died. Node Id: 0a1b"), False),
+        (ActorUnavailableError("rpc failed", bytes(16)), False),
+        (died("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR"), True),
+        (told(ValueError("The actor died because its node has died.")), True),
+        (ActorDiedError(RayTaskError("init", "because its node has died", ValueError(), actor_id="ab")), True),
+    ],
+    ids=["node", "unreachable", "process", "user's words", "user's words at the start"],
+)
+def test_the_loss_of_a_node_is_no_fault_of_the_trials(raised: Exception, counted: bool) -> None:
+    referee = FakeReferee()
+    adapter_for(referee).on_trial_error(None, stay(raised=raised))
+    ((_, error, fault, was_counted, _),) = referee.told
+    assert (fault, was_counted) == ("user", counted)
+    assert error
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [("storage", StorageError("full", "/disk")), ("mistake", ModelError("no fit"))]
+)
+def test_whose_fault_it_is_arrives_as_data(fault: str, error: Exception) -> None:
+    referee = FakeReferee()
+    adapter_for(referee).on_trial_error(None, stay(raised=told(error)))
+    ((_, text, *rest),) = referee.told
+    assert rest == [fault, True, False]
+    assert text.strip().endswith(str(error))
+
+
+def test_the_worker_of_a_trial_that_hangs_is_killed_and_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[str] = []
+    monkeypatch.setattr(ray, "kill", killed.append)
+    no_actor_yet = stay("t3")
+    no_actor_yet.temporary_state.ray_actor = None
+    trials = [stay("t0"), stay("t1"), stay("t2", Trial.PENDING), no_actor_yet]
+    controller = controller_with(get_live_trials=lambda: trials)
+    assert adapter_for(FakeReferee(overdue=["t1", "t2", "t3"])).choose_trial_to_run(controller) is None
+    assert killed == ["actor of t1"]
+    assert adapter_for(FakeReferee()).choose_trial_to_run(controller) is None
+    assert killed == ["actor of t1"]
+
+
+def test_the_error_is_what_python_would_have_printed() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        _raise_twice()
+    referee = FakeReferee()
+    adapter_for(referee).on_trial_error(None, stay(raised=told(caught.value)))
+    ((_, text, *_),) = referee.told
+    assert text.startswith("Traceback (most recent call last):\n  File ")
+    assert "no # 1" in text
+    assert text.endswith("RuntimeError: no # 2\n")
+
+
+def _raise_twice() -> None:
+    try:
+        raise ValueError("no # 1")
+    except ValueError as error:
+        raise RuntimeError("no # 2") from error
+
+
+def test_what_tunes_own_code_raises_in_a_worker_has_no_colours() -> None:
+    referee = FakeReferee()
+    adapter_for(referee).on_trial_error(None, stay(raised=RuntimeError("\x1b[36mray::train()\x1b[39m (pid=7)")))
+    assert referee.told == [("t0", "ray::train() (pid=7)", "user", True, False)]

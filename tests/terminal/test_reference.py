@@ -1,0 +1,83 @@
+"""`tlsweep fields`, `columns` and `events`."""
+
+import re
+
+import pytest
+from in_process import Run
+
+from tlsweep.spec.reference import spec_fields
+from tlsweep.store.schema import KINDS, TABLES
+
+
+def test_every_field_of_a_spec_is_explained(run: Run) -> None:
+    code, out, err = run("fields")
+    assert (code, err) == (0, "")
+    shown = re.findall(r"^\w\S+$", out, re.MULTILINE)
+    assert shown == [field.path for field in spec_fields()]
+
+
+def test_a_field_is_explained_with_type_rule_default_and_meaning(run: Run) -> None:
+    code, out, _ = run("fields", "train.layer_decay")
+    assert code == 0
+    assert [line.rstrip() for line in out.splitlines()] == [
+        "train.layer_decay",
+        "    number, above 0, at most 1, or a distribution; default 1.0",
+        "    Each layer group learns with this times the lr of the group above it.",
+    ]
+
+
+def test_a_section_brings_the_fields_below_it_alone(run: Run) -> None:
+    titles = [line for line in run("fields", "data.augment")[1].splitlines() if not line.startswith(" ")]
+    assert titles == ["data.augment"] * 3 + ["data.augment.crop", "data.augment.flip"]
+    assert run("fields", "model.weights.train.lr") == run("fields", "train.lr") == run("fields", "TRAIN.LR.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("fields", "lr"), "there is no field 'lr'; did you mean 'train.lr'?"),
+        (("fields", "trian.lr"), "there is no field 'trian.lr'; did you mean 'train.lr'?"),
+        (("fields", "learning_rate"), "there is no field 'learning_rate'; did you mean 'train.lr'?"),
+        (("fields", "\x1b[31mzzz"), "there is no field '\\x1b[31mzzz'; 'tlsweep fields' lists them"),
+        (("columns", "report"), "there is no table or column 'report'; did you mean 'reports'?"),
+        (("columns", "reason"), "there is no table or column 'reason'; did you mean 'trials.reason'?"),
+        (("columns", "xyzzy"), "there is no table or column 'xyzzy'; 'tlsweep columns' lists them"),
+        (("events", "exploit"), "there is no kind of event 'exploit'; did you mean 'exploited'?"),
+    ],
+)
+def test_an_unknown_name_is_one_message_with_the_nearest(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    assert run(*arguments) == (2, "", f"error: {told}\n")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_of_every_table_is_explained(run: Run, table: str) -> None:
+    code, out, err = run("columns", table)
+    assert (code, err) == (0, "")
+    assert re.findall(r"^  (\w+) ", out, re.MULTILINE) == list(TABLES[table])
+    assert out.startswith(f"{table}.parquet: a row for each ")
+    assert run("columns", f"{table}.parquet")[1] == out
+
+
+def test_a_single_column_is_explained(run: Run) -> None:
+    _, out, _ = run("columns", "trials.reason")
+    assert "Why it was stopped, or failed, in words" in out
+    assert "status" not in out
+
+
+def test_every_kind_of_event_is_explained(run: Run) -> None:
+    assert re.findall(r"^(\w+) ", run("events")[1], re.MULTILINE) == list(KINDS)
+    finished = KINDS["finished"]
+    told = ["finished", *finished.meaning.split(), "details:", *finished.details.split()]
+    assert run("events", "finished")[1].split() == told
+
+
+ENTRIES = {"fields": len(spec_fields()), "columns": sum(map(len, TABLES.values())), "events": len(KINDS)}
+
+
+@pytest.mark.parametrize(("verb", "rows"), ENTRIES.items())
+def test_as_markdown_each_is_a_row_of_a_table(run: Run, verb: str, rows: int) -> None:
+    code, out, _ = run(verb, "--markdown")
+    head, rule, *lines = out.splitlines()
+    cells = head.count("|")
+    assert (code, set(rule), len(lines)) == (0, set("|- "), rows)
+    assert all(re.sub(r"\\\|", "", line).count("|") == cells for line in lines)

@@ -1,0 +1,200 @@
+"""`tlsweep trial`: the life of one trial."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import SweepBuilder, make_spec, make_sweep
+from in_process import Run
+from rich.console import Console
+
+from tlsweep.report import trial_life
+from tlsweep.store import Results
+from tlsweep.terminal.trial import print_trial
+
+
+def told(results: Results, trial: str, width: int = 120) -> list[str]:
+    stream = io.StringIO()
+    print_trial(Console(file=stream, width=width), trial_life(results, trial))
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert all(len(line) <= width for line in lines)
+    return lines
+
+
+def decisions(results: Results, trial: str) -> list[str]:
+    """Without when they were made."""
+    lines = told(results, trial, 400)
+    begin = lines.index("What was decided about it, after which epoch") + 1
+    end = lines.index("", begin) if "" in lines[begin:] else None
+    return [line[15:] for line in lines[begin:end]]
+
+
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepBuilder:
+    """Of two trials that have reported an epoch."""
+    monkeypatch.chdir(tmp_path)
+    builder = SweepBuilder(tmp_path / "results", make_spec(controls=[]))
+    for number, accuracy in enumerate((0.81, 0.86)):
+        builder.create(f"t{number:04d}", number)
+        builder.event("started", f"t{number:04d}")
+        builder.report(f"t{number:04d}", accuracy)
+    return builder
+
+
+def test_a_member_of_a_population_with_configuration_decisions_epochs_and_origin(run: Run, tmp_path: Path) -> None:
+    make_sweep(tmp_path / "results")
+    code, out, err = run("trial", "demo", "t0001")
+    assert (code, err) == (0, "")
+    assert [line.rstrip() for line in out.splitlines()] == [
+        "t0001 of demo: finished after 4 epochs, best val accuracy 0.950 at epoch 4",
+        "arm         main, configuration number 1",
+        "began with  lr 0.1, batch size 64",
+        "ended with  lr 0.01, batch size 64",
+        "took        6s of training and evaluation",
+        "",
+        "What was decided about it, after which epoch",
+        "    0      1s  sampled as configuration number 1: lr 0.1, batch size 64",
+        "    0      5s  a worker takes it",
+        "    2     14s  exploited: it took over t0002 with its configuration (epoch 2)",
+        "    4     18s  finished: trained to the last epoch",
+        "    4     20s  as the best of its arm it met the test split: accuracy 0.930",
+        "",
+        "Its epochs",
+        "epoch  generation    lr  as scheduled  batch  val accuracy  val loss  train loss  seconds",
+        "    1           0   0.1           0.1     64         0.500     0.500       0.500      1.5",
+        "    2           0   0.1           0.1     64         0.550     0.450       0.450      1.5",
+        "    3           1  0.01          0.01     64         0.900     0.100       0.100      1.5",
+        "    4           1  0.01          0.01     64         0.950     0.050       0.050      1.5",
+        "",
+        "How its weights were trained",
+        "epochs  trained by      lr  batch size",
+        "     1  t0000         0.01          32",
+        "     2  t0002       0.0125          32",
+        "   3-4  t0001         0.01          64",
+        "",
+        "checkpoints  none is kept",
+        "tables       results/demo/*.parquet, where trial = 't0001'; 'tlsweep columns' says what each column means",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("trial", ["t0001", "t0003", "t0003-scratch"])
+def test_it_fits_any_window(tmp_path: Path, width: int, trial: str) -> None:
+    lines = told(make_sweep(tmp_path), trial, width)
+    assert lines[0].startswith(f"{trial} of demo: ")
+
+
+def test_why_asha_stopped_it_stands_beside_what_was_needed(builder: SweepBuilder) -> None:
+    numbers = {"rung": 3, "score": 0.81, "threshold": 0.86, "compared": 9, "rank": 5}
+    reason = "number 5 of 9 at the rung of epoch 3, of which the best 1/3 go on"
+    builder.event("stopped", "t0000", reason=reason, **numbers)
+    builder.event("promoted", "t0001", **numbers | {"score": 0.9, "rank": 1}, idle=False)
+    builder.event("stopped", "t0001", reason="its function returned early")
+    results = builder.finish()
+    assert decisions(results, "t0000")[-1] == f"stopped: {reason} (val accuracy 0.810, 0.860 was needed)"
+    assert f"why it ended  {reason}" in told(results, "t0000")
+    assert decisions(results, "t0001")[-2:] == [
+        "goes on: val accuracy 0.900 at the rung of epoch 3, number 1 of 9, 0.860 was needed",
+        "stopped: its function returned early",
+    ]
+
+
+def test_a_score_of_a_loss_is_shown_as_the_loss(tmp_path: Path) -> None:
+    spec = make_spec(search={"strategy": "asha", "trials": 2, "metric": "val_loss"}, controls=[])
+    builder = SweepBuilder(tmp_path, spec)
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.5, loss=0.9)
+    builder.event("stopped", "t0000", reason="too high", score=-0.9, threshold=-0.4)
+    assert decisions(builder.finish(), "t0000")[-1] == "stopped: too high (val loss 0.900, 0.400 was needed)"
+
+
+def test_an_exploit_says_from_whom_and_what_was_perturbed(builder: SweepBuilder) -> None:
+    event = builder.exploit("t0000", "t0001", 1, lr=0.012)
+    event["details"] |= {"score": 0.81, "donor_score": 0.86}
+    builder.event("perturbed", "t0000", lr={"from": 0.01, "to": 0.012}, batch_size={"from": 32, "to": 64})
+    builder.event("perturbed", "t0000")
+    results = builder.finish()
+    assert decisions(results, "t0000")[-3:] == [
+        "exploited: it took over t0001 with its configuration (epoch 1, val accuracy 0.860 where it had 0.810 itself)",
+        "perturbed: lr 0.01 -> 0.012, batch size 32 -> 64",
+        "the copied values stay as they are",
+    ]
+    assert decisions(results, "t0001")[-1] == "t0000 took over its weights of epoch 1"
+    event["details"]["score"] = None  # as JSON has NaN
+    assert "val accuracy 0.860 where it had diverged" in decisions(builder.finish(), "t0000")[-3]
+
+
+def test_failures_retries_and_resumes_are_told_with_their_reasons(builder: SweepBuilder) -> None:
+    builder.event("retried", "t0000", reason="ValueError: once", error="…", counted=1)
+    builder.event("restored", "t0000", reason="a.pt is damaged", passed_over=["a.pt"])
+    builder.event("repeated", "t0000", checkpoint="checkpoints/t0000/a.pt", digest="0" * 64)
+    builder.event("moved", "t0000", reason="its node is about to be taken away")
+    builder.event("interrupted", "t0000", reason="stopped by the user")
+    builder.event("resumed", arm=None, spec={}, reopened=["t0000"])
+    builder.event("failed", "t0000", reason="ValueError: twice", error="Traceback:\n  a line\nValueError: twice\n")
+    results = builder.finish()
+    assert decisions(results, "t0000")[-7:] == [
+        "failed, and is tried again from its last checkpoint: ValueError: once",
+        "goes on from an older checkpoint: a.pt is damaged",
+        "this epoch was trained again, from an older checkpoint",
+        "moves to another node: its node is about to be taken away",
+        "interrupted with the sweep: stopped by the user",
+        "the sweep was resumed, and it goes on",
+        "failed for good: ValueError: twice",
+    ]
+    lines = told(results, "t0000")
+    assert lines[lines.index("What it raised") :][1:4] == ["Traceback:", "  a line", "ValueError: twice"]
+    assert not any("resumed" in line for line in decisions(results, "t0001"))
+
+
+def test_the_survivor_of_a_screening(builder: SweepBuilder) -> None:
+    builder.event("paused", "t0000", reason="waits for others")
+    builder.event("joined", "t0000", members=8, rank=3)
+    assert decisions(builder.finish(), "t0000")[-2:] == [
+        "pauses: waits for others",
+        "survived the screening as number 3, and is one of 8 members of the population",
+    ]
+
+
+def test_the_files_that_are_kept_of_it_are_named(tmp_path: Path, builder: SweepBuilder) -> None:
+    for name in ("t0000/g0-e0001-aaaa.pt", "t0000/g0-e0002-bbbb.pt", "t0001/g0-e0001-cccc.pt"):
+        file = tmp_path / "results/demo/checkpoints" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    (tmp_path / "results/demo/best").mkdir()
+    builder.event("evaluated", "t0000", trial="t0000", accuracy=0.9)
+    lines = told(builder.finish(), "t0000")
+    assert lines[-4:-1] == [
+        "model        results/demo/best",
+        "checkpoints  results/demo/checkpoints/t0000/g0-e0001-aaaa.pt",
+        "             results/demo/checkpoints/t0000/g0-e0002-bbbb.pt",
+    ]
+
+
+def test_tables_of_the_first_versions_do_not_say_how_long_the_sweep_had_run(builder: SweepBuilder) -> None:
+    for record in builder.records:
+        del record["elapsed"]
+    assert "    0      2s  a worker takes it" in told(builder.finish(), "t0001")
+
+
+def test_without_a_sweep_it_is_of_the_newest(run: Run, tmp_path: Path) -> None:
+    make_sweep(tmp_path / "results")
+    assert run("trial", "t0001") == run("trial", "demo", "t0001")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("demo", "t7"), "there is no trial 't7' in 'demo'; there are t0000, t0000-scratch, t0001, t0001-scratch, "
+                         "t0002, t0002-scratch, t0003, t0003-scratch"),
+        (("demo", "t3"), "there is no trial 't3' in 'demo'; did you mean 't0003'?"),
+        (("demo", "t0003-scrath"), "there is no trial 't0003-scrath' in 'demo'; did you mean 't0003-scratch'?"),
+        (("demo", "\x1b[2J"), "there is no trial '\\x1b[2J' in 'demo'; there are t0000, t0000-scratch, t0001, "
+                              "t0001-scratch, t0002, t0002-scratch, t0003, t0003-scratch"),
+        (("demi", "t0001"), "there is no sweep 'demi' in 'results'; there are: demo"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_one_message_with_what_is(run: Run, tmp_path: Path, arguments: Any, problem: str) -> None:
+    make_sweep(tmp_path / "results")
+    assert run("trial", *arguments) == (2, "", f"error: {problem}\n")

@@ -1,0 +1,129 @@
+"""Features of a split: what they are, and that they are computed once."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tlsweep.data import Task
+from tlsweep.data.batches import Batches
+from tlsweep.data.views import with_few_labels
+from tlsweep.errors import ResultsError
+from tlsweep.models import Weights
+from tlsweep.spec import ModelSpec
+from tlsweep.training import evaluation
+from tlsweep.training.features import features
+from tlsweep.training.networks import new_network
+
+CNN = ModelSpec(name="cnn", args={"dropout": 0.5})
+BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
+
+
+def found(
+    task: Task, split: str = "val", model: ModelSpec = CNN, weights: Weights | None = None, **options: Any
+) -> Any:
+    options = {"seed": 3, "device": "cpu", "threads": 1} | options
+    return features(task, model, weights, split, **options)[0]
+
+
+@pytest.mark.parametrize("model", [CNN, BATCH_NORM])
+def test_they_are_what_the_head_of_the_evaluating_network_is_given(digits: Task, model: ModelSpec) -> None:
+    module = new_network(digits, model, weights=None, seed=3).module.eval()
+    *backbone, head = module
+    with torch.no_grad():
+        images, labels = next(Batches(digits).evaluate("val", digits.size("val")))
+        given = torch.nn.Sequential(*backbone)(images)
+    values, found_labels = features(digits, model, None, "val", seed=3, device="cpu", threads=1)
+    assert values.shape == (digits.size("val"), head.in_features)
+    assert values.dtype == np.float32
+    assert np.array_equal(values, given.numpy())
+    assert found_labels.tolist() == labels.tolist() == digits.labels[digits.splits["val"]].tolist()
+
+
+def test_neither_batches_nor_memory_change_them(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = found(digits, model=BATCH_NORM)
+    monkeypatch.setattr(evaluation, "IMAGES_PER_BATCH", 50)
+    assert np.allclose(found(digits, model=BATCH_NORM), whole, atol=1e-6)
+    small = ModelSpec(name="training_networks:limited", args={"evaluation": 20})
+    large = ModelSpec(name="training_networks:limited")
+    assert np.allclose(found(digits, model=small), found(digits, model=large), atol=1e-6)
+
+
+def test_they_leave_no_trace(digits: Task) -> None:
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    found(digits)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
+
+
+class Counter:
+    """A receiver of progress: how often a split was computed to its end."""
+
+    def __init__(self) -> None:
+        self.ends = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self.ends += done == total
+
+
+def test_they_are_computed_once_for_each_thing_that_changes_them(digits: Task, tmp_path: Path) -> None:
+    computed = Counter()
+    options = {"cache": tmp_path, "progress": computed}
+    first = found(digits, **options)
+    assert np.array_equal(found(digits, **options), first)
+    assert computed.ends == 1
+    trained = Weights.from_state_dict(new_network(digits, CNN, weights=None, seed=9).module.state_dict(), "elsewhere")
+    others = [
+        found(digits, **options, seed=4),
+        found(digits, weights=trained, **options),
+        found(digits, "train", **options),
+        found(with_few_labels(digits, 2, 0), "train", **options),
+        found(digits, model=CNN.model_copy(update={"args": {"dense": [32]}}), **options),
+    ]
+    assert computed.ends == 6
+    assert not any(other.shape == first.shape and np.array_equal(other, first) for other in others)
+    # A head that begins elsewhere changes nothing that comes before it.
+    assert np.array_equal(found(digits, weights=trained, **options, seed=5), others[1])
+    assert computed.ends == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY torn", None])
+def test_a_damaged_file_is_made_anew(digits: Task, tmp_path: Path, damage: bytes | None) -> None:
+    first = found(digits, cache=tmp_path)
+    (file,) = tmp_path.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    computed = Counter()
+    assert np.array_equal(found(digits, cache=tmp_path, progress=computed), first)
+    assert computed.ends == 1
+    # Nothing half-written; filelock 4 leaves its file.
+    assert {path.suffix for path in tmp_path.iterdir() if path != file} <= {".lock"}
+
+
+def test_of_two_at_once_one_computes(digits: Task, tmp_path: Path) -> None:
+    computed, values = Counter(), []
+    both = [
+        threading.Thread(target=lambda: values.append(found(digits, cache=tmp_path, progress=computed)))
+        for _ in range(2)
+    ]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert computed.ends == 1
+    assert np.array_equal(*values)
+
+
+def test_those_of_own_code_are_not_kept(digits: Task, tmp_path: Path) -> None:
+    found(digits, model=BATCH_NORM, cache=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_told(digits: Task, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match=r"features cannot be kept in '.*file/cache' .* TLSWEEP_CACHE"):
+        found(digits, cache=tmp_path / "file" / "cache")

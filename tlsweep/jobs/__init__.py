@@ -1,0 +1,1 @@
+"""Runs sweeps as jobs of a cluster: ships, follows and ends them."""

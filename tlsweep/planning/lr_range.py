@@ -1,0 +1,185 @@
+"""The lr range test: between which learning rates to search (Smith 2017, "Cyclical learning rates for training neural
+networks", section 3.3)."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from tlsweep.data import Task
+from tlsweep.errors import ModelError
+from tlsweep.models import Weights
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
+from tlsweep.training.devices import choose_device, isolated, seed_generators
+from tlsweep.training.figures import means
+from tlsweep.training.trainer import Trainer
+
+LOWEST, HIGHEST = 1e-6, 10.0
+STEPS = (100, 200, 400, 800)
+"""The fewest in which the loss falls: with 14 a decade most pretrained networks learn, and with more a small training
+split is learned by heart before lr is high enough to hurt; but a network with random weights may need them."""
+SMOOTHING = 0.25
+"""Decades of lr; the standard deviation of the Gaussian window."""
+REACH = 2 * SMOOTHING
+"""Decades. A loss that diverges rises more steeply than it fell, and the window moves its minimum away from a rise so
+near. The best of 40 SGD trials on the digits had 1.7 times the lr of that minimum."""
+FALLEN = 0.1
+"""The loss falls reliably from where so much of its whole fall is behind it for good, and rises from where so much of
+it is given back."""
+LOWEST_LOSS = 0.005
+"""The distance to its lowest value, as a part of the whole fall, at which the loss counts as lowest: where all is
+learned it creeps down at any lr."""
+DIVERGED = 4.0
+"""Times the loss at the beginning: what follows is of no use."""
+NO_FALL = 0.1
+"""A fall by less, as a part of the loss at the beginning, is none."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """The loss of mini-batches while the learning rate grew, and the bounds that it proposes."""
+
+    optimizer: str
+    batch_size: int
+    lrs: tuple[float, ...]
+    """The lr of each step; they end where the loss diverged."""
+    losses: tuple[float, ...]
+    """The loss of each step's batch, before the step; the last one may not be finite."""
+    smoothed: tuple[float, ...]
+    lower: float
+    """The lr from which the loss falls reliably."""
+    upper: float
+    """The lr at which it is lowest; where it rises right after, the lr from which it does."""
+
+
+def range_test(
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> RangeTest:
+    """Train with a learning rate that grows by the same factor at each step, from 1e-6 to 10.
+
+    There are 100 steps; should the loss not fall by 10 %, from the beginning again in 200, 400 or 800.
+    Each step is that of a trial with these hyperparameters, but for `lr` and its schedule; all layer groups that are
+    ever trained are. The same arguments give the same numbers (bit for bit on a CPU).
+
+    Args:
+        hyperparameters, settings, task, model, weights, seed, device, threads: as for `finetune`.
+        progress: is called with the steps done and those in all.
+
+    Raises:
+        ModelError: the loss does not fall by 10 %, or as `finetune`.
+        ResourceError: as `finetune`.
+    """
+    device = choose_device(device)
+    settings = settings.model_copy(update={"noise_scale": False})
+    for steps in STEPS:
+        lrs: Floats = np.geomspace(LOWEST, HIGHEST, steps)
+        with isolated(device, threads):
+            trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+            losses = list(_sweep(trainer, lrs, progress))
+        lrs = lrs[: len(losses)]
+        if falls(lrs, losses):
+            break
+    lower, upper = bounds(lrs, losses)
+    return RangeTest(
+        optimizer=hyperparameters.optimizer,
+        batch_size=hyperparameters.batch_size,
+        lrs=tuple(lrs.tolist()),
+        losses=tuple(losses),
+        smoothed=tuple(smooth(lrs, losses).tolist()),
+        lower=lower,
+        upper=upper,
+    )
+
+
+def _sweep(trainer: Trainer, lrs: Floats, progress: Callable[[int, int], None]) -> Iterator[float]:
+    """The loss of each step, to the end or to where it diverges."""
+    decade = [lr for lr in lrs if lr <= 10 * lrs[0]]
+    losses: list[float] = []
+    for lr, (images, labels) in zip(lrs, endless_batches(trainer), strict=False):
+        trainer.thaw(1.0)
+        losses.append(means(trainer.step_with(float(lr), images, labels))[0])
+        yield losses[-1]
+        progress(len(losses), len(lrs))
+        if not losses[-1] <= DIVERGED * float(np.mean(losses[: len(decade)])):
+            return
+
+
+def endless_batches(trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch after another."""
+    for epoch in itertools.count():
+        seed_generators(derive_seed(trainer.seed, "dropout", epoch), trainer.device)
+        yield from trainer.batches.train(epoch, trainer.hyperparameters.batch_size, trainer.seed)
+
+
+def smooth(lrs: Floats, losses: Sequence[float]) -> Floats:
+    """The mean of the losses around each lr, by a Gaussian window on the logarithm of lr; what is not finite is left
+    out. A moving average that looks back only would move the minimum to higher learning rates."""
+    logs, values = np.log10(lrs), np.asarray(losses, dtype=np.float64)
+    window = np.exp(-(((logs[:, None] - logs) / SMOOTHING) ** 2) / 2) * np.isfinite(values)
+    smoothed: Floats = window @ np.nan_to_num(values, posinf=0.0, neginf=0.0) / window.sum(1)
+    return smoothed
+
+
+def _ends(lrs: Floats, smoothed: Floats) -> tuple[float, float]:
+    """The smoothed loss at the beginning, as its mean over the first decade, in which next to nothing is learned; and
+    its lowest value."""
+    return float(smoothed[lrs <= 10 * lrs[0]].mean()), float(smoothed.min())
+
+
+def falls(lrs: Floats, losses: Sequence[float]) -> bool:
+    """Whether there is a fall to speak of."""
+    start, lowest = _ends(lrs, smooth(lrs, losses))
+    return start - lowest > NO_FALL * start
+
+
+def bounds(lrs: Floats, losses: Sequence[float]) -> tuple[float, float]:
+    """The learning rates to search between, each rounded outwards to one digit.
+
+    Of the smoothed loss s, which begins at s0 (its mean over the first decade) and is lowest at s1: the bottom is the
+    first lr with s <= s1 + 0.005 (s0 - s1), and `lower` the first one from which to the bottom s <= s0 - 0.1 (s0 - s1).
+    `upper` is the first one in half a decade beyond the bottom with s > s1 + 0.1 (s0 - s1); without such a rise, the
+    bottom.
+
+    Args:
+        lrs: ascending, shape (N,).
+        losses: N losses.
+
+    Raises:
+        ModelError: the loss does not fall by 10 %.
+    """
+    smoothed = smooth(lrs, losses)
+    start, lowest = _ends(lrs, smoothed)
+    fall = start - lowest
+    if not falls(lrs, losses):
+        raise ModelError(
+            f"lr range test: the loss, {start:.3g} at first, falls at no learning rate from {LOWEST:g} to {HIGHEST:g} "
+            "(batches of the training split); look at the labels, or thaw more layers (train.freeze)"
+        )
+    bottom = int(np.argmax(smoothed <= lowest + LOWEST_LOSS * fall))
+    above = np.flatnonzero(smoothed[:bottom] > start - FALLEN * fall)
+    lower = int(above[-1]) + 1 if len(above) else 0
+    within_reach = lrs <= lrs[bottom] * 10**REACH
+    risen = np.flatnonzero(within_reach & (smoothed > lowest + FALLEN * fall) & (lrs > lrs[bottom]))
+    upper = int(risen[0]) if len(risen) else bottom
+    return _one_digit(float(lrs[lower]), math.floor), _one_digit(float(lrs[upper]), math.ceil)
+
+
+def _one_digit(number: float, rounded: Callable[[float], int]) -> float:
+    """0.00123 as 0.001, or as 0.002."""
+    exponent = math.floor(math.log10(number))
+    return float(f"{rounded(number / 10**exponent)}e{exponent}")

@@ -1,0 +1,194 @@
+"""`check`: everything that can be known before a sweep starts, and what it will take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlsweep.cluster.nodes import Cluster
+from tlsweep.cluster.preflight import Preflight
+from tlsweep.cluster.starting import RayStart, this_machine
+from tlsweep.data import Task, load_task
+from tlsweep.errors import ResultsError
+from tlsweep.files import write_whole
+from tlsweep.observer import Observer, Silence
+from tlsweep.planning.corners import try_corners
+from tlsweep.spec import MAIN_ARM, PopulationSearch, SweepSpec
+from tlsweep.spec.idle import refuse_idle, remarks
+from tlsweep.spec.model import WEIGHTS
+from tlsweep.store.locations import to_location
+from tlsweep.sweep.assignment import configuration, starting_values, trial_seed
+from tlsweep.sweep.prepare import Prepared, prepare
+from tlsweep.sweep.retention import KEPT_TRIALS
+
+if TYPE_CHECKING:
+    from tlsweep.planning.rehearsal import Rehearsal
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `tlsweep check` prints."""
+
+    arms: tuple[str, ...]
+    trials: int
+    """Over all arms."""
+    epochs_at_most: int
+    """Over all trials, if none is stopped early; a population repeats some when a member takes over younger weights."""
+    train_images: int
+    val_images: int
+    test_images: int
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """Channels, height, width as the network sees them."""
+    model: str
+    weights: str | None
+    parameters: int
+    device: str
+    slots: int
+    """Trials that run at once."""
+    seconds_at_most: float
+    """The estimate from one real step forward and backward here, without stops and without the time to start."""
+    checkpoint_bytes: int
+    storage_bytes: int
+    """Checkpoints on disk at most, at any moment."""
+    skipped_files: int
+    nodes_checked: int
+    """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
+    runs: int = 1
+    """Networks that a trial trains side by side, an epoch of each for an epoch of the trial."""
+    head: str = ""
+    """The layer that makes the classes: new, and the only one that learns where the backbone is frozen."""
+    augmentation: str = ""
+    """What happens to training images, in words."""
+    findings: tuple[str, ...] = ()
+    """What is odd about the images, a line for each kind."""
+    remarks: tuple[str, ...] = ()
+    """What the spec allows, and is hardly meant."""
+
+
+def make_plan(
+    spec: SweepSpec,
+    *,
+    results: str | Path = "results",
+    address: str | None = None,
+    observer: Observer | None = None,
+    contact_sheet: Path | None = None,
+) -> Plan:
+    """Load the data, build the model, do one real step, look at the resources; ask the nodes of a cluster.
+
+    Args:
+        contact_sheet: A PNG to write, with training images of each class.
+
+    Raises:
+        UserError: the first thing that would keep the sweep from running.
+    """
+    from tlsweep.planning.rehearsal import rehearse
+
+    refuse_idle(spec)
+    watcher = observer or Silence()
+    watcher.phase("reading images")
+    prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    if contact_sheet is not None:
+        _write_sheet(contact_sheet, prepared.task)
+    cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
+    slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
+    watcher.phase("taking one real step")
+    rehearsal = rehearse(
+        configuration(spec, 0),
+        spec.train.settings(),
+        prepared.task,
+        spec.model,
+        weights=prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS])),
+        seed=trial_seed(spec, 0),
+        threads=max(1, int(spec.resources.cpus)),
+    )
+    watcher.phase("trying the corners of the space")
+    try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
+    return _planned(spec, prepared, rehearsal, slots, nodes_checked)
+
+
+def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:
+    """Work out from one rehearsed step what the whole sweep takes."""
+    from tlsweep.data.augment import in_words
+
+    task = prepared.task
+    trials = sum(map(spec.trials_in, spec.arms))
+    epochs = sum(map(spec.epochs_in, spec.arms))
+    sizes = [(len(run.train), len(run.val)) for run in task.runs] or [(task.size("train"), task.size("val"))]
+    rates = rehearsal.seconds_per_training_image, rehearsal.seconds_per_validation_image
+    epoch_seconds = sum(train * rates[0] + val * rates[1] for train, val in sizes)
+    seconds = epochs * epoch_seconds / slots
+    checkpoint_bytes = len(sizes) * rehearsal.checkpoint_bytes
+    # Of a trial its last two and its best; of a member of a population all that another one may copy.
+    kept = spec.train.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
+    live = trials if spec.search.trials_wait else slots
+    return Plan(
+        arms=spec.arms,
+        trials=trials,
+        epochs_at_most=epochs,
+        runs=len(sizes),
+        train_images=task.size("train"),
+        val_images=task.size("val"),
+        test_images=task.size("test"),
+        classes=task.classes,
+        image_shape=(task.channels, task.image_size, task.image_size),
+        model=spec.model.name,
+        weights=_weights(spec, prepared),
+        parameters=rehearsal.parameters,
+        head=rehearsal.head,
+        device=rehearsal.device,
+        slots=slots,
+        seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
+        checkpoint_bytes=checkpoint_bytes,
+        storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
+        skipped_files=len(task.skipped),
+        nodes_checked=nodes_checked,
+        augmentation=in_words(task.augment, int(task.images.shape[1]), task.image_size),
+        findings=task.remarks,
+        remarks=(*remarks(spec), *_too_little_time(spec, epoch_seconds)),
+    )
+
+
+def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
+    """Say where the weights come from that trials may start with; None where all start from random ones."""
+    if spec.model.weights is None:
+        return None
+
+    def origin(name: str) -> str:
+        known = prepared.weights.get(name)
+        if known:
+            return known.origin
+        return "random" if name in prepared.weights else "source task"
+
+    return ", ".join(map(origin, spec.model.origins))
+
+
+def _write_sheet(path: Path, task: Task) -> None:
+    from tlsweep.data.contact_sheet import contact_sheet
+
+    try:
+        write_whole(path, contact_sheet(task))
+    except OSError as error:
+        raise ResultsError(f"the contact sheet '{path}' cannot be written: {error.strerror}; name another") from error
+
+
+def _too_little_time(spec: SweepSpec, epoch_seconds: float) -> list[str]:
+    limit = spec.budget.wall_time
+    if limit is None or limit >= epoch_seconds:
+        return []
+    return [
+        f"budget.wall_time = {limit:g} s: one epoch takes about {epoch_seconds:.3g} s, so that no trial reports before"
+    ]
+
+
+def _resources(
+    address: str | None, spec: SweepSpec, prepared: Prepared, results: str | Path, observer: Observer
+) -> tuple[Cluster, int]:
+    """What trials will run on, and how many nodes of it were asked whether they are ready."""
+    if address is None:
+        return this_machine(), 0
+    location = to_location(results)
+    if isinstance(location, Path):
+        location = next(folder for folder in (location.resolve(), *location.resolve().parents) if folder.is_dir())
+    with RayStart(spec.resources, local=False, address=address, dashboard=False) as starting:
+        cluster = starting.cluster()
+        return cluster, Preflight(spec, prepared.tasks, location).check(cluster, observer)

@@ -1,0 +1,206 @@
+"""One real step before a sweep, so that what cannot work fails at once, and what it will cost is known."""
+
+import itertools
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tlsweep.data import Task
+from tlsweep.errors import ModelError, ResourceError, TlsweepError
+from tlsweep.models import Weights
+from tlsweep.models.architectures import construct, is_own_code
+from tlsweep.models.heads import check_logits
+from tlsweep.models.network import too_few_to_normalise
+from tlsweep.models.rebuilding import DIFFERENT, same_outputs
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.text import one_line
+from tlsweep.training.devices import choose_device, device_name, isolated, synchronize
+from tlsweep.training.evaluation import evaluation_batch_size
+from tlsweep.training.runs import Runs, seeded_runs
+from tlsweep.training.trainer import Trainer
+
+TIMED_SECONDS = 0.2
+"""Steps are repeated for so long: one step of a tiny network is too short to be timed."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a trial costs."""
+
+    seconds_per_training_image: float
+    seconds_per_validation_image: float
+    parameters: int
+    checkpoint_bytes: int
+    device: str
+    head: str
+    """The layer that makes the classes."""
+
+
+def rehearse(
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Rehearsal:
+    """Train and validate for a moment, as at the end of a trial, when gradual unfreezing costs most.
+
+    Raises:
+        ModelError: the network, the weights and the images do not fit together.
+        ResourceError: the device does not exist, or its memory is too small for the batch itself or for one image in
+            the network.
+    """
+    device = choose_device(device)
+    with isolated(device, threads), _mistakes_named(hyperparameters, task, model, device):
+        runs = Runs(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        for trainer in runs.trainers:
+            trainer.thaw(1.0)  # what the optimizers remember is there before the first step
+        trainer = runs.trainers[0]
+        _check_outputs(trainer)
+        training, checkpoint_bytes, validation = _run(trainer, device)
+        if is_own_code(model.name):
+            _check_rebuilding(trainer, model)
+        return Rehearsal(
+            seconds_per_training_image=training,
+            seconds_per_validation_image=validation,
+            parameters=sum(parameter.numel() for parameter in trainer.module.parameters()),
+            checkpoint_bytes=checkpoint_bytes,
+            device=device_name(device),
+            head=trainer.network.groups[-1].name,
+        )
+
+
+def try_step(
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    task: Task,
+    model: ModelSpec,
+    *,
+    weights: Weights | None,
+    seed: int,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """One step of a trial in which all layers learn that ever do; the arguments and what it raises are `rehearse`'s."""
+    device = choose_device(device)
+    with isolated(device, threads), _mistakes_named(hyperparameters, task, model, device):
+        view, own_seed = seeded_runs(task, seed)[0]
+        trainer = Trainer(hyperparameters, settings, view, model, weights=weights, seed=own_seed, device=device)
+        images, labels = next(iter(trainer.batches.train(0, hyperparameters.batch_size, own_seed)))
+        trainer.epoch = settings.epochs - 1
+        trainer.train_step(images, labels, seen=view.size("train") - len(labels))
+
+
+@contextmanager
+def _mistakes_named(hyperparameters: Hyperparameters, task: Task, model: ModelSpec, device: str) -> Iterator[None]:
+    """Raises:
+    ModelError, ResourceError: instead of what torch raises where a batch is too small or too large, and of what the
+        user's own network raises.
+    """
+    many = f", {len(task.runs)} networks side by side (data.folds, data.repeats)," if task.runs else ""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ResourceError(
+            f"batch_size {hyperparameters.batch_size} with images of {task.image_size} pixels{many} does not fit "
+            f"into the memory of {device_name(device)}; lower train.batch_size, data.image_size or the number of "
+            "networks, or use precision bf16"
+        ) from error
+    except Exception as error:
+        named = too_few_to_normalise(error, hyperparameters.batch_size, task.image_size)
+        if named is error and is_own_code(model.name) and not isinstance(error, TlsweepError):
+            said = one_line(f"{type(error).__name__}: {error}")[:300]
+            named = ModelError(
+                f"train.batch_size = {hyperparameters.batch_size}: a training step of model.name {model.name} fails"
+                f"{_where(error)} ({said}); a network must take every batch of the space, of 2 images too"
+            )
+        raise named from error
+
+
+def _where(error: Exception) -> str:
+    """The last line of the user's code that an exception came through."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if "site-packages" not in frame.filename and Path(__file__).parents[1] not in Path(frame.filename).parents:
+            return f" at {one_line(frame.filename)}:{frame.lineno}"
+    return ""
+
+
+@torch.inference_mode()
+def _check_outputs(trainer: Trainer) -> None:
+    """Raises:
+    ModelError: before any training, the network gives something else than numbers, one for each image and class.
+    """
+    trainer.leave_training()
+    images, labels = next(iter(trainer.batches.evaluate("val", 2)))
+    with trainer.autocast:
+        parts = trainer.inference_batch.run(lambda images, _: (trainer.forward(images), len(images)), images, labels)
+    trainer.thaw(1.0)
+    for logits, count in parts:
+        check_logits(logits, count, trainer.task.num_classes, "evaluation")
+    logits = torch.cat([logits for logits, _ in parts])
+    if not logits.isfinite().all():
+        raise ModelError(
+            "before any training the network gives NaN or infinite values for validation images; look at how it draws "
+            "its weights, and at the range of its numbers (train.precision: fp32)"
+        )
+
+
+def _check_rebuilding(trainer: Trainer, model: ModelSpec) -> None:
+    """Raises:
+    ModelError: training changes something of the network that no state dict holds.
+    """
+    task = trainer.task
+    twin = construct(model, task.num_classes, task.channels, task.image_size, without_values=False)
+    twin.load_state_dict(trainer.module.state_dict())
+    images, _ = next(iter(trainer.batches.evaluate("val", 2)))
+    if not same_outputs(trainer.module, twin.to(trainer.device), images):
+        raise ModelError(
+            f"model.name {model.name}: after training {DIFFERENT}; what training changes belongs into buffers"
+        )
+
+
+def _run(trainer: Trainer, device: str) -> tuple[float, int, float]:
+    """Seconds per training image, bytes of the checkpoint, seconds per validation image."""
+    task, batches = trainer.task, trainer.batches
+    trainer.epoch = trainer.settings.epochs - 1
+
+    def train(images: Tensor, labels: Tensor) -> None:
+        trainer.train_step(images, labels, seen=task.size("train") - len(labels))
+
+    def infer(images: Tensor, labels: Tensor) -> None:
+        with torch.inference_mode(), trainer.autocast:
+            trainer.inference_batch.run(lambda images, _: trainer.forward(images), images, labels)
+
+    batch_size, seed = trainer.hyperparameters.batch_size, trainer.seed
+    training = _seconds_per_image(lambda: batches.train(trainer.epoch, batch_size, seed), train, device)
+    checkpoint_bytes = len(trainer.snapshot())
+    trainer.module.eval()
+    validation = _seconds_per_image(lambda: batches.evaluate("val", evaluation_batch_size(task)), infer, device)
+    return training, checkpoint_bytes, validation
+
+
+def _seconds_per_image(
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], work: Callable[[Tensor, Tensor], None], device: str
+) -> float:
+    """Mean over some batches, loading included; the first is not timed, because it sets things up."""
+    endless = itertools.chain.from_iterable(batches() for _ in itertools.count())
+    work(*next(endless))
+    synchronize(device)
+    images, elapsed = 0, 0.0
+    started = time.perf_counter()
+    while elapsed < TIMED_SECONDS:
+        batch = next(endless)
+        work(*batch)
+        synchronize(device)
+        images, elapsed = images + len(batch[1]), time.perf_counter() - started
+    return elapsed / images

@@ -1,0 +1,125 @@
+"""`check --suggest`: bounds of the search that are measured, not guessed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tlsweep.data import load_task
+from tlsweep.observer import Observer, Silence
+from tlsweep.spec import Hyperparameters, SweepSpec
+from tlsweep.spec.optimizers import OPTIMIZERS
+from tlsweep.spec.space import Distribution, Value
+from tlsweep.sweep.assignment import trial_seed
+from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
+
+if TYPE_CHECKING:
+    from tlsweep.planning.lr_range import RangeTest as RangeTest
+
+FEWEST = 8
+"""The smallest batch that is proposed: below, a step does not use the processor well."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What `tlsweep check --suggest` prints and writes."""
+
+    noise_scales: tuple[float, float]
+    """In samples: of the network that trials start with, and after the steps of a range test in the middle of its
+    bounds. NaN where the gradient cannot be told from its noise."""
+    noise_batch_size: int
+    """The batch size of those steps."""
+    train_images: int
+    batch_sizes: tuple[int, int]
+    range_tests: tuple["RangeTest", ...]
+    """The tests with the smallest and the largest batch size that are proposed, for each optimizer."""
+    lr: tuple[float, float] | None
+    """The bounds of lr; None where the optimizer finds it itself."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What to write into the `train:` section."""
+        changes: dict[str, Any] = {"lr": {"loguniform": list(self.lr)}} if self.lr else {}
+        return changes | {"batch_size": {"powers_of_two": list(self.batch_sizes)}}
+
+
+def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
+    """Measure the gradient noise scale and the range of useful learning rates, with the data and weights of a spec.
+
+    What else is searched is held at the middle of its bounds; of weights that are searched the first are taken.
+
+    Raises:
+        UserError: spec, data and model do not fit together, or the loss falls at no learning rate.
+    """
+    from tlsweep.planning.lr_range import STEPS, RangeTest, range_test
+    from tlsweep.planning.noise_measurement import measure_noise_scale
+
+    watcher = observer or Silence()
+    watcher.phase("reading images")
+    prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    task, name = prepared.task, next(iter(spec.model.origins))
+    if source := prepared.sources.get(name):
+        watcher.phase("pretraining on the source task")
+    material: dict[str, Any] = {
+        "weights": pretrain_here(spec, name, source) if source else prepared.weights[name],
+        "seed": trial_seed(spec, 0),
+        "threads": max(1, int(spec.resources.cpus)),
+        "progress": watcher.progress,
+    }
+
+    def test(optimizer: Value, batch_size: int) -> RangeTest:
+        watcher.phase(f"lr range test: {optimizer}, batches of {batch_size}")
+        values = centre(spec, optimizer=optimizer, batch_size=batch_size)
+        return range_test(values, spec.train.settings(), task, spec.model, **material)
+
+    values, optimizers = centre(spec), _optimizers(spec)
+    if optimizers:
+        middle = test(optimizers[0], values.batch_size)
+        lr = math.sqrt(middle.lower * middle.upper)
+        values = centre(spec, optimizer=optimizers[0], lr=lr)
+    watcher.phase(f"gradient noise scale: batches of {values.batch_size}")
+    scales = measure_noise_scale(values, spec.train.settings(), task, spec.model, steps=STEPS[0], **material)
+    sizes = batch_sizes(scales, fewest_images(spec, task))
+    tests = tuple(test(optimizer, size) for optimizer in optimizers for size in sizes)
+    bounds = (min(test.lower for test in tests), max(test.upper for test in tests)) if tests else None
+    return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, bounds)
+
+
+def centre(spec: SweepSpec, **values: Value) -> Hyperparameters:
+    """The hyperparameters in the middle of what is searched, beside `values`."""
+    return spec.train.resolve({name: _middle(space) for name, space in spec.train.space().items()} | values)
+
+
+def _middle(space: Distribution) -> Value:
+    """Half of the decades up, where these are uniform; of words the first."""
+    values = space.grid(3)
+    if isinstance(values[0], str | bool):
+        return values[0]
+    return values[len(values) // 2]
+
+
+def _optimizers(spec: SweepSpec) -> list[Value]:
+    """All that trials may use, but for those that find their learning rate themselves."""
+    space = spec.train.space().get("optimizer")
+    names = space.extremes if space else (centre(spec).optimizer,)
+    return [name for name in names if not OPTIMIZERS[str(name)].finds_lr]
+
+
+def batch_sizes(noise_scales: Sequence[float], images: int) -> tuple[int, int]:
+    """The powers of two between which to search, from the noise scale B at several moments of the training.
+
+    From B/8, where training needs 1/8 more samples than with the smallest batches (1 + batch/B times as many), to 2 B,
+    where it needs half more steps than with the largest (1 + B/batch times as many; McCandlish et al. 2018, equation
+    2.11), of the smallest and the largest B; but at least 8, at most the training split, and two sizes. Where a B is
+    not known since the gradient drowns in its noise, no batch is too large.
+
+    >>> batch_sizes([100.0, 400.0], 5000)
+    (8, 512)
+    """
+    largest = 2 ** int(math.log2(images))
+    known = [scale for scale in noise_scales if not math.isnan(scale)]
+    high = 2 * max(known) if len(known) == len(noise_scales) else images
+    low = min(known, default=images) / 8
+    upper = min(max(2 ** math.floor(math.log2(max(high, 1))), 2 * FEWEST), largest)
+    lower = min(max(2 ** math.floor(math.log2(max(low, 1))), FEWEST), upper // 2)
+    return lower, upper

@@ -1,0 +1,175 @@
+"""Making files of a sweep again that were lost or damaged: from its journal, without training anything."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from tlsweep.errors import ResultsError, SpecError
+from tlsweep.report.arms import evaluated
+from tlsweep.report.recipe import missing_recipe, write_recipe
+from tlsweep.report.tables import SweepTables
+from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
+from tlsweep.spec.loading import StoredSpec
+from tlsweep.store import Record, Results, SweepFolder, SweepState, lock_folder, read_journal
+from tlsweep.store.files import write_json, write_text
+from tlsweep.store.locations import Location
+from tlsweep.store.results import damaged, read_spec, with_sound_name
+from tlsweep.text import one_line
+
+MODEL = ("model.json", "classes.json", "preprocessing.json", "metrics.json", "model.safetensors")
+"""Files of `best/`."""
+
+
+def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Make again what the journal of a sweep knows: spec, tables, and what it holds of environment and recipe.
+
+    Args:
+        folder: Of the sweep, which nobody may be running.
+        phase: Is told what is being waited for.
+
+    Returns:
+        For each file that cannot be made from the journal and is missing or damaged, a line that says what makes it.
+
+    Raises:
+        ResultsError: the journal is missing or damaged, or somebody runs the sweep.
+    """
+    with lock_folder(folder, phase):
+        records = list(read_journal(folder.journal))
+        if not records:
+            raise ResultsError(f"'{folder.journal}' holds nothing, and all else is made from it; put a copy back")
+        restore(folder, records)
+        state = Results(folder).state()
+    lines = [] if Results(folder).environment else ["environment.json: the journal of an earlier version lacks it"]
+    return [*lines, *(unevaluated(folder, state.launched or {}) if MAIN_ARM in state.test else [])]
+
+
+def restore(folder: SweepFolder, records: list[Record]) -> None:
+    """Do the work of `repair` where the sweep's lock is held and its journal has been read."""
+    from tlsweep.store.tables import TableWriter
+
+    launches = [record["details"] for record in records if record.get("kind") in ("launched", "resumed")]
+    launched: Mapping[str, Any] = launches[-1] if launches else {}
+    spec = sound_spec(folder, launched)
+    write_text(folder.spec, dump_spec(spec))
+    _restore_environment(folder, launched)
+    state = SweepState(spec.search.metric, spec.search.sign).replay(records, folder.journal)
+    tables = TableWriter(folder.path, folder.name)
+    tables.add(records)
+    tables.write(state)
+    if MAIN_ARM in state.test:
+        write_recipe(folder.path)
+
+
+def sound_spec(folder: SweepFolder, launched: Mapping[str, Any]) -> SweepSpec:
+    """The spec as the folder has it; where that is missing or damaged, as the journal has it.
+
+    Args:
+        folder: Of the sweep.
+        launched: Details of the last launch or resume in its journal; empty where there was none.
+
+    Raises:
+        ResultsError: neither has it.
+    """
+    return load_spec(sound_tree(folder, launched))
+
+
+def sound_tree(folder: SweepFolder, launched: Mapping[str, Any]) -> StoredSpec:
+    """The mapping behind `sound_spec`, to which overrides may be applied."""
+    stored = launched.get("spec")
+    known = with_sound_name(stored) if isinstance(stored, Mapping) else None
+    try:
+        tree = read_spec(folder)
+        load_spec(tree)
+    except (ResultsError, SpecError) as error:
+        if known is None:
+            raise ResultsError(
+                f"'{one_line(str(folder.spec))}' is missing or damaged, and the journal does not hold it; put a copy "
+                f"of it there ({one_line(shorten(str(error), 200))})"
+            ) from None
+        return known
+    return tree if known is None or _holds(tree, known) else known
+
+
+def _holds(tree: Any, known: Any) -> bool:
+    """Whether a spec has every field that the one in the journal has: one that was cut short may load all the same."""
+    if not isinstance(known, Mapping):
+        return True
+    if not isinstance(tree, Mapping):
+        return all(value is None for value in known.values())
+    return all(name in tree and _holds(tree[name], value) for name, value in known.items())
+
+
+def _restore_environment(folder: SweepFolder, launched: Mapping[str, Any]) -> None:
+    """What the journal knows of it: since some version all, before that the fingerprints alone."""
+    known = launched.get("environment")
+    if known is None and launched:
+        known = {"data": {"fingerprint": launched.get("data")}, "weights": {"sha256": launched.get("weights")}}
+    try:
+        if not Results(folder).environment and known:
+            write_json(folder.environment, known)
+    except ResultsError:  # what is damaged must not stop the others
+        write_json(folder.environment, known or {})
+
+
+def unevaluated(folder: SweepFolder, launched: Mapping[str, Any]) -> list[str]:
+    """What is missing or damaged of that which is made when the winners meet the test split, a line for each.
+
+    Args:
+        folder: Of a sweep that has ended.
+        launched: Details of the last launch or resume in its journal.
+    """
+    lines = [line] if (line := missing_model(folder)) else []
+    try:
+        predictions = Results(folder).predictions
+    except ResultsError as error:
+        return [*lines, str(error)]
+    # The version that began to write down the environment wrote predictions too; earlier ones may not have.
+    if predictions is None and "environment" in launched:
+        lines.append(str(damaged(folder, "predictions.parquet", verb="resume")))
+    return lines
+
+
+def missing_model(folder: SweepFolder) -> str | None:
+    """What is wrong with `best/` of a sweep that has ended, in a line; None where nothing is."""
+    for name in MODEL:
+        reason = _unsound(folder.best / name)
+        if reason is not None:
+            return str(damaged(folder, f"best/{name}", reason or None, "resume"))
+    return None
+
+
+def _unsound(file: Location) -> str | None:
+    """Why a file of `best/` does not read back; "" where it is missing."""
+    from safetensors import SafetensorError, safe_open
+
+    if not file.exists():
+        return ""
+    try:
+        if file.name.endswith(".json"):
+            json.loads(file.read_text(encoding="utf-8"))
+        elif isinstance(file, Path):
+            with safe_open(file, framework="np"):
+                pass
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def faults(tables: SweepTables) -> dict[str, str]:
+    """The missing or damaged files of a sweep that has ended, each with a line that says what makes it again.
+
+    Those without which nothing can be read are not among them: reading them says so.
+    """
+    launches = [event["details"] for event in tables.events if event["kind"] in ("launched", "resumed")]
+    if not launches:
+        return {}
+    folder = SweepFolder(tables.path)
+    found: dict[str, str | None] = (
+        {} if tables.environment else {"environment": str(damaged(folder, "environment.json"))}
+    )
+    if MAIN_ARM in evaluated(tables):
+        lines = unevaluated(folder, launches[-1])
+        found |= {"recipe": missing_recipe(folder), "model": "; ".join(lines)}
+    return {name: line for name, line in found.items() if line}

@@ -1,0 +1,36 @@
+"""One trial in this process, without Ray, where a debugger can follow it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tlsweep.data import load_task
+from tlsweep.observer import Silence
+from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.model import WEIGHTS
+from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
+from tlsweep.sweep.prepare import prepare, pretrain_here
+
+
+def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
+    """Train the first configuration in this process, without Ray: breakpoints work, tracebacks are plain.
+
+    Each epoch is passed to `report` as a row; nothing is written.
+    """
+    from tlsweep.training import finetune
+
+    prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
+    values = starting_values(spec, MAIN_ARM, 0)
+    name, hyperparameters = str(values[WEIGHTS]), trained_with(values)
+    source = prepared.sources.get(name)
+    weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
+    finetune(
+        hyperparameters,
+        spec.train.settings(),
+        prepared.task,
+        spec.model,
+        weights=weights,
+        seed=trial_seed(spec, 0),
+        report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
+        threads=max(1, int(spec.resources.cpus)),
+    )

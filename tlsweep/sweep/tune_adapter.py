@@ -1,0 +1,190 @@
+"""Carries out decisions on Ray Tune. Decides nothing, remembers nothing that the journal does not hold."""
+
+import re
+from copy import copy
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from tlsweep.cluster.elastic import Elastic
+from tlsweep.sweep.assignment import Message
+from tlsweep.sweep.faults import Fault, TrialFailed
+from tlsweep.sweep.referee import Referee
+
+
+class TuneAdapter(TrialScheduler):
+    """The scheduler that Tune sees.
+
+    One of Tune's trials is one stay of a trial of ours on a worker: from the moment it gets a slot to the moment it
+    gives that up, whether it ends, pauses, takes another one's weights or fails. Tune's own ways to pause, restore and
+    retry keep state of their own, which does not survive the driver; what a worker starts from is in its configuration.
+    """
+
+    def __init__(self, referee: Referee, elastic: Elastic, workers: str) -> None:
+        super().__init__()
+        self._referee, self._elastic = referee, elastic
+        self._workers = workers
+        self._kept = 0
+        self._controller: Any = None
+        self._homes: dict[Any, str] = {}
+        """The node of each worker that has reported."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        controller = self._controller = _unwrapped(tune_controller)
+        if not isinstance(controller._class_cache, _NamedWorkers):
+            controller._class_cache = _NamedWorkers(controller._class_cache, self._workers)
+        self._keep_idle_actors(controller, trial.placement_group_factory)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        message = Message.from_result(result)
+        self._homes[trial.temporary_state.ray_actor] = message.node
+        goes_on = self._referee.observe(message, leaving=self._elastic.leaving(message.node))
+        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        failure = failure_of(trial)
+        if trial.status == Trial.ERROR and trial.should_recover():
+            # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again. One that
+            # was not running yet it gives up.
+            self._referee.failed(ours(trial), failure.error, counted=False, keeps_slot=True)
+            trial.set_config(self._referee.assignment(ours(trial)).to_config())
+        else:
+            self._referee.failed(ours(trial), failure.error, fault=failure.fault, counted=failure.counted)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        self._referee.returned(ours(trial))
+
+    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
+        self._referee.returned(ours(trial))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The queue hands over a trial only when there is a slot for it, so Tune starts what it has by itself.
+
+        Called in every round of Tune's loop, before idle workers get something to do: the moment to look at the nodes,
+        and to end workers that hang.
+        """
+        self._elastic.look()
+        self._leave_nodes(_unwrapped(tune_controller))
+        overdue = self._referee.overdue()
+        if overdue:
+            for trial in tune_controller.get_live_trials():
+                if trial.status == Trial.RUNNING and ours(trial) in overdue and trial.temporary_state.ray_actor:
+                    ray.kill(trial.temporary_state.ray_actor)
+        return None
+
+    def abandon(self) -> None:
+        """Ray has ended: nothing is to be given back to it.
+
+        When Tune's resource manager is collected it removes its placement groups, one by one, and waits for a GCS that
+        is gone (ray 2.60, air/execution/resources/placement_group.py).
+        """
+        if self._controller is not None:
+            self._controller._actor_manager._resource_manager.clear = lambda: None
+
+    def debug_string(self) -> str:
+        return "tlsweep"
+
+    def _keep_idle_actors(self, controller: Any, resources: Any) -> None:
+        """Let Tune keep an idle actor for each slot.
+
+        It would keep only one while nothing waits for a slot, so that after a synchronous decision of a population
+        all other members would wait for new processes (ray 2.60, tune/utils/object_cache.py).
+        """
+        if self._kept != self._elastic.slots:
+            controller._actor_cache.increase_max(resources, self._elastic.slots - self._kept)
+            self._kept = self._elastic.slots
+
+    def _leave_nodes(self, controller: Any) -> None:
+        """Give nothing more to do to idle workers of nodes that are about to be taken away."""
+        cache = controller._actor_cache
+        for actors in cache._cached_objects.values():
+            for actor in [actor for actor in actors if self._elastic.leaving(self._home(controller, actor))]:
+                actors.remove(actor)
+                cache._num_cached_objects -= 1
+                actor.set_on_stop(None)  # no trial has to hear of its end
+                actor.set_on_error(None)
+                controller._remove_actor(actor)
+
+    def _home(self, controller: Any, tracked_actor: Any) -> str:
+        ray_actor, _ = controller._actor_manager._live_actors_to_ray_actors_resources.get(tracked_actor, (None, None))
+        return self._homes.get(ray_actor, "")
+
+
+class _NamedWorkers:
+    """Gives each worker that Tune starts a name of its own, by which the Ray dashboard shows it: digits worker 3.
+
+    Takes the place of Tune's cache of actor classes (ray 2.60, tune/execution/class_cache.py), which it asks for all
+    the rest. A worker outlives trials, so it cannot have the name of one.
+    """
+
+    def __init__(self, classes: Any, name: str) -> None:
+        self._classes, self._name = classes, name
+        self._count = 0
+
+    def get(self, trainable: Any) -> Any:
+        self._count += 1
+        worker = copy(self._classes.get(trainable))
+        worker._default_options = worker._default_options | {"name": f"{self._name} worker {self._count}"}
+        return worker
+
+
+def _unwrapped(tune_controller: Any) -> Any:
+    """Tune hands over a wrapper that lacks what is private."""
+    return getattr(tune_controller, "_tune_controller", tune_controller)
+
+
+def ours(trial: Trial) -> str:
+    """The name of our trial that one of Tune's is a stay of."""
+    return str(trial.config["trial"])
+
+
+class Stay(Trial):
+    """One of Tune's trials, a stay of one of ours in a place; it remembers what its worker raised.
+
+    `Trial.get_pickled_error` looks in the experiment's storage, to where Tune (ray 2.60) copies the error later.
+    """
+
+    def handle_error(self, exc: Any = None) -> None:
+        """Keep the exception where Tune keeps what is not to be saved."""
+        self.temporary_state.raised = exc
+        super().handle_error(exc)
+
+
+class Failure(NamedTuple):
+    """What made a stay fail."""
+
+    fault: Fault
+    error: str
+    """The worker's traceback, or what Ray says of the end of its process."""
+    counted: bool
+    """Whether the trial may have caused it."""
+
+
+def failure_of(trial: Trial) -> Failure:
+    """What the worker told of its failure; where its process died, what Ray tells."""
+    raised = getattr(trial.temporary_state, "raised", None)
+    told = getattr(raised, "cause", None)
+    if isinstance(told, TrialFailed):
+        return Failure(told.fault, told.error, counted=True)
+    if raised is None:
+        return Failure("user", "the worker died without a traceback", counted=True)
+    # Ray colours the head of what its own code raised in a worker.
+    return Failure("user", _COLOURS.sub("", str(raised)), counted=not lost_its_node(raised))
+
+
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_NODE_DIED = "because its node has died"
+
+
+def lost_its_node(raised: object) -> bool:
+    """Whether an actor's node is gone or cannot be reached, by Ray's class of exceptions.
+
+    Of an actor that died, Ray (2.60, exceptions.py) keeps the cause in its message alone, NodeDiedError being raised
+    for tasks only; so its own words decide there, which no user's code can write: that arrives as RayTaskError.
+    """
+    if isinstance(raised, ActorUnavailableError):
+        return True
+    return isinstance(raised, ActorDiedError) and not raised.actor_init_failed and _NODE_DIED in str(raised)

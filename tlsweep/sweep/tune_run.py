@@ -1,0 +1,167 @@
+"""One stage: a Ray Tune run, to which we hand four thin things."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray import tune
+from ray.tune import TuneError
+from ray.tune.experiment import Trial
+from ray.tune.search import SearchAlgorithm
+
+from tlsweep.cluster.elastic import Elastic
+from tlsweep.errors import RayLost, TlsweepError
+from tlsweep.sweep.referee import Referee
+from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
+
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
+
+
+class TrialQueue(SearchAlgorithm):
+    """Hands Tune a trial for each slot that is free, as the referee says."""
+
+    def __init__(self, referee: Referee, resources: Any, elastic: Elastic) -> None:
+        self._referee, self._resources = referee, resources
+        self._elastic = elastic
+        self._stays: Counter[str] = Counter()
+        self._live: set[str] = set()
+        self._experiment: dict[str, Any] = {}
+        self._finished = False
+
+    @property
+    def total_samples(self) -> int:
+        spec = self._referee.spec
+        return sum(map(spec.trials_in, spec.arms))
+
+    def add_configurations(self, experiments: Any) -> None:
+        """Tune's description of the run: where its own files go, what to run."""
+        self._experiment = experiments[0].spec
+
+    def next_trial(self) -> Trial | None:
+        self._elastic.look()  # where nothing runs and nothing can, Tune asks nobody else
+        if self._finished or self._referee.tick() or len(self._live) >= self._elastic.slots:
+            return None
+        assignment = self._referee.assign()
+        if assignment is None:
+            return None
+        self._stays[assignment.trial] += 1
+        stay = self._stays[assignment.trial]
+        name = assignment.trial if stay == 1 else f"{assignment.trial}_{stay}"
+        self._live.add(name)
+        return Stay(
+            self._experiment["run"],
+            config=assignment.to_config(),
+            trial_id=name,
+            storage=self._experiment["storage"],
+            placement_group_factory=self._resources,
+            experiment_tag=name,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        )
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._live.discard(trial_id)
+
+    def is_finished(self) -> bool:
+        return self._finished or not (self._live or self._referee.more())
+
+    def set_finished(self) -> None:
+        """Everything is being stopped."""
+        self._finished = True
+
+
+class _RayGone(BaseException):
+    """Leaves Tune at once. After an Exception it would first tell actors and placement groups to end (ray 2.60,
+    tune/tune.py, `runner.cleanup`), and wait a minute for a GCS that cannot hear it."""
+
+
+class _Stopper(tune.Stopper):
+    """Ends the run when the referee halts it; single trials are ended by decisions, never here."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        halted = self._referee.tick()
+        if self._referee.loss is not None and self._referee.loss.error is RayLost:
+            raise _RayGone
+        return halted
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune keeps a pickled copy of the run's description, which nobody reads; a referee does not pickle."""
+        return {}
+
+
+class _Starts(tune.Callback):
+    """Tells the referee when a worker takes a trial."""
+
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._referee.started(ours(trial))
+
+
+def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
+    """Run all trials of a stage; returns when each has ended or the referee has halted it."""
+    resources = referee.spec.resources
+    bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
+    queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), elastic)
+    adapter = TuneAdapter(referee, elastic, shared.folder.name)
+    with (
+        tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
+        _pending_trials(),
+        _own_errors(referee, adapter),
+    ):
+        tune.run(
+            make_trainable(shared),
+            name=referee.spec.search.strategy,
+            search_alg=queue,
+            scheduler=adapter,
+            stop=_Stopper(referee),
+            callbacks=[_Starts(referee)],
+            # Tune's own files serve no resume: a restored scheduler is empty (tune_controller.py leaves it out).
+            storage_path=scratch,
+            # A new process took some six seconds until the function was entered, a worker used again 70 ms.
+            reuse_actors=True,
+            # A failed trial is an event of the sweep, told and counted by the referee, not an error of the run.
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+
+
+@contextmanager
+def _pending_trials() -> Iterator[None]:
+    """Let any number of trials wait in Ray: our queue hands over none for which there is no slot."""
+    before = os.environ.get(PENDING)
+    os.environ[PENDING] = before or "100000"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PENDING]
+
+
+@contextmanager
+def _own_errors(referee: Referee, adapter: TuneAdapter) -> Iterator[None]:
+    """Tune wraps what our callbacks raise; a full disk under the journal is still the user's one message.
+
+    And what Ray says where it has ended under us is no news: the referee has halted.
+    """
+    try:
+        yield
+    except _RayGone:
+        adapter.abandon()
+    except Exception as error:
+        if isinstance(error, TuneError) and isinstance(error.__context__, TlsweepError):
+            raise error.__context__ from None
+        referee.tick(now=True)
+        if referee.loss is None or referee.loss.error is not RayLost:
+            raise
+        adapter.abandon()

@@ -1,0 +1,128 @@
+"""The life of one trial on the screen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tlsweep.report import TrialLife
+from tlsweep.report.tables import Row
+from tlsweep.store import Record
+from tlsweep.terminal.best import print_schedule
+from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.console import line
+from tlsweep.terminal.decisions import decision
+from tlsweep.terminal.format import counted, duration, location, score, uncertain, value, words
+from tlsweep.text import several_lines
+
+
+def print_trial(console: Console, life: TrialLife) -> None:
+    """Configuration, decisions with their reasons, epochs, the origin of its weights, files."""
+    console.print(line(_headline(life), "bold"))
+    console.print(named_lines(_summary(life)))
+    _title(console, "What was decided about it, after which epoch")
+    console.print(named_lines([(_when(event, life), decision(event, life)) for event in life.events]))
+    if life.reports:
+        _title(console, "Its epochs")
+        console.print(fit_table(_columns(life), life.reports, console.width))
+    if life.row["error"]:
+        _title(console, "What it raised")
+        console.print(Text(several_lines(life.row["error"].rstrip())))
+    if len(life.lineage) > 1:
+        _title(console, "How its weights were trained")
+        print_schedule(console, list(life.lineage), _searched(life))
+    console.print()
+    console.print(named_lines(_files(life)))
+
+
+def _title(console: Console, text: str) -> None:
+    console.print()
+    console.print(line(text, "bold"))
+
+
+def _headline(life: TrialLife) -> str:
+    row, metric = life.row, life.tables.spec.search.metric
+    reached = "no epoch with a finite score"
+    if row["best_epoch"] is not None:
+        best = uncertain(row[f"best_{metric}"], row.get(f"best_{metric}_se"))
+        reached = f"best {words(metric)} {best} at epoch {row['best_epoch']}"
+    return f"{life.trial} of {life.tables.name}: {row['status']} after {counted(row['epoch'], 'epoch')}, {reached}"
+
+
+def _summary(life: TrialLife) -> list[tuple[str, str]]:
+    row, names = life.row, _searched(life)
+    start = {name: row.get(f"start_{name}") for name in names}
+    end = {name: row.get(name) for name in names}
+    lines = [("arm", f"{row['arm']}, configuration number {row['number']}"), ("began with", _values(start))]
+    if end != start:
+        lines.append(("ended with", _values(end)))
+    if row["reason"]:
+        lines.append(("why it ended", str(row["reason"])))
+    if row["device_seconds"]:
+        lines.append(("took", f"{duration(row['device_seconds'])} of training and evaluation"))
+    if row.get("failures"):
+        lines.append(("failures", str(row["failures"])))
+    return lines
+
+
+def _searched(life: TrialLife) -> list[str]:
+    """lr, batch size, and what else is searched."""
+    return list(dict.fromkeys(("lr", "batch_size", *life.tables.spec.space)))
+
+
+def _values(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{words(name)} {value(number)}" for name, number in values.items() if number is not None)
+
+
+def _when(event: Record, life: TrialLife) -> str:
+    """After which epoch, and how long the sweep had run; in tables that do not say that, the time since it began."""
+    elapsed = event.get("elapsed")
+    since = event["time"] - life.tables.events[0]["time"]
+    return f"{event['epoch']:>5}  {duration(since if elapsed is None else elapsed):>6}"
+
+
+def _columns(life: TrialLife) -> list[Column[Row]]:
+    metric, known = life.tables.spec.search.metric, life.reports[-1]
+    several = known["generation"] > 0
+
+    def figure(name: str, optional: int) -> list[Column[Row]]:
+        shown = Column[Row](words(name), lambda row: score(row[name]), optional=optional)
+        return [shown] if name in known else []
+
+    def scheduled(name: str, heading: str) -> list[Column[Row]]:
+        differs = any(row.get(name) is not None for row in life.reports)
+        return [Column[Row](heading, lambda row: value(row[name]), optional=1)] if differs else []
+
+    return [
+        Column("epoch", lambda row: str(row["epoch"])),
+        *([Column[Row]("generation", lambda row: str(row["generation"]), optional=1)] if several else []),
+        Column("lr", lambda row: value(row["lr"])),
+        *scheduled("scheduled_lr", "as scheduled"),
+        Column("batch", lambda row: value(row["batch_size"])),
+        *scheduled("scheduled_batch_size", "as scheduled"),
+        Column(words(metric), lambda row: uncertain(row[metric], row.get(f"{metric}_se"))),
+        *(
+            column
+            for name in ("val_accuracy", "val_loss", "train_loss")
+            if name != metric
+            for column in figure(name, 2)
+        ),
+        *([Column[Row]("seconds", _seconds, optional=3)] if "train_seconds" in known else []),
+    ]
+
+
+def _seconds(row: Row) -> str:
+    parts = [row.get(f"{name}_seconds") or 0.0 for name in ("train", "eval", "wait")]
+    return f"{sum(parts):.3g}"
+
+
+def _files(life: TrialLife) -> list[tuple[str, str]]:
+    where = life.tables.path
+    kept = [location(path) for path in life.checkpoints]
+    query = f"where trial = '{life.trial}'; 'tlsweep columns' says what each column means"
+    return [
+        *([("model", location(life.model))] if life.model else []),
+        *[("" if at else "checkpoints", path) for at, path in enumerate(kept or ["none is kept"])],
+        ("tables", f"{location(where / '*.parquet')}, {query}"),
+    ]
