@@ -107,6 +107,7 @@ def _check_joinable(host: str, port: int) -> None:
     ResourceError: the cluster refuses this user's token.
     """
     _check_listening(host, port)
+    # gRPC finds no port behind an IPv6 address without brackets (RFC 3986, 3.2.2).
     if PRIVATE.items() <= _head_labels(f"[{host}]:{port}" if ":" in host else f"{host}:{port}").items():
         raise NoCluster(
             "this is the private Ray of another sweep, and ends with it; start a cluster for several sweeps with "
@@ -117,6 +118,8 @@ def _check_joinable(host: str, port: int) -> None:
 def _check_listening(host: str, port: int) -> None:
     """Find out whether somebody listens there: Ray itself would try for many seconds, and complain aloud."""
     try:
+        # Where a firewall drops packets nothing answers, and Linux would go on trying for two minutes (tcp_syn_retries,
+        # man 7 tcp).
         socket.create_connection((host, port), timeout=3).close()
     except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can be like this
         raise NoCluster(
@@ -161,6 +164,7 @@ def _refusals_explained(address: str) -> Iterator[None]:
     except AuthenticationError:  # RAY_AUTH_MODE=token, and no token
         raise token_refused(address) from None
     except grpc.RpcError as error:
+        # A wrong token is refused by the cluster, a missing one by Ray in this process (AuthenticationError, above).
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise token_refused(address) from None
         raise NoCluster(

@@ -42,6 +42,7 @@ def _has_token() -> bool:
     from ray.exceptions import AuthenticationError
 
     try:
+        # Whatever the mode is: `use_token` sets it once there is a token (ray 2.60, authentication_token_setup.py).
         return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
     except AuthenticationError:
         path = os.environ.get("RAY_AUTH_TOKEN_PATH")

@@ -111,6 +111,7 @@ class Elastic:
         if not node.fit(self._resources.cpus, float(self._resources.gpus)):
             return True
         if node.id not in self._checked:
+            # Ray gives a node to what waits for a place the moment it joins, so it is taken first, and asked then.
             self._kept_free[node.id] = occupy(node)
             self._checked[node.id] = self._check(node)
         answer = self._checked[node.id]
@@ -159,6 +160,7 @@ class Demand:
                 remove_group(group)
             self._groups = kept
         while len(self._groups) < count:
+            # A second group of one name is an error (ray 2.60), also where another sweep of this cluster asks.
             self._groups.append(placement_group([self._bundle], name=f"tlsweep_asks_for_nodes_{uuid4().hex[:8]}"))
 
 
@@ -166,6 +168,8 @@ def occupy(node: Node) -> Any:
     """Take all of a node, so that Ray puts no trial there; the group that holds it."""
     from ray.util import placement_group
 
+    # By a label of the node: the other way to name one, `_soft_target_node_id`, is a hint that Ray need not follow
+    # (2.60, util/placement_group.py), and a group that went elsewhere would take a good node away.
     everything = {"CPU": node.cpus} | ({"GPU": node.gpus} if node.gpus else {})
     return placement_group(
         [everything], name=f"tlsweep_avoids_{node.id}", bundle_label_selector=[{"ray.io/node-id": node.id}]

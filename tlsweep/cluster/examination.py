@@ -59,6 +59,7 @@ def _own_version() -> str | None:
     if found is None or not found.submodule_search_locations:
         return None
     root, digest = Path(found.submodule_search_locations[0]), sha256()
+    # Sorted, because each file system lists in an order of its own, and the same code shall give the same hash.
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return f"{_version('tlsweep') or '(not installed)'}, code {digest.hexdigest()[:8]}"
@@ -124,6 +125,7 @@ def _missing_modules(modules: Sequence[str]) -> list[str]:
     for name in modules:
         found = None
         with suppress(ImportError):
+            # Looked for, and not imported: a module of the user's may take a GPU, or minutes, when it is.
             found = importlib.util.find_spec(name)
         if found is None:
             missing.append(

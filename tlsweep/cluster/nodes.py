@@ -21,6 +21,8 @@ class Node:
 
     def fit(self, cpus: float, gpus: float) -> int:
         """Trials of this size that run here at once."""
+        # 0.3 / 0.1 is 2.9999999999999996 in floating point, where Ray, which counts in ten-thousandths, places three
+        # trials.
         return int(min(self.cpus / cpus, self.gpus / gpus if gpus else float("inf")) + 1e-9)
 
 

@@ -86,6 +86,8 @@ class Preflight:
         """Ask one node; its problems, in a while. A node that is gone by then has none."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+        # With soft affinity Ray would ask another node where this one is gone, and take that one's answer for
+        # its.
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
         asked = time.time()
         reference = self._examine.options(scheduling_strategy=there).remote(self._question, node.id)
@@ -97,6 +99,8 @@ class Preflight:
 
         # By value: a node that lacks tlsweep, or has another one, shall say so and not fail to load the question.
         ray.cloudpickle.register_pickle_by_value(examination)
+        # Without a CPU of its own the question is answered on a node whose slots are all in use; and a node that dies
+        # over it is told at once, where Ray would send it three times more.
         return ray.remote(num_cpus=0, max_retries=0)(examination.examine)
 
     @cached_property
@@ -119,6 +123,8 @@ class Preflight:
         try:
             answer = examination.Answer(*ray.get(reference, timeout=max(deadline - time.monotonic(), 0)))
         except GetTimeoutError:
+            # By force: else Ray raises KeyboardInterrupt in the task (worker.py, `cancel`), and one that hangs in a
+            # call to a dead disk never comes to see it.
             ray.cancel(reference, force=True)
             return [f"does not answer within {PATIENCE:g} s; look at its Ray's logs, or take it out ('ray stop' there)"]
         except RayError as error:

@@ -104,6 +104,8 @@ def kill_private_ray() -> None:
     if node is None or not node.is_head() or not PRIVATE.items() <= node.node_labels.items():
         return  # there is none, or it is the user's own
     started = {info.process.pid for infos in node.all_processes.values() for info in infos}
+    # Unlike by default, Ray does not raise where one of them has died already (_private/node.py): that may be why we
+    # end.
     node.kill_all_processes(check_alive=False, allow_graceful=False)
     # Workers and agents are in the session of their raylet, also when that is gone.
     for pid in psutil.pids():

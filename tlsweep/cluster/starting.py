@@ -86,7 +86,10 @@ class RayStart:
         """The one that was started here, once it runs."""
         self._quiet = ExitStack()
         # Kept in memory at first: a folder that is discarded after an early error must not be written to meanwhile.
+        # With room for one record it flushes at each, and without a target a flush keeps them all
+        # (logging/handlers.py).
         self._chatter = MemoryHandler(capacity=1)
+        # One thread, so that what ends Ray after an error comes after what starts it.
         self._executor = ThreadPoolExecutor(1, "start-ray")
         self._ours = False
         self._starting = self._executor.submit(self._start, resources, local, address, dashboard)
@@ -170,6 +173,7 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
     """Join the cluster at an address, or start a private one."""
     import ray
 
+    # What workers print would run through the picture of the sweep; the dashboard has their logs.
     common = {"log_to_driver": False, "logging_level": logging.INFO}
     if join is not None:
         use_token()
@@ -180,7 +184,10 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
         kept = token_for_private_ray()
         with own_handlers(), out_of_reach():
             context = ray.init(
+                # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",
+                # Ray counts the cores of the machine, or of its container (_private/utils.py, `get_num_cpus`), but not
+                # what taskset or Slurm leave of them to this process.
                 num_cpus=usable_cpus(),
                 include_dashboard=dashboard and kept,  # nobody could open it without the token
                 labels=PRIVATE,
@@ -219,6 +226,7 @@ def _already_joined(*, local: bool, address: str | None) -> Cluster:
             f"{asked}: this process is connected to a Ray already (ray.init); leave {asked.split()[0]} out to use that "
             "one, or call ray.shutdown() first"
         )
+    # A client of ray:// has no node of its own: the driver is a process on the cluster, which ends with the connection.
     if node is None:
         raise ResourceError(
             "this process is connected to a Ray cluster by ray://, from where no sweep can be run; call ray.shutdown() "

@@ -108,8 +108,10 @@ class Telemetry:
         for (name, tags), value in (*gauges(view), (("tlsweep_slots", ()), self._slots)):
             self._metrics[name].set(value, dict(zip(METRICS[name].tags, tags, strict=True)))
         self._counted["tlsweep_driver_cpu_seconds", ()] = time.process_time()
+        # A copy, because the driver's thread counts on meanwhile, and a new key would end the loop with a RuntimeError.
         for (name, tags), count in dict(self._counted).items():
             if (more := count - self._told[name, tags]) > 0:
+                # Ray's counters take increments alone (ray/util/metrics.py), so the last total is kept here.
                 self._metrics[name].inc(more, dict(zip(METRICS[name].tags, tags, strict=True)))
                 self._told[name, tags] = count
 
@@ -117,6 +119,7 @@ class Telemetry:
 def gauges(view: SweepView) -> Iterator[tuple[Key, float]]:
     """What a sweep's state tells. A status that no trial of an arm has is 0: a gap would look like a fault."""
     state, spec = view.state, view.spec
+    # A copy, because another thread adds trials meanwhile.
     trials = list(state.trials.values())
     count = Counter((trial.arm, trial.status) for trial in trials)
     speed: defaultdict[str, float] = defaultdict(float)

@@ -112,6 +112,7 @@ def _write(path: Path) -> None:
         return
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
+        # Closed to others from its first moment: who opens it before a chmod can read what is written later.
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(file, "w") as stream:
             stream.write(secrets.token_hex(32))

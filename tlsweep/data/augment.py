@@ -18,6 +18,7 @@ _ASPECT_RANGE = (3 / 4, 4 / 3)
 
 def draw(count: int, seed: int) -> Tensor:
     """Uniform numbers in [0, 1) for `count` samples, shape (count, 5), from a generator of their own."""
+    # On the CPU whatever the device is: a GPU's generator gives other numbers for the same seed.
     return torch.rand(count, 5, generator=torch.Generator().manual_seed(seed))
 
 

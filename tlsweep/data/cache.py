@@ -144,6 +144,8 @@ def _build(
                 brightest=survey.brightest,
                 hashes=survey.hashes,
             )
+            # A folder cannot be renamed over one that holds files (rename(2), ENOTEMPTY); the lock keeps others away
+            # meanwhile.
             shutil.rmtree(entry, ignore_errors=True)
             os.replace(work, entry)
     finally:

@@ -178,6 +178,7 @@ def _map(function: Callable[[int], _Chunk], arguments: Iterable[int], threads: i
         yield from map(function, arguments)
         return
     with ThreadPoolExecutor(threads) as pool:
+        # In their order, whichever is done first: the digest of the set depends on it.
         yield from pool.map(function, arguments)
 
 

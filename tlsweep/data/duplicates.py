@@ -127,6 +127,7 @@ def find_duplicates(
     labels = survey.labels[used]
     _, same = np.unique(pictures[used], return_inverse=True)
     earliest = np.full(same.max() + 1, len(splits))
+    # `earliest[same] = …` would keep the last of equal indices, not the least value (numpy.ufunc.at).
     np.minimum.at(earliest, same, rank)
     in_two = rank > earliest[same]
     in_classes = _least(same, labels) != -_least(same, -labels)

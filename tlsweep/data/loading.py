@@ -49,6 +49,7 @@ def load_task(
         raise _bad_images(survey)
     given = _given_splits(found, survey.labels)
     present = _present_classes(survey.labels, given, found)
+    # A bad image (-1) becomes label 0 here, and is in no split.
     labels = np.searchsorted(present, survey.labels).astype(np.int64)
     classes = tuple(map(one_line, _names(present, found.classes)))
     splits, runs = make_runs(labels, given, classes, data, seed)

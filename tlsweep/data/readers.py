@@ -43,6 +43,8 @@ class MemoryReader:
         for start, end in bounds:
             batch = self._pixels.index_select(0, order[start:end])
             if batch.device != self._device:
+                # `non_blocking` holds only for pinned memory: then the copy runs while the GPU computes (torch,
+                # Tensor.to).
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
             yield batch
 
@@ -59,6 +61,7 @@ class StreamReader:
         self._loader: DataLoader[Tensor] = DataLoader(
             _Decoder(images),
             sampler=self._passes,
+            # Each index that the sampler gives is a whole batch, which nothing has to collate.
             batch_size=None,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -69,6 +69,8 @@ def _rendered(image: "Image", side: int, channels: int, rendering: Rendering) ->
         orientation = _orientation(image)
         image = eight_bits(image, samples, rendering.bits)
     else:
+        # Before its orientation is asked for: Pillow turns a TIFF by itself when it is loaded, and takes the entry out
+        # (TiffImagePlugin.py, `load_end`).
         image.load()
         orientation = _orientation(image)
     image = _turned(_opaque(image, mode, rendering.background), orientation)

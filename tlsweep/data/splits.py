@@ -79,6 +79,7 @@ def _set_aside(
             f"aside for {name}: too few to have all {len(classes)} classes there; add images, or change "
             f"data.{name}_fraction"
         )
+    # RandomState, whose stream is frozen for good (NEP 19), as a split must be; its seeds have 32 bits.
     random = np.random.RandomState(derive_seed(seed, "split", name) % 2**32)
     kept, aside = train_test_split(train, test_size=count, stratify=labels[train], random_state=random)
     check_every_class(labels[kept], classes, "train")

@@ -53,6 +53,7 @@ class Dashboard:
             params={"node_id": node, "filename": file, "lines": str(lines)} | ({"interval": "0.25"} if follow else {}),
             headers=self.client._headers,
             stream=True,
+            # A log that is followed may be silent for an hour: there only the connection has a limit.
             timeout=(ANSWER_SECONDS, None if follow else ANSWER_SECONDS),
         )
 

@@ -46,6 +46,7 @@ def follow(
             yield from islice(_lines(iter([content]), whole=True), given, None)
             return
         with suppress(Unreachable, UnknownJob):
+            # Each connection gives the file from its beginning, so what was given before is passed over.
             for line in islice(_lines(_chunks(server, now, file), whole=False), given, None):
                 given += 1
                 yield line

@@ -105,6 +105,7 @@ class JobServer(Dashboard):
         """
         check_results(results)
         sweep = (resume or name or (spec.name if spec else None) or "sweep").rpartition("/")[2]  # or a path of one
+        # Ray refuses an id that it has had already, and two jobs may be submitted within a second.
         job = f"tlsweep-{name_like(sweep)}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         # With the options that these verbs have replaced: the cluster may have an earlier version.
         options = {"--resume": resume, "--name": name}
@@ -123,6 +124,7 @@ class JobServer(Dashboard):
             if on_packed is not None:
                 on_packed(shipment)
             self.client.submit_job(
+                # Ray hands it to a shell (dashboard/modules/job/job_supervisor.py).
                 entrypoint=shlex.join([self.python(), "-m", "tlsweep", *words]),
                 submission_id=job,
                 runtime_env={

@@ -108,6 +108,7 @@ def pack(archive: Path, spec: SweepSpec | None, code: Path | None) -> Shipment:
         UserError: as `gather`, or it is more than Ray takes, or cannot be read.
     """
     shipment = gather(spec, code)
+    # zip knows no year before 1980, which files out of archives and images often have.
     with ZipFile(archive, "w", ZIP_DEFLATED, strict_timestamps=False) as package:
         for name, path in sorted(shipment.files.items()):
             try:

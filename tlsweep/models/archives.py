@@ -36,6 +36,8 @@ def load_archive(file: IO[bytes], size: int) -> Any:
         _refuse_compression(file, size)
         # Warnings of pickle protocols and storages would stand before our one line.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_BESIDE_WEIGHTS):
+            # Tensors go back to the device that they were saved on unless told otherwise, and this machine may not have
+            # it.
             content = torch.load(file, map_location="cpu", weights_only=True)
     except NotReadable:
         raise

@@ -137,6 +137,8 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
         state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
         try:
             output = torch.func.functional_call(module, state, (torch.empty(shape, device="meta"),))
+        # It depends on the layer that finds the images too small or too large: kernels raise RuntimeError, batch norm
+        # ValueError, and a vision transformer asserts (torchvision/models/vision_transformer.py).
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
             raise ModelError(
                 f"{model.name} does not take images of {image_size}x{image_size} pixels ({first_line(error)}); "

@@ -26,6 +26,7 @@ def linear_probe(train: Array, train_labels: Array, val: Array, val_labels: Arra
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    # One pipeline, so that in each fold the scale is that of its own training part.
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS))
     folds = min(FOLDS, int(np.bincount(train_labels).min()))
     if folds > 1:

@@ -48,6 +48,7 @@ def _read_only_copy(tensor: torch.Tensor) -> Array:
     if tensor.is_floating_point() and tensor.dtype not in _NUMPY_FLOATS:
         tensor = tensor.float()
     array = np.array(tensor.numpy(), order="C")
+    # As it comes out of Ray's object store: what would write to it fails on one machine too.
     array.flags.writeable = False
     return array
 
@@ -100,6 +101,7 @@ def resolve_weights(model: ModelSpec) -> Weights | None:
 
 def _download(entry: Any) -> Weights:
     try:
+        # The names of torchvision's files hold the first digits of their SHA-256, which torch.hub compares.
         state = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
         raise ModelError(

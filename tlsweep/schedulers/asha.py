@@ -185,6 +185,7 @@ class PromotionAsha(Asha):
         """How many of the trials that arrived at a rung may go on from it."""
         if rung == self._closed or arrived < self._min_reports:
             return 0
+        # The ⌊n/η⌋ of algorithm 2; the paper has no `min_reports`.
         return int(arrived / self._eta)
 
     def _waiting(self, rung: int) -> dict[str, int]:

@@ -71,6 +71,8 @@ class Perturb:
                 values[name] = distribution.sample(rng)
                 fresh.add(name)
             else:
+                # Within the bounds: without them 30 steps up by 1.2 make an lr of 21 out of 0.09 (Ray's PBT does not
+                # clip).
                 values[name] = distribution.perturb(donor.hyperparameters[name], rng, self.factors)
         return Proposal(values, frozenset(fresh))
 

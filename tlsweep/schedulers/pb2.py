@@ -153,6 +153,7 @@ class Process:
         known = np.concatenate([self.points, pending])
         explained = np.square(np.linalg.solve(self.root(known), self.kernel(known, tried))).sum(axis=0)
         beta = 0.2 + max(0.0, math.log(0.4 * len(self.points)))  # the constants of the authors' code
+        # Rounding can leave less than nothing of the variance at a point that is known.
         return np.asarray(mean + math.sqrt(beta) * np.sqrt(np.maximum(1 - explained, 0)), dtype=np.float64)
 
 

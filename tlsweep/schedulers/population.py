@@ -48,5 +48,6 @@ def quantiles(scores: Mapping[str, float], fraction: float) -> tuple[list[str], 
     if len(scores) <= 1:
         return [], []
     ordered = sorted(scores, key=lambda trial: scores[trial])
+    # As Ray's `_quantiles` (schedulers/pbt.py); at most half, or a member would be weak and strong.
     count = min(math.ceil(len(ordered) * fraction), len(ordered) // 2)
     return ordered[:count], ordered[-count:]

@@ -91,6 +91,7 @@ def storage_fault(error: OSError, folder: Location) -> bool:
         return True
     if isinstance(error.filename, str | bytes):
         return isinstance(folder, Path) and Path(os.fsdecode(error.filename)).is_relative_to(folder)
+    # What write(2) and fsync(2) say of an open file comes without a name; of these two any file of ours is to blame.
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -248,6 +248,7 @@ def _make(results: Path, name: str, *, exact: bool) -> Path:
     while True:
         path = results / (name if exact else _next_free(results, name))
         try:
+            # mkdir(2) makes it or fails, so that of two launches at one moment only one gets the name.
             path.mkdir(exist_ok=exact)
         except FileExistsError:  # another launch was faster
             if exact:

@@ -68,7 +68,9 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         while data:
+            # write(2) may take less than it is given, as on a disk that is nearly full.
             data = data[os.write(self._file, data) :]
+        # The size is written with it, as reading back needs it; only the times are not (man 2 fdatasync).
         os.fdatasync(self._file)
 
     def when_durable(self, action: Callable[[], None]) -> None:

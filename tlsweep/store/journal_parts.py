@@ -74,6 +74,7 @@ def read_objects(location: ObjectPath) -> bytes:
             try:
                 parts = chain(location.files())
                 return b"".join(executor.map(lambda part: (location / part.path).read_bytes(), parts))
+            # It was listed, and has been merged into a longer one since.
             except FileNotFoundError:
                 if attempt == _READS - 1:
                     raise

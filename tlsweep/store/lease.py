@@ -139,6 +139,7 @@ class Lease:
         self._renewals += 1
         holder = f"process {os.getpid()} on {socket.gethostname()}"
         content = {"holder": holder, "id": self._id, "renewals": self._renewals}
+        # Asked once, without patience: a request that is repeated later could land after the term, on another's lease.
         self._location.write_bytes(json.dumps(content).encode(), patience=0)
         with self._changed:
             # One that came late, or was under way for so long that it may have landed on another's, proves nothing.

@@ -49,6 +49,7 @@ def encode(records: Sequence[Record], follows: str = FIRST) -> bytes:
     """A transaction as a line; `follows` is the check of the line before it."""
     chained = [{_FOLLOWS: follows} | records[0], *records[1:]]
     body = json.dumps(chained[0] if len(chained) == 1 else chained, separators=(",", ":"), default=_plain).encode()
+    # A CRC finds lines that were torn, and is no seal: what a record may say is checked by itself (records.py).
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
@@ -82,6 +83,7 @@ def whole_lines(content: bytes, location: Location) -> Iterator[Line]:
         ResultsError: a line before the end is damaged, so that stopping there would lose others; one was lost, doubled
             or moved; or it says what no sweep writes.
     """
+    # JSON escapes the line feeds of a text, so each one in the file is the end of a line.
     lines = content.split(b"\n")[:-1]
     before: Line | None = None
     for number, text in enumerate(lines, 1):

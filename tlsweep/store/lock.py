@@ -75,6 +75,7 @@ class FolderLock:
 
     def _take(self, name: str, path: str) -> None:
         try:
+            # Not lockf: a lock of fcntl(2) is lost as soon as this process closes any other descriptor of the file.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(self._file, 200).decode(errors="replace").strip() or "another process"

@@ -170,6 +170,7 @@ class ObjectPath:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.uri) from None
             except ObjectStoreError:
                 raise
+            # pyarrow 26 raises OSError for all that a store answers, and has its code in the text alone.
             except OSError as error:
                 reason, passes = explain(str(error))
                 if not passes or time.monotonic() + pause > end:

@@ -16,6 +16,8 @@ from tlsweep.text import one_line
 DEPTH: Final = 64
 """Levels of nesting in details; a spec has about ten."""
 _SHOWN = 80
+# What fits into Arrow's int64; counts are multiplied with seconds and weights too, and a float holds whole numbers
+# exactly up to 2^53.
 _INT = core.int_schema(strict=True, ge=-(2**63), lt=2**63)
 _COUNT = core.int_schema(strict=True, ge=0, le=2**53)
 _FLOAT = core.float_schema(strict=True)

@@ -157,6 +157,7 @@ class SweepState:
 
     def leaders(self, arm: str, count: int) -> list[TrialState]:
         """The `count` best trials of an arm, the winner first."""
+        # A copy, as the threads of the terminal and of the metrics ask while the driver adds trials.
         return self.best_of((trial for trial in list(self.trials.values()) if trial.arm == arm), count)
 
     def best_of(self, trials: Iterable[TrialState], count: int) -> list[TrialState]:

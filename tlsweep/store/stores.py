@@ -40,6 +40,7 @@ def connect(scheme: str, bucket: str) -> Any:
         "request_timeout": _ANSWER,
         "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
         "allow_delayed_open": True,  # a small object is one request instead of three
+        # Else an upload that failed would raise nothing before the next call (pyarrow.fs.S3FileSystem).
         "background_writes": False,
     }
     return fs.S3FileSystem(**options)

@@ -174,6 +174,7 @@ def write_table(folder: Location, table: str, rows: pa.Table) -> None:
     path = folder / f"{table}.parquet"
     try:
         content = io.BytesIO()
+        # Without checksums Parquet gives other numbers for a page that was damaged, and no error.
         pq.write_table(rows, content, compression="zstd", write_page_checksum=True)
         write_whole(path, content.getvalue(), folders=False)
     except OSError as error:

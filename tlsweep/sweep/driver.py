@@ -92,6 +92,7 @@ def launch(
     refuse_idle(spec, short=True)
     with Interrupts() as interrupts:
         watcher = observer or Silence()
+        # Before the images, which may take minutes to read, and again when the folder is made.
         check_new_sweep(to_location(results), name or spec.name or "sweep", exact=name is not None)
         watcher.phase("reading images")
         task = load_task(spec.data, spec.seed, progress=watcher.progress)

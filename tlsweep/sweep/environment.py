@@ -82,6 +82,7 @@ def _commit() -> str | None:
     """The commit of the code that runs, where it runs from a git checkout."""
     try:
         found = subprocess.run(
+            # With what is not committed said as well: the commit alone would name another code.
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
             cwd=Path(__file__).parent,
             capture_output=True,

@@ -74,6 +74,8 @@ class Held:
     def now_at(self) -> Path | None:
         """Where it has gone; None if it was removed, or this system does not tell."""
         with suppress(OSError):
+            # Of a file that is gone the kernel still tells a path, with ' (deleted)' behind it (man 5 proc), and there
+            # may be another file by now.
             path = Path(os.readlink(f"/proc/self/fd/{self._file}"))
             if _identity(os.stat(path)) == self._is:
                 return path
@@ -193,6 +195,8 @@ class Ground:
         closing = threading.Thread(target=self.last_resort, name="last-resort", daemon=True)
         closing.start()
         closing.join(GRACE_SECONDS)  # the journal is whole also without
+        # Not by print: the main thread may hold the lock of sys.stderr where it is blocked. And not by sys.exit, which
+        # in a thread ends the thread alone.
         os.write(2, f"error: {found.explained()}\n".encode())
         kill_private_ray()
         os._exit(INTERRUPTED)

@@ -75,5 +75,6 @@ class Interrupts:
             # Not by sys.stderr, which may be in use at this moment, or closed with its terminal.
             with suppress(OSError):
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, said.encode())
+        # Not by sys.exit, which waits for threads and for Ray's exit functions; and those may be what hangs.
         kill_private_ray()
         os._exit(INTERRUPTED)

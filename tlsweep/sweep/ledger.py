@@ -142,6 +142,7 @@ class Ledger:
             records, self._transaction = self._transaction, []
             self._journal.append(*records)
             self._tables.add(records)
+            # After the journal: what a full disk could still take back is told to nobody.
             tell(self._observer, records)
 
     def flush(self) -> None:

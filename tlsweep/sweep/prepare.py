@@ -153,6 +153,8 @@ def share(
         observer.phase("pretraining on the source task")
         weights[name] = where_trials_run(_pretrain, spec, cluster, spec, name, source, gpus)
     observer.phase("sharing images and weights")
+    # Put there once, images as numpy arrays: each worker maps them (measured for 190 MB: 0 to 2 MB of its own), where
+    # torch tensors would be copied into each.
     references = {name: ray.put(loaded) for name, loaded in weights.items()}
     return Shared(spec, folder.path, ray.put(prepared.task), references, gpus), weights
 

@@ -89,6 +89,8 @@ def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
     if not launched:
         return History(records, {}, {})
     details = launched[-1]["details"]
+    # Not by Tuner.restore, which brings back trials without their scheduler: ASHA's rungs are empty then, and PBT's
+    # clocks at 0 (ray#30838).
     return History(records, details, extensions(load_spec(with_sound_name(details["spec"])), spec))
 
 

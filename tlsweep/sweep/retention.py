@@ -67,6 +67,8 @@ class Retention:
 
     def _goes_on(self, trial: TrialState) -> frozenset[str]:
         """Its way back, and what others may copy from it."""
+        # Tune's `num_to_keep` knows one trial at a time: what it removed was about to be copied by another in 4 of 6
+        # trials with one kept, and in 3 of 6 with three (measured, ray 2.60).
         return frozenset(saved.path for saved in trial.trail) | self._rules[trial.arm].needed(trial.trial)
 
     def _ended(self, trial: TrialState) -> None:

@@ -72,6 +72,7 @@ class TuneAdapter(TrialScheduler):
         if overdue:
             for trial in tune_controller.get_live_trials():
                 if trial.status == Trial.RUNNING and ours(trial) in overdue and trial.temporary_state.ray_actor:
+                    # Tune's own stop is one more call to the actor, and would wait behind the one that hangs.
                     ray.kill(trial.temporary_state.ray_actor)
         return None
 
@@ -126,6 +127,7 @@ class _NamedWorkers:
 
     def get(self, trainable: Any) -> Any:
         self._count += 1
+        # A copy, because the cache gives the same class each time, and Ray refuses a second actor of one name.
         worker = copy(self._classes.get(trainable))
         worker._default_options = worker._default_options | {"name": f"{self._name} worker {self._count}"}
         return worker

@@ -50,6 +50,7 @@ class TrialQueue(SearchAlgorithm):
             return None
         self._stays[assignment.trial] += 1
         stay = self._stays[assignment.trial]
+        # A trial of Tune's that has ended is never run again, so each stay is one of its own.
         name = assignment.trial if stay == 1 else f"{assignment.trial}_{stay}"
         self._live.add(name)
         return Stay(
@@ -66,6 +67,9 @@ class TrialQueue(SearchAlgorithm):
         self._live.discard(trial_id)
 
     def is_finished(self) -> bool:
+        # Not before the last trial has ended: once its search is finished, Tune keeps no actor for the next stay (ray
+        # 2.60, tune_controller.py, `_maybe_cache_trial_actor`), and a population would start a process for each
+        # exploit: 5.9 to 6.8 s in place of 0.03 s (measured with two members on two CPUs).
         return self._finished or not (self._live or self._referee.more())
 
     def set_finished(self) -> None:
@@ -85,6 +89,8 @@ class _Stopper(tune.Stopper):
         self._referee = referee
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        # Tune asks its stopper before its scheduler (tune_controller.py, `_process_trial_result`): of what ended here,
+        # the scheduler would never see the last report, and the journal would lack it.
         return False
 
     def stop_all(self) -> bool:
@@ -140,6 +146,8 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
 def _pending_trials() -> Iterator[None]:
     """Let any number of trials wait in Ray: our queue hands over none for which there is no slot."""
     before = os.environ.get(PENDING)
+    # With a search algorithm that is not its own, Tune lets one trial wait at a time (ray 2.60, tune_controller.py,
+    # `_get_max_pending_trials`), so that slots that become free together would be filled one after another.
     os.environ[PENDING] = before or "100000"
     try:
         yield

@@ -102,6 +102,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
     for name, kind in get_type_hints(Checkpoint).items():
         if not isinstance(getattr(checkpoint, name), get_origin(kind) or kind):
             raise TypeError(name)
+    # torch.load(weights_only=True) makes sparse tensors too, whose few bytes can stand for any size.
     if not all(isinstance(tensor, Tensor) and tensor.layout is torch.strided for tensor in checkpoint.tensors.values()):
         raise TypeError("tensors")
     if not all(isinstance(memory, dict) for memory in checkpoint.optimizer_state.values()):

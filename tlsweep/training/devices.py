@@ -123,6 +123,7 @@ def isolated(device: str, threads: int | None) -> Iterator[None]:
     gpus = []
     if device.startswith("cuda"):
         gpus.append(int(device[5:]) if ":" in device else torch.cuda.current_device())
+    # Named, because it would otherwise start every GPU of the machine (torch/random.py), also those of other trials.
     with torch.random.fork_rng(gpus):
         try:
             if threads is not None:

@@ -46,15 +46,18 @@ def evaluate(
     """
 
     def infer(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # In float32 from here on: under autocast logits have the 8 significant bits of bfloat16.
         logits = forward(images).float()
         predicted = logits.argmax(1)
         probable = logits.softmax(1).gather(1, predicted[:, None])[:, 0]
+        # A sum, because the last batch is smaller, and a mean of means would weigh its images more.
         return F.cross_entropy(logits, labels, reduction="sum"), predicted, probable
 
     results: list[tuple[Tensor, Tensor, Tensor]] = []
     for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
         results += micro_batch.run(infer, images, labels)
     losses, predictions, probabilities = zip(*results, strict=True)
+    # To the CPU before float64, which Apple's GPUs do not have.
     loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
     predicted = torch.cat(predictions).cpu().numpy()
     probable = torch.cat(probabilities).cpu().double().numpy()

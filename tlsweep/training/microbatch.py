@@ -69,6 +69,7 @@ class MicroBatch:
                 return [
                     work(*part) for part in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
                 ]
+            # Of a GPU alone: on a CPU torch raises a bare RuntimeError, or the kernel ends the process.
             except torch.OutOfMemoryError as error:
                 largest = math.ceil(len(labels) / parts)
                 if largest == 1:

@@ -66,6 +66,7 @@ class Gradients:
     def add(self, images: Tensor, labels: Tensor) -> None:
         """One more part."""
         samples = len(labels)
+        # A parameter that the loss does not reach has zeros then, in place of None.
         found = torch.autograd.grad(self._loss(images, labels), self._parameters, materialize_grads=True)
         self._parts.append((samples, float(_squared_norm(list(found)))))
         if not self._sums:

@@ -202,5 +202,6 @@ def restore_optimizer(
     ordered: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
     by_index = {index: state[names[p]] for index, p in enumerate(ordered) if names[p] in state}
     optimizer.load_state_dict({"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]})
+    # A checkpoint of format 1 has no memory of groups.
     for group, memory in zip(optimizer.param_groups, groups, strict=False):
         group.update(memory)

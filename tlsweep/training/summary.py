@@ -67,6 +67,7 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
         train_seconds=total("train_seconds"),
         eval_seconds=total("eval_seconds"),
         wait_seconds=reporting_seconds + total("wait_seconds"),
+        # All images over all time: the runs take turns, and the mean of their rates would favour the fast ones.
         samples_per_second=sum(images) / sum(map(operator.truediv, images, each("samples_per_second"))),
         device_memory=max(each("device_memory")),
         runs=len(rows),

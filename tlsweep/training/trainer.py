@@ -166,6 +166,8 @@ class Trainer:
     def _accumulate(self, batch: int, images: Tensor, labels: Tensor) -> PartFigures:
         """Add the gradient of these images' share in the mean loss over a batch of `batch`."""
         loss, logits = self.loss(images, labels)
+        # The share comes in as the gradient at the end: the loss that is reported stays as it is, and a batch that is
+        # not divided has the gradient 1, to the last bit.
         loss.backward(torch.full_like(loss, len(labels) / batch))  # type: ignore[no-untyped-call]
         return PartFigures(loss.detach(), logits.detach().argmax(1) == labels)
 

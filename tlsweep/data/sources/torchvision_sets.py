@@ -92,6 +92,8 @@ def _make(kind: type[Any], data: TorchvisionData, arguments: Mapping[str, Any]) 
     try:
         return kind(**arguments)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
+        # By its words: what torchvision raises for files that it cannot use is a ValueError too (datasets/utils.py,
+        # `verify_str_arg`).
         if isinstance(error, ValueError) and str(error).startswith("Unknown value"):
             return None
         way_out = "put them there" if data.download else "set data.download: true"
