@@ -66,6 +66,7 @@ def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     with storing(path):
         try:
+            # O_EXCL and O_NOFOLLOW: in a folder that others may write to, no link of theirs is followed (open(2)).
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             with open(file, "wb") as stream:
                 stream.write(content)
@@ -89,6 +90,7 @@ def open_own(path: Path, flags: int) -> int:
         # Without O_NONBLOCK a pipe would be waited for; on a file it means nothing.
         file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
     except OSError as error:
+        # ENXIO is a pipe without a reader, or a socket (open(2)).
         if error.errno in (errno.ELOOP, errno.ENXIO) or path.is_symlink():
             raise _not_own(path) from None
         raise
@@ -106,6 +108,7 @@ def require_writable(path: Path) -> None:
         OSError: not, and why: the user has no right to, or the file system is read-only.
     """
     wanted = os.W_OK | os.X_OK if path.is_dir() else os.W_OK
+    # access(2) asks for the real user unless it is told otherwise, and files are written by the effective one.
     if not os.access(path, wanted, effective_ids=os.access in os.supports_effective_ids):
         number = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(number, f"{os.strerror(number)} ('{one_line(path.name)}')", str(path))

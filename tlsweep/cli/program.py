@@ -55,6 +55,7 @@ app = typer.Typer(
     help="Find the learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.",
     no_args_is_help=True,
     add_completion=False,
+    # Typer's own tracebacks would show text of others as it is; `show_defect` escapes it.
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

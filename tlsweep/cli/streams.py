@@ -22,6 +22,7 @@ class Output(io.FileIO):
     """Bytes to a file descriptor. Once one of them cannot be written, the rest is dropped and nothing is raised."""
 
     def __init__(self, descriptor: int, failed: OSError | None) -> None:
+        # The descriptor stays open when this object goes: Ray's threads and C libraries write to it too.
         super().__init__(descriptor, "wb", closefd=False)
         self.failed = failed
         """Why nothing is written any more."""
@@ -40,6 +41,7 @@ class Output(io.FileIO):
                 if written is not None:
                     return written
                 select.select([], [self], [])  # a terminal that another program has set to non-blocking
+        # What is dropped counts as written, or the buffer above would hand it over again and again.
         return memoryview(data).nbytes
 
     @property

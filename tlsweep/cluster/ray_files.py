@@ -50,6 +50,7 @@ def check_home() -> None:
 
 def _problem(folder: str) -> str | None:
     """Why it cannot be: in words; None where it can."""
+    # Bytes, not characters, are what the kernel counts.
     length = len(os.fsencode(folder))
     if length + len(_SOCKET) > _LIMIT:
         return f"its {length} bytes leave no room for the names of sockets"

@@ -51,6 +51,7 @@ def shift_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
 def resized_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
     """A random area and aspect of each image (Szegedy et al. 2015): float (B, C, S, S) to (B, C, size, size)."""
     area = _between(drawn[:, _AREA], *_AREA_RANGE)
+    # Uniform in its logarithm, as torchvision's RandomResizedCrop has it, so that 3:4 is as likely as 4:3.
     ratio = torch.exp(_between(drawn[:, _ASPECT], math.log(_ASPECT_RANGE[0]), math.log(_ASPECT_RANGE[1])) / 2)
     root = area.sqrt()
     width, height = (root * ratio).clamp(max=1), (root / ratio).clamp(max=1)

@@ -43,6 +43,7 @@ def choose_geometry(items: Items, data: DataSpec) -> Geometry:
         own = max(survey.size) if kept_whole else min(survey.size)
     image_size = data.image_size or own or DEFAULT_SIZE
     # Of a picture that is to be seen whole, validation must not cut a margin away.
+    # 256 for 224: the margin with which torchvision evaluates most of its weights.
     side = image_size if kept_whole or data.augment.crop == "none" else round(image_size * 8 / 7)
     if own and image_size <= own <= side:
         side = own

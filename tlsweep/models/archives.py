@@ -35,6 +35,7 @@ def load_archive(file: IO[bytes], size: int) -> Any:
     try:
         _refuse_compression(file, size)
         # Warnings of pickle protocols and storages would stand before our one line.
+        # Within the block alone: torch.serialization.add_safe_globals would hold for all that this process loads.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_BESIDE_WEIGHTS):
             # Tensors go back to the device that they were saved on unless told otherwise, and this machine may not have
             # it.

@@ -38,6 +38,8 @@ def head_inputs(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
             )
         return _pooled(seen.pop(), head)
 
+    # By a hook, whatever the network is built like: torchvision's feature extraction traces it (torch.fx), which code
+    # of the user's that branches on its input does not survive.
     hook = head.register_forward_pre_hook(remember)
     try:
         yield extract

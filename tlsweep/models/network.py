@@ -82,6 +82,7 @@ def validate_model(
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Torch's CPU generator starts from `seed` inside, and goes on afterwards as if nothing had been drawn."""
+    # Of no GPU: torch would start each one of the machine, only to remember its generator (torch/random.py).
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -23,6 +23,7 @@ def check_rebuilding(model: ModelSpec, module: nn.Module, num_classes: int, chan
     if other := [name for name, value in state.items() if not isinstance(value, Tensor)]:
         raise ModelError(f"model.name {model.name}: '{other[0]}' in its state dict is no tensor, and cannot be kept")
     with torch.random.fork_rng(devices=[]):
+        # Another seed than the first network had: what only chance made equal shall differ.
         torch.default_generator.manual_seed(1)
         twin = construct(model, num_classes, channels, image_size, without_values=False)
         try:

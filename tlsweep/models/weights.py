@@ -47,6 +47,7 @@ def _read_only_copy(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach().cpu()
     if tensor.is_floating_point() and tensor.dtype not in _NUMPY_FLOATS:
         tensor = tensor.float()
+    # In one order of memory: the checksum of a network in channels-last format is that of the same one without.
     array = np.array(tensor.numpy(), order="C")
     # As it comes out of Ray's object store: what would write to it fails on one machine too.
     array.flags.writeable = False

@@ -115,6 +115,7 @@ def _sweep(trainer: Trainer, lrs: Floats, progress: Callable[[int, int], None]) 
         losses.append(means(trainer.step_with(float(lr), images, labels))[0])
         yield losses[-1]
         progress(len(losses), len(lrs))
+        # Not `>`, which is False for NaN, as is every comparison with it.
         if not losses[-1] <= DIVERGED * float(np.mean(losses[: len(decade)])):
             return
 
@@ -131,6 +132,7 @@ def smooth(lrs: Floats, losses: Sequence[float]) -> Floats:
     out. A moving average that looks back only would move the minimum to higher learning rates."""
     logs, values = np.log10(lrs), np.asarray(losses, dtype=np.float64)
     window = np.exp(-(((logs[:, None] - logs) / SMOOTHING) ** 2) / 2) * np.isfinite(values)
+    # What is left out has the weight 0, but 0 times infinity is NaN.
     smoothed: Floats = window @ np.nan_to_num(values, posinf=0.0, neginf=0.0) / window.sum(1)
     return smoothed
 

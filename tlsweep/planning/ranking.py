@@ -78,6 +78,7 @@ def make_ranking(
     task = load_task(spec.data, spec.seed, progress=watcher.progress)
     task = with_splits(task, {name: _some(task, name, images, spec.seed) for name in ("train", "val")})
     for model in models:
+        # Each of them before the first is computed: features may take minutes.
         validate_model(model, num_classes=task.num_classes, channels=task.channels, image_size=task.image_size)
     weights = [_weights(spec, model, watcher) for model in models]
     device = choose_device("auto")

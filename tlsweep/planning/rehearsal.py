@@ -194,6 +194,7 @@ def _seconds_per_image(
 ) -> float:
     """Mean over some batches, loading included; the first is not timed, because it sets things up."""
     endless = itertools.chain.from_iterable(batches() for _ in itertools.count())
+    # A GPU works behind the program: without waiting for it only the queueing would be timed.
     work(*next(endless))
     synchronize(device)
     images, elapsed = 0, 0.0

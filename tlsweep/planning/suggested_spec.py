@@ -51,6 +51,7 @@ def write_suggestion(suggestion: "Suggestion", spec: str, overrides: Iterable[st
     """
     text = rewrite_spec(spec, overrides, suggestion.changes, f"{spec} with bounds measured by tlsweep check --suggest.")
     try:
+        # It was not there minutes ago, before the measurements; what has come since is not written over.
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:

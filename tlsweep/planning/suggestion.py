@@ -14,6 +14,7 @@ from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
 
 if TYPE_CHECKING:
+    # `as`, because the terminal's room takes it from here, and mypy lets only such names out (no_implicit_reexport).
     from tlsweep.planning.lr_range import RangeTest as RangeTest
 
 FEWEST = 8
@@ -75,6 +76,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     values, optimizers = centre(spec), _optimizers(spec)
     if optimizers:
         middle = test(optimizers[0], values.batch_size)
+        # The middle of the decades, as lr is searched by its logarithm.
         lr = math.sqrt(middle.lower * middle.upper)
         values = centre(spec, optimizer=optimizers[0], lr=lr)
     watcher.phase(f"gradient noise scale: batches of {values.batch_size}")

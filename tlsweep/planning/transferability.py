@@ -61,6 +61,7 @@ def logme(features: Array, labels: Array) -> float:
     at the α and β that make it largest, over N; the mean over classes.
     """
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
+    # The tolerance of numpy.linalg.matrix_rank: what is below it is rounding.
     rank = int((singular > singular[0] * max(features.shape) * np.finfo(float).eps).sum())
     targets = np.eye(int(labels.max()) + 1)[labels]
     along = (left[:, :rank].T @ targets) ** 2
@@ -150,5 +151,6 @@ def nearest_neighbours(train: Array, train_labels: Array, val: Array, val_labels
     """Accuracy on `val` of a vote of the 5 most similar images of `train`, by the cosine of their features."""
     from sklearn.neighbors import KNeighborsClassifier
 
+    # By brute force, as scikit-learn's trees know no cosine.
     voters = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", algorithm="brute")
     return float(voters.fit(train, train_labels).score(val, val_labels))

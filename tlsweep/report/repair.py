@@ -150,6 +150,7 @@ def _unsound(file: Location) -> str | None:
         if file.name.endswith(".json"):
             json.loads(file.read_text(encoding="utf-8"))
         elif isinstance(file, Path):
+            # Its header, read alone, says how long the file must be: safetensors refuses one that was cut short.
             with safe_open(file, framework="np"):
                 pass
     except (OSError, ValueError, RecursionError, SafetensorError) as error:

@@ -57,6 +57,8 @@ class Tpe:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # each study would announce itself
+        # The first trials were drawn by our own generators, so none is random here; seeds of numpy's RandomState have
+        # 32 bits.
         sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=derive_seed(self._seed, "tpe", number) % 2**32)
         study = optuna.create_study(direction="maximize", sampler=sampler)
         known = {name: _known_to_optuna(distribution) for name, distribution in self._space.items()}
@@ -75,6 +77,8 @@ class Tpe:
             return create_trial(state=TrialState.PRUNED, intermediate_values={0: math.nan}, **common)
         if seen.epoch >= self._epochs:
             return create_trial(value=seen.score, **common)
+        # Optuna orders pruned trials by step and then by value, NaN last (samplers/_tpe/sampler.py,
+        # `_get_pruned_trial_score`), which is BOHB's order.
         return create_trial(state=TrialState.PRUNED, intermediate_values={seen.epoch: seen.score}, **common)
 
 

@@ -96,6 +96,7 @@ def _bytes(value: Any) -> Any:
     if not parts:
         raise PydanticCustomError("size", "not a size; write bytes, or for example '512MB', '4GB'")
     size = float(parts[1]) * 1024 ** " kmgt".index(parts[2] or " ")
+    # int() of infinity raises OverflowError, where the field's own rule says what is wrong.
     return int(size) if math.isfinite(size) else size
 
 
@@ -197,4 +198,5 @@ def searchable(values: type[BaseModel], *, name: str, base: type[ModelT], doc: s
         )
         for field_name, field in values.model_fields.items()
     }
+    # With the module of `values`, where it is bound to its name: Ray pickles a class by these two.
     return create_model(name, __base__=base, __doc__=doc, __module__=values.__module__, **fields)

@@ -86,6 +86,7 @@ def _explain(error: Any) -> str:
         return f"{path}: needs the field '{_discriminator(error)}'"
     if kind == "union_tag_invalid":
         tag = error["ctx"]["tag"]
+        # pydantic gives the names only within a sentence.
         known = re.findall(r"'([^']+)'", error["ctx"]["expected_tags"])
         return f"{path}.{_discriminator(error)}: unknown value '{shortened(tag)}'; {_near(tag, known)}"
     if kind == "literal_error":

@@ -160,6 +160,7 @@ def _check_optimizer(values: Callable[[str], tuple[Value, ...]]) -> None:
 
 
 if TYPE_CHECKING:
+    # A type checker cannot see the fields of a model that is made while the program runs.
     TrainSpec = TrainSection
 else:
     TrainSpec = searchable(

@@ -122,6 +122,7 @@ def _decoded(content: bytes, source: str) -> str:
     if len(content) > MAX_BYTES:
         raise SpecError(f"'{shortened(source, 120)}' is no spec: it has more than {MAX_BYTES:,} bytes")
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # The -sig takes away the mark that editors on Windows put in front of UTF-8.
     text = content.decode("utf-16" if utf_16 else "utf-8-sig", "replace")
     if "\0" in text or "\ufffd" in text:  # such as UTF-16 without its mark
         raise SpecError(f"'{shortened(source, 120)}' is not UTF-8 text; save it as UTF-8")

@@ -47,6 +47,7 @@ def _weights_tag(value: Any) -> str:
 
 
 def _none_is_none(value: Any) -> Any:
+    # YAML's own null is `null` or `~` (1.2, 10.3.2), and `none` a text like any other.
     if isinstance(value, str) and value.lower() in (NO_WEIGHTS, "scratch", ""):
         return None
     return value

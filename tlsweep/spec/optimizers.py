@@ -45,6 +45,7 @@ OPTIMIZERS: Final[Mapping[str, OptimizerTraits]] = MappingProxyType({
 })  # fmt: skip
 
 if TYPE_CHECKING:
+    # A type checker takes only literals that are written out.
     OptimizerName = str
 else:
     OptimizerName = Literal[tuple(OPTIMIZERS)]

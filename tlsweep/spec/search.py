@@ -121,6 +121,7 @@ class HalvingSearch(Sampled):
 
     min_epochs: int = Field(1, ge=1)
     """The first rung: no trial is stopped before it."""
+    # Not down to 1, with which no rung would lie above the first, and there would be no end to them.
     reduction_factor: float = Field(3.0, ge=1.01)
     """eta: about 1/eta of the trials that reach a rung go on, and each rung lies eta times higher."""
     min_reports: int = Field(3, ge=1)

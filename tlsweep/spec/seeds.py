@@ -7,6 +7,7 @@ import random
 def derive_seed(seed: int, *names: str | int) -> int:
     """A 63-bit seed for the choice called `names`, the same on every machine and version of Python."""
     text = "/".join(str(part) for part in (seed, *names))
+    # Not hash(), which Python salts in each process (PYTHONHASHSEED).
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -102,6 +102,7 @@ class LogUniform(_Continuous):
         _bounds(self.low, self.high, kind="loguniform", positive=True)
 
     def sample(self, rng: random.Random) -> Value:
+        # exp(log(x)) is not always x: the last digit may lie beyond the bound.
         return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
     def grid(self, points: int) -> list[Value]:
@@ -144,6 +145,8 @@ class Choice:
             value = self.clip(value)
         if self.ordered:
             at = self.values.index(value)
+            # At an end the one neighbour: Ray's PBT draws the missing one as well, so that half of the time
+            # nothing changes (measured, ray 2.60).
             options = [self.values[i] for i in (at - 1, at + 1) if 0 <= i < len(self.values)]
         else:
             options = [other for other in self.values if other != value]

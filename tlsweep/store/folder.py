@@ -363,6 +363,7 @@ def _dated(results: Location) -> dict[SweepFolder, float]:
     found = {folder: facts.changed for folder in folders if (facts := _facts(folder))}
 
     def numbered(folder: SweepFolder) -> list[int | str]:
+        # A split by a group alternates text and digits, so that text is never compared with a number.
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", folder.name)]
 
     return {name: found[name] for name in sorted(found, key=numbered)}

@@ -126,6 +126,7 @@ class Lease:
     def _keep(self) -> None:
         while not self._over.wait(TERM / 4):
             try:
+                # Looked at before it is written: else this would write over the name of who took it meanwhile.
                 found = self._read()
                 if found and found.get("id") != self._id:
                     self.lose(_holder(found))

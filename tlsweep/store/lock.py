@@ -94,4 +94,5 @@ class FolderLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # The file stays: with one that is removed and made again, two processes could each hold a lock.
         os.close(self._file)

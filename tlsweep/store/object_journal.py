@@ -43,6 +43,7 @@ class ObjectJournal:
         self._closing, self._changed = False, threading.Condition()
         try:
             self._hold()
+            # First the base, then away with what it holds: wherever this is cut off, one launch is whole.
             (self._folder / part_name(0, len(base))).write_bytes(b"".join(line.content for line in base))
             for name in location.children():
                 if name.isdigit() and int(name) < self._launch:

@@ -18,7 +18,7 @@ from tlsweep.store.schema import HYPERPARAMETERS
 class Status(StrEnum):
     """What a trial is doing. The last four are final."""
 
-    PENDING = "pending"  # waits for its first place
+    PENDING = "pending"  # waits for its first slot
     RUNNING = "running"  # is being trained
     PAUSED = "paused"  # waits for a slot to go on
     STOPPED = "stopped"  # ended early, by a rule or by the budget

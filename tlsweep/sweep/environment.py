@@ -99,6 +99,7 @@ def _commit() -> str | None:
 def _processor() -> str:
     """The model of the CPU."""
     try:
+        # On most Linux systems platform.processor() is empty, or no more than x86_64.
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):

@@ -33,6 +33,7 @@ class TuneAdapter(TrialScheduler):
         """The node of each worker that has reported."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        # Tune makes its controller within tune.run, and this is where it first hands it to anything of ours.
         controller = self._controller = _unwrapped(tune_controller)
         if not isinstance(controller._class_cache, _NamedWorkers):
             controller._class_cache = _NamedWorkers(controller._class_cache, self._workers)

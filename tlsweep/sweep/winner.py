@@ -87,6 +87,7 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
     """For each arm its winner, and the next best in case its checkpoint is damaged; empty if the main arm has none."""
+    # No more than those whose best checkpoints were kept.
     found = {arm: [Winner.of(leader) for leader in state.leaders(arm, KEPT_TRIALS)] for arm in spec.arms}
     if found[MAIN_ARM]:
         return {arm: winners for arm, winners in found.items() if winners}

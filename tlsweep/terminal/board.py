@@ -69,6 +69,7 @@ def _running_first(view: "SweepView") -> list[TrialState]:
         reached = trial.score(metric, sign)
         return trial.status is not Status.RUNNING, -reached if reached is not None else float("inf"), trial.number
 
+    # A copy, as the sweep's thread adds trials while this one draws.
     trials = list(view.state.trials.values())
     return sorted(trials, key=rank)
 

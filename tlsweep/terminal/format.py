@@ -68,6 +68,7 @@ def size(count: int) -> str:
     amount = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1024:
+            # 1000 to 1023 with three significant digits would read 1.02e+03.
             if amount < 1000:
                 return f"{amount:.3g} {unit}"
             return f"{amount:.0f} {unit}"

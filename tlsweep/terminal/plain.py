@@ -99,4 +99,5 @@ class PlainView(QuietView):
         return True
 
     def _say(self, line: str) -> None:
+        # Into a pipe Python writes only when its buffer is full, which for lines like these can be at the end.
         print(one_line(line), file=self._stream, flush=True)

@@ -48,6 +48,7 @@ def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
     remaining = sum(_remaining(view.spec, view.state, view.spending, arm) for arm in view.spec.arms)
     left = None
     if tally.first is not None and tally.reports > 1:
+        # The first report starts the clock, so one epoch less has been trained since than was reported.
         left = (now - tally.first) * remaining / (tally.reports - 1)
     limit = view.spec.budget.wall_time
     if limit is not None:

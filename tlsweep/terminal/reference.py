@@ -130,4 +130,5 @@ def _unknown(what: str, wanted: str, near: Sequence[str], verb: str) -> UserErro
 def _print_markdown(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     """A table for documents, a row on a line, however long."""
     for cells in (titles, ("---",) * len(titles), *rows):
+        # A bar within a cell would begin the next one (GitHub Flavored Markdown, 4.10).
         print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -75,6 +75,8 @@ def _watch_live(console: Console, server: "JobServer", job: str) -> None:
     playback = Playback(server.url)
     with LiveView(console, playback.clock) as view:
         view.phase(f"waiting for the job {job} to start")
+        # Through the console, which rich lets write above the picture that it redraws; standard error would run into
+        # it.
         for text in follow(server, job, stream_name(job), lambda told: console.print(line(told))):
             playback.take(text, view)
     if outcome := playback.outcome(console.width):

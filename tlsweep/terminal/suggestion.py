@@ -62,4 +62,5 @@ def sparkline(values: Sequence[float], width: int = 25) -> str:
     """Values from left to right as blocks; what is above the first one is cut off."""
     shown = [values[at * (len(values) - 1) // (width - 1)] for at in range(width)]
     low, high = min(shown), shown[0]
+    # Just below 8, so that the highest value has the last block and not one beyond it.
     return "".join(_BLOCKS[min(7, int(7.999 * (number - low) / ((high - low) or 1)))] for number in shown)

@@ -67,7 +67,10 @@ class MicroBatch:
                 if parts == 1:
                     return [work(images, labels)]
                 return [
-                    work(*part) for part in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+                    # tensor_split makes them nearly equal; split would leave a rest, perhaps of one image, on which
+                    # batch norm cannot train.
+                    work(*part)
+                    for part in zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
                 ]
             # Of a GPU alone: on a CPU torch raises a bare RuntimeError, or the kernel ends the process.
             except torch.OutOfMemoryError as error:

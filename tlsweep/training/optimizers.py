@@ -201,6 +201,7 @@ def restore_optimizer(
     names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     ordered: Iterable[Tensor] = (p for group in optimizer.param_groups for p in group["params"])
     by_index = {index: state[names[p]] for index, p in enumerate(ordered) if names[p] in state}
+    # torch takes the learning rate and its like from what it is given, so it is given those in force.
     optimizer.load_state_dict({"state": by_index, "param_groups": optimizer.state_dict()["param_groups"]})
     # A checkpoint of format 1 has no memory of groups.
     for group, memory in zip(optimizer.param_groups, groups, strict=False):

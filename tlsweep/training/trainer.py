@@ -82,6 +82,7 @@ class Trainer:
         channels_last = uses_channels_last(settings, device)
         if channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)
+        # On a CPU torch.compile needs a C++ compiler, which workers need not have (torch/_inductor/cpp_builder.py).
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
@@ -153,6 +154,7 @@ class Trainer:
         if self.noise is not None:
             self.noise.step(self.module, len(labels))
         self.optimizer.step()
+
         self.optimizer.zero_grad(set_to_none=True)
         return parts
 

@@ -49,6 +49,7 @@ class TrialSchedule:
             return base
         factor = self._factor(epoch, 0.0)
         growth = min(self.largest_batch / base, 1 / factor if factor > 0 else math.inf)
+        # A quotient of floats may be a hair below the power of two that it stands for.
         return base << max(0, math.floor(math.log2(growth) + ROUNDING))
 
     def lr(self, epoch: float, step: float, batch_size: int) -> float:
