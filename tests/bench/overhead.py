@@ -40,29 +40,27 @@ def material(spec: SweepSpec) -> tuple[Any, Any]:
     """Images and source weights, from the cache if they are there."""
     from tlsweep.data import load_task
     from tlsweep.sweep.prepare import source_cache
-    from tlsweep.training import pretrained
+    from tlsweep.training import Compute, pretrained
 
     assert isinstance(spec.model.weights, SourceTask)
     source = load_task(spec.model.weights.data, spec.seed)
-    weights = pretrained(spec.model.weights, spec.model, source, seed=spec.seed, cache=source_cache(), threads=1)
+    weights = pretrained(
+        spec.model.weights, spec.model, source, seed=spec.seed, cache=source_cache(), compute=Compute(threads=1)
+    )
     return load_task(spec.data, spec.seed), weights
 
 
 def train(spec: SweepSpec, number: int, task: Any, weights: Any, report: Any) -> None:
     """One trial; `report(epoch, accuracy, seconds)` may end it by raising."""
     from tlsweep.sweep.assignment import configuration, trial_seed
-    from tlsweep.training import finetune
+    from tlsweep.training import Compute, Transfer, finetune
 
     finetune(
         configuration(spec, number),
         spec.train.settings(),
-        task,
-        spec.model,
-        weights=weights,
-        seed=trial_seed(spec, number),
+        Transfer(task, spec.model, weights=weights, seed=trial_seed(spec, number)),
         report=lambda row, _: report(row.epoch, row.val_accuracy, row.train_seconds + row.eval_seconds),
-        device="cpu",
-        threads=1,
+        compute=Compute("cpu", threads=1),
     )
 
 

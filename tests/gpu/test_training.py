@@ -13,7 +13,7 @@ import torch
 
 from tlsweep.data import Task, load_task
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training import EpochReport, Snapshot, finetune
+from tlsweep.training import Compute, EpochReport, Snapshot, Transfer, finetune
 
 DEVICE = os.environ.get("TLSWEEP_GPU_TESTS_ON", "cuda")
 ON_GPU = torch.cuda.is_available() and DEVICE.startswith("cuda")
@@ -35,17 +35,25 @@ class Trained:
     """The reports and checkpoints of a trial."""
 
     def __init__(
-        self, task: Task, *, model: ModelSpec = CNN, epochs: int = 4, batch_size: int = 32, **options: Any
+        self,
+        task: Task,
+        *,
+        model: ModelSpec = CNN,
+        epochs: int = 4,
+        batch_size: int = 32,
+        resume: bytes | None = None,
+        micro_batch: int | None = None,
+        **settings: Any,
     ) -> None:
         self.reports: list[EpochReport] = []
         self.checkpoints: list[bytes] = []
-        settings = {name: options.pop(name) for name in list(options) if name in TrainSettings.model_fields}
         finetune(
             Hyperparameters(lr=0.05, batch_size=batch_size),
             TrainSettings(epochs=epochs, **settings),
-            task,
-            model,
-            **{"weights": None, "seed": 1, "device": DEVICE, "threads": 1, "report": self._keep} | options,
+            Transfer(task, model, weights=None, seed=1),
+            report=self._keep,
+            resume=resume,
+            compute=Compute(DEVICE, threads=1, micro_batch=micro_batch),
         )
 
     def _keep(self, report: EpochReport, snapshot: Snapshot) -> None:

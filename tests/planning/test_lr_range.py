@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from training_trials import SMALL_CNN, Recorder
+from training_trials import ONE_THREAD, SMALL_CNN, Recorder
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError
 from tlsweep.planning.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, bounds, range_test, smooth
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, generator
 from tlsweep.training import finetune
+from tlsweep.training.transfer import Transfer
 
 LRS = np.geomspace(LOWEST, HIGHEST, STEPS[0])
 
@@ -58,7 +59,12 @@ def test_a_loss_that_does_not_fall_is_one_message() -> None:
 
 
 def outcome(task: Task, hyperparameters: Hyperparameters, model: ModelSpec) -> RangeTest:
-    return range_test(hyperparameters, TrainSettings(), task, model, weights=None, seed=0, device="cpu", threads=1)
+    return range_test(
+        hyperparameters,
+        TrainSettings(),
+        Transfer(task, model, weights=None, seed=0),
+        compute=ONE_THREAD,
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
@@ -83,9 +89,12 @@ def test_the_bounds_contain_the_best_lr_of_a_sweep(digits: Task, optimizer: str)
         hyperparameters = Hyperparameters(lr=lr, batch_size=batch_size, optimizer=optimizer)  # type: ignore[arg-type]
         rows = Recorder(checkpoints=False)
         finetune(
-            hyperparameters, TrainSettings(epochs=12), digits, ModelSpec(), weights=None, seed=number, report=rows,
-            device="cpu", threads=1,
-        )  # fmt: skip
+            hyperparameters,
+            TrainSettings(epochs=12),
+            Transfer(digits, ModelSpec(), weights=None, seed=number),
+            report=rows,
+            compute=ONE_THREAD,
+        )
         accuracies = [row.val_accuracy for row in rows.rows if math.isfinite(row.val_accuracy)]
         best = max(best, (max(accuracies, default=0.0), lr))
     tests = [

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training_trials import SMALL_CNN, Train
+from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task
 from tlsweep.errors import ResourceError
@@ -10,11 +10,12 @@ from tlsweep.planning.rehearsal import Rehearsal, rehearse
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import choose_device
 from tlsweep.training.devices import uses_bf16, uses_channels_last
+from tlsweep.training.transfer import Transfer
 
 
 def run(task: Task, hyperparameters: Hyperparameters, model: ModelSpec = SMALL_CNN, epochs: int = 4) -> Rehearsal:
     settings = TrainSettings(epochs=epochs)
-    return rehearse(hyperparameters, settings, task, model, weights=None, seed=1, device="cpu", threads=1)
+    return rehearse(hyperparameters, settings, Transfer(task, model, weights=None, seed=1), ONE_THREAD)
 
 
 @pytest.mark.parametrize("freeze", ["nothing", "gradual", "backbone"])

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from tlsweep.spec import ModelSpec
-from tlsweep.training import EpochReport, Snapshot
+from tlsweep.training import Compute, EpochReport, Snapshot
 
 SMALL_CNN = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16], "dropout": 0.3})
+ONE_THREAD = Compute("cpu", threads=1)
 
 
 class Recorder:

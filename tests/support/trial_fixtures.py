@@ -6,8 +6,9 @@ import pytest
 from training_trials import SMALL_CNN, Recorder, Train
 
 from tlsweep.data import Task, load_task
+from tlsweep.models import Weights
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training import finetune
+from tlsweep.training import Compute, Transfer, finetune
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +44,16 @@ def train(digits: Task) -> Train:
         precision: str = "fp32",
         batch_norm: str = "train",
         noise_scale: bool = False,
+        weights: Weights | None = None,
+        threads: int = 1,
+        micro_batch: int | None = None,
         **options: Any,
     ) -> Recorder:
         recorder = Recorder(checkpoints=checkpoints)
-        options = {"weights": None, "device": "cpu", "threads": 1, "report": recorder} | options
+        transfer = Transfer(task, model, weights=weights, seed=seed)
+        options = {"report": recorder, "compute": Compute("cpu", threads, micro_batch)} | options
         settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm, noise_scale=noise_scale)
-        finetune(hyperparameters or Hyperparameters(lr=0.05), settings, task, model, seed=seed, **options)
+        finetune(hyperparameters or Hyperparameters(lr=0.05), settings, transfer, **options)
         return recorder
 
     return run

@@ -24,8 +24,10 @@ from tlsweep.sweep.environment import weights_hash
 from tlsweep.sweep.prepare import check_batch_sizes
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
+from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 pytestmark = pytest.mark.usefixtures("instant_disk", "no_tables")
 
@@ -90,7 +92,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 def weights_of(task: Task, seed: int) -> Weights:
-    state = new_network(task, SMALL, weights=None, seed=seed).module.state_dict()
+    state = new_network(Transfer(task, SMALL, weights=None, seed=seed)).module.state_dict()
     return Weights.from_state_dict(state, f"seed {seed}")
 
 
@@ -112,11 +114,13 @@ def trainer(shared: Shared, arm: str, number: int, **values: Any) -> Trainer:
     return Trainer(
         trained_with(hyperparameters),
         TrainSettings(epochs=2),
-        shared.arm_task(arm),
-        shared.spec.model,
-        weights=shared.base_weights(arm, hyperparameters),
-        seed=trial_seed(shared.spec, number),
-        device="cpu",
+        Transfer(
+            shared.arm_task(arm),
+            shared.spec.model,
+            weights=shared.base_weights(arm, hyperparameters),
+            seed=trial_seed(shared.spec, number),
+        ),
+        Compute(device="cpu"),
     )
 
 

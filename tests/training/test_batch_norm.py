@@ -13,8 +13,10 @@ from tlsweep.data import Task
 from tlsweep.models import Weights, build_network, train_mode
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training.checkpoint import load_checkpoint
+from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 MODEL = ModelSpec(name="training_networks:with_batch_norm")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -23,7 +25,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 @pytest.fixture(scope="module")
 def weights(digits: Task) -> Weights:
     """Of a network whose batch norms have seen other images: statistics unlike the batches' own."""
-    module = new_network(digits, MODEL, weights=None, seed=0).module
+    module = new_network(Transfer(digits, MODEL, weights=None, seed=0)).module
     with torch.random.fork_rng([]), torch.no_grad():
         torch.default_generator.manual_seed(0)
         for _ in range(5):
@@ -57,11 +59,8 @@ def test_batches_are_normalised_with_the_frozen_statistics(digits: Task, weights
         trainer = Trainer(
             Hyperparameters(lr=1, momentum=0, lr_schedule="constant"),
             TrainSettings.model_validate({"batch_norm": batch_norm}),
-            digits,
-            MODEL,
-            weights=weights,
-            seed=1,
-            device="cpu",
+            Transfer(digits, MODEL, weights=weights, seed=1),
+            Compute("cpu"),
         )
         trainer.module[6] = nn.Identity()  # without dropout
         images, labels = next(iter(trainer.batches.train(0, 32, 1)))

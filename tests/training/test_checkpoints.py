@@ -14,6 +14,8 @@ from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint
 from tlsweep.training.checkpoint import Checkpoint, dump_checkpoint, load_checkpoint
+from tlsweep.training.devices import Compute
+from tlsweep.training.transfer import Transfer
 
 OPTIMIZERS = get_args(Hyperparameters.model_fields["optimizer"].annotation)
 
@@ -125,7 +127,9 @@ def test_a_checkpoint_of_the_first_format_goes_on(train: Train) -> None:
 )
 def test_a_checkpoint_of_another_network_is_refused(digits: Task, checkpoint: bytes, other: ModelSpec) -> None:
     with pytest.raises(ModelError, match=r"does not fit the network: '.+' has shape"):
-        evaluate_checkpoint(checkpoint, digits, other, weights=None, seed=1, split="val", device="cpu")
+        evaluate_checkpoint(
+            checkpoint, Transfer(digits, other, weights=None, seed=1), split="val", compute=Compute("cpu")
+        )
 
 
 def test_fields_are_stored_by_name(checkpoint: bytes) -> None:

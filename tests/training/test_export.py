@@ -17,6 +17,7 @@ from tlsweep.spec import FolderData, Hyperparameters, ModelSpec
 from tlsweep.training import ExportInfo, export_model, load_exported
 from tlsweep.training.export import preprocessing
 from tlsweep.training.networks import trained_network
+from tlsweep.training.transfer import Transfer
 
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 
@@ -27,9 +28,11 @@ def test_the_loaded_network_gives_the_same_outputs(
     digits: Task, train: Train, tmp_path: Path, model: ModelSpec, freeze: str
 ) -> None:
     checkpoint = train(Hyperparameters(lr=0.05, freeze=freeze), model=model).checkpoints[-1]
-    export_model(tmp_path / "best", checkpoint, digits, model, weights=None, seed=1, metrics={"test": {"f1": 0.5}})
+    export_model(
+        tmp_path / "best", checkpoint, Transfer(digits, model, weights=None, seed=1), metrics={"test": {"f1": 0.5}}
+    )
     module, info = load_exported(tmp_path / "best", own_code=True)
-    original = trained_network(checkpoint, digits, model, weights=None, seed=1).module.eval()
+    original = trained_network(checkpoint, Transfer(digits, model, weights=None, seed=1)).module.eval()
     images, _ = next(iter(Batches(digits).evaluate("test", 50)))
     with torch.inference_mode():
         assert torch.equal(module(images), original(images))
@@ -41,7 +44,7 @@ def test_the_loaded_network_gives_the_same_outputs(
 def test_preprocessing_as_written_down_gives_the_batches_of_validation(
     digits: Task, train: Train, tmp_path: Path
 ) -> None:
-    export_model(tmp_path, train().checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1, metrics={})
+    export_model(tmp_path, train().checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={})
     rule = json.loads((tmp_path / "preprocessing.json").read_text())
     pixels = torch.from_numpy(digits.images[digits.splits["val"]].copy()).permute(0, 3, 1, 2)
     mean, std = (torch.tensor(rule[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
@@ -67,7 +70,7 @@ def test_the_lines_of_the_readme_name_the_class_of_each_new_picture(
     digits: Task, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     best = tmp_path / "results" / "better" / "best"
-    export_model(best, train().checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1, metrics={})
+    export_model(best, train().checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={})
     (tmp_path / "new").mkdir()
     for seed in range(3):
         _picture(seed, "colour").save(tmp_path / "new" / f"{seed}.jpg")
@@ -92,10 +95,10 @@ def test_only_the_named_files_are_left_and_writing_again_replaces_them(
 ) -> None:
     trial = train(epochs=2)
     for checkpoint in trial.checkpoints:
-        export_model(tmp_path, checkpoint, digits, SMALL_CNN, weights=None, seed=1, metrics={})
+        export_model(tmp_path, checkpoint, Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={})
     names = {"model.safetensors", "model.json", "classes.json", "preprocessing.json", "metrics.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    last = trained_network(trial.checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1).module
+    last = trained_network(trial.checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1)).module
     written = load_exported(tmp_path)[0].state_dict()
     assert all(torch.equal(tensor, written[name]) for name, tensor in last.state_dict().items())
 
@@ -105,7 +108,7 @@ def test_only_the_named_files_are_left_and_writing_again_replaces_them(
 def test_a_missing_or_damaged_file_is_one_message(
     digits: Task, train: Train, tmp_path: Path, name: str, damage: str
 ) -> None:
-    export_model(tmp_path, train().checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1, metrics={})
+    export_model(tmp_path, train().checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={})
     path = tmp_path / name
     if damage == "missing":
         path.unlink()
@@ -118,4 +121,6 @@ def test_a_missing_or_damaged_file_is_one_message(
 def test_a_folder_that_cannot_be_written_is_one_message(digits: Task, train: Train, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be written"):
-        export_model(tmp_path / "file", train().checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1, metrics={})
+        export_model(
+            tmp_path / "file", train().checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={}
+        )

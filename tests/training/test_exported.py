@@ -23,6 +23,7 @@ from tlsweep.spec import Augment, ModelSpec
 from tlsweep.training import export_model, load_exported
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint
 from tlsweep.training.networks import new_network, trained_network
+from tlsweep.training.transfer import Transfer
 
 ALL = models.list_models(module=models)
 SLOW = {
@@ -109,13 +110,13 @@ def test_every_network_of_torchvision_comes_back_with_and_without_tlsweep(name: 
     # As in a sweep from a file of weights, of which some networks rescale their input; the file is not needed here.
     args = {"image_size": size} if name in PATCHES else {}
     model, task = ModelSpec(name=name, weights="weights.pth", args=args), colours(size)
-    network = new_network(task, model, weights=None, seed=1)
+    network = new_network(Transfer(task, model, weights=None, seed=1))
     checkpoint = checkpoint_of(network)
     images, _ = next(iter(Batches(task).evaluate("test", 2)))
     with torch.inference_mode():
         trained = network.module.eval()(images)
     del network  # the largest take 2.6 GB, and what follows has several copies
-    export_model(tmp_path, checkpoint, task, model, weights=None, seed=1, metrics={})
+    export_model(tmp_path, checkpoint, Transfer(task, model, weights=None, seed=1), metrics={})
     with torch.inference_mode():
         assert torch.equal(load_exported(tmp_path)[0](images), trained)
     stored = json.loads((tmp_path / "model.json").read_text())
@@ -137,9 +138,9 @@ def test_the_arguments_are_complete_where_weights_decide_on_some(
     name: str, weights: str | None, args: dict[str, Any], rescaled: bool, tmp_path: Path
 ) -> None:
     task, model = colours(96), ModelSpec(name=name, weights=weights, args=args)
-    network = new_network(task, model, weights=None, seed=1)
+    network = new_network(Transfer(task, model, weights=None, seed=1))
     assert network.module.transform_input is rescaled
-    export_model(tmp_path, checkpoint_of(network), task, model, weights=None, seed=1, metrics={})
+    export_model(tmp_path, checkpoint_of(network), Transfer(task, model, weights=None, seed=1), metrics={})
     module, info = load_exported(tmp_path)
     whole = {"aux_logits": False, "init_weights": False, "transform_input": rescaled} | args
     assert info.model["args"] == whole
@@ -220,16 +221,21 @@ def test_own_code_that_cannot_be_had_again_is_refused_before_a_sweep(kind: str, 
 @pytest.mark.parametrize("kind", ["buffer", "attribute", "global"])
 def test_what_would_be_loaded_differently_is_not_exported(kind: str, tmp_path: Path) -> None:
     task = colours(8)
-    network = new_network(task, own(kind), weights=None, seed=1)
+    network = new_network(Transfer(task, own(kind), weights=None, seed=1))
     with pytest.raises(ModelError, match="is not exported: another network"):
-        export_model(tmp_path / "best", checkpoint_of(network), task, own(kind), weights=None, seed=1, metrics={})
+        export_model(
+            tmp_path / "best", checkpoint_of(network), Transfer(task, own(kind), weights=None, seed=1), metrics={}
+        )
     assert not (tmp_path / "best").exists()
 
 
 @pytest.fixture
 def exported(digits: Task, train: Train, tmp_path: Path) -> Path:
     export_model(
-        tmp_path / "best", train(epochs=1).checkpoints[-1], digits, SMALL_CNN, weights=None, seed=1, metrics={}
+        tmp_path / "best",
+        train(epochs=1).checkpoints[-1],
+        Transfer(digits, SMALL_CNN, weights=None, seed=1),
+        metrics={},
     )
     return tmp_path / "best"
 
@@ -253,11 +259,11 @@ def test_code_that_an_export_names_is_imported_only_if_the_caller_says_so(export
 @pytest.mark.usefixtures("own_code")
 def test_own_code_comes_back_where_it_is_asked_for(tmp_path: Path) -> None:
     task = colours(8)
-    network = new_network(task, own("persistent buffer"), weights=None, seed=1)
+    network = new_network(Transfer(task, own("persistent buffer"), weights=None, seed=1))
     content = checkpoint_of(network)
-    export_model(tmp_path, content, task, own("persistent buffer"), weights=None, seed=1, metrics={})
+    export_model(tmp_path, content, Transfer(task, own("persistent buffer"), weights=None, seed=1), metrics={})
     images, _ = next(iter(Batches(task).evaluate("test", 2)))
-    trained = trained_network(content, task, own("persistent buffer"), weights=None, seed=1).module.eval()
+    trained = trained_network(content, Transfer(task, own("persistent buffer"), weights=None, seed=1)).module.eval()
     with torch.inference_mode():
         assert torch.equal(load_exported(tmp_path, own_code=True)[0](images), trained(images))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from training_trials import ONE_THREAD
 
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
@@ -17,26 +18,31 @@ from tlsweep.spec import ModelSpec
 from tlsweep.training import evaluation
 from tlsweep.training.features import features
 from tlsweep.training.networks import new_network
+from tlsweep.training.transfer import Transfer
 
 CNN = ModelSpec(name="cnn", args={"dropout": 0.5})
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 
 
 def found(
-    task: Task, split: str = "val", model: ModelSpec = CNN, weights: Weights | None = None, **options: Any
+    task: Task,
+    split: str = "val",
+    model: ModelSpec = CNN,
+    weights: Weights | None = None,
+    seed: int = 3,
+    **options: Any,
 ) -> Any:
-    options = {"seed": 3, "device": "cpu", "threads": 1} | options
-    return features(task, model, weights, split, **options)[0]
+    return features(Transfer(task, model, weights, seed), split, compute=ONE_THREAD, **options)[0]
 
 
 @pytest.mark.parametrize("model", [CNN, BATCH_NORM])
 def test_they_are_what_the_head_of_the_evaluating_network_is_given(digits: Task, model: ModelSpec) -> None:
-    module = new_network(digits, model, weights=None, seed=3).module.eval()
+    module = new_network(Transfer(digits, model, weights=None, seed=3)).module.eval()
     *backbone, head = module
     with torch.no_grad():
         images, labels = next(Batches(digits).evaluate("val", digits.size("val")))
         given = torch.nn.Sequential(*backbone)(images)
-    values, found_labels = features(digits, model, None, "val", seed=3, device="cpu", threads=1)
+    values, found_labels = features(Transfer(digits, model, weights=None, seed=3), "val", compute=ONE_THREAD)
     assert values.shape == (digits.size("val"), head.in_features)
     assert values.dtype == np.float32
     assert np.array_equal(values, given.numpy())
@@ -77,7 +83,9 @@ def test_they_are_computed_once_for_each_thing_that_changes_them(digits: Task, t
     first = found(digits, **options)
     assert np.array_equal(found(digits, **options), first)
     assert computed.ends == 1
-    trained = Weights.from_state_dict(new_network(digits, CNN, weights=None, seed=9).module.state_dict(), "elsewhere")
+    trained = Weights.from_state_dict(
+        new_network(Transfer(digits, CNN, weights=None, seed=9)).module.state_dict(), "elsewhere"
+    )
     others = [
         found(digits, **options, seed=4),
         found(digits, weights=trained, **options),

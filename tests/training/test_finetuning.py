@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from training_trials import SMALL_CNN, Recorder, Train, same_checkpoint
+from training_trials import ONE_THREAD, SMALL_CNN, Recorder, Train, same_checkpoint
 
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
@@ -17,6 +17,7 @@ from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, SourceTask, Tra
 from tlsweep.training import EpochReport, Snapshot, evaluate_checkpoint, finetune, pretrain
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.networks import new_network
+from tlsweep.training.transfer import Transfer
 
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
@@ -175,7 +176,7 @@ def test_the_optimizers_memory_goes_on_only_in_the_same_kind(train: Train) -> No
 @pytest.fixture(scope="module")
 def weights(clean_digits: Task) -> Weights:
     source = SourceTask(data=DigitsData(source="digits", domain="source"), epochs=1)
-    return pretrain(source, SMALL_CNN, clean_digits, seed=0, device="cpu", threads=1)
+    return pretrain(source, SMALL_CNN, clean_digits, seed=0, compute=ONE_THREAD)
 
 
 @pytest.mark.parametrize("pretrained", [True, False], ids=["pretrained", "scratch"])
@@ -190,7 +191,10 @@ def test_a_member_may_take_over_a_checkpoint_of_another_seed_that_froze_otherwis
     second = train(Hyperparameters(lr=0.05, freeze=taker), epochs=4, seed=2, weights=base, resume=first.checkpoints[2])
     for seed, trial in ((3, first), (4, second)):
         again = evaluate_checkpoint(
-            trial.checkpoints[-1], digits, SMALL_CNN, weights=base, seed=seed, split="val", device="cpu", threads=1
+            trial.checkpoints[-1],
+            Transfer(digits, SMALL_CNN, weights=base, seed=seed),
+            split="val",
+            compute=ONE_THREAD,
         )
         assert (again.loss, again.accuracy) == (trial.rows[-1].val_loss, trial.rows[-1].val_accuracy)
 
@@ -202,7 +206,9 @@ def test_a_frozen_backbone_is_neither_trained_nor_kept(train: Train, weights: We
 
 
 def test_frozen_statistics_of_batch_norm_are_not_kept(digits: Task, train: Train) -> None:
-    weights = Weights.from_state_dict(new_network(digits, BATCH_NORM, weights=None, seed=0).module.state_dict(), "test")
+    weights = Weights.from_state_dict(
+        new_network(Transfer(digits, BATCH_NORM, weights=None, seed=0)).module.state_dict(), "test"
+    )
     frozen = train(Hyperparameters(lr=0.05, freeze="backbone"), model=BATCH_NORM, weights=weights)
     assert set(load_checkpoint(frozen.checkpoints[-1]).tensors) == {"8.weight", "8.bias"}
     gradual = train(Hyperparameters(lr=0.05, freeze="gradual"), model=BATCH_NORM, weights=weights, epochs=4)
@@ -241,9 +247,12 @@ def test_channels_last_is_the_same_mathematics(digits: Task) -> None:
         recorder = Recorder(checkpoints=False)
         settings = TrainSettings(epochs=2, channels_last=channels_last)
         finetune(
-            Hyperparameters(lr=0.05), settings, digits, NO_DROPOUT, weights=None, seed=0, report=recorder,
-            device="cpu", threads=1,
-        )  # fmt: skip
+            Hyperparameters(lr=0.05),
+            settings,
+            Transfer(digits, NO_DROPOUT, weights=None, seed=0),
+            report=recorder,
+            compute=ONE_THREAD,
+        )
         losses.append(recorder.rows[-1].val_loss)
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 

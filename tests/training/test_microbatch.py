@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from tlsweep.data import Task
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training.devices import Compute
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 IMAGES, LABELS = torch.arange(10.0).view(10, 1, 1, 1), torch.arange(10)
 
@@ -107,12 +109,8 @@ def gradient(task: Task, samples: int, limit: int | None, *, batch_norm: str | N
     trainer = Trainer(
         Hyperparameters(lr=1, momentum=0, lr_schedule="constant", batch_size=10**4, label_smoothing=0.1),
         TrainSettings.model_validate({"batch_norm": batch_norm or "train"}),
-        task,
-        ModelSpec(name="training_networks:limited", args=args),
-        weights=None,
-        seed=1,
-        device="cpu",
-        micro_batch=limit,
+        Transfer(task, ModelSpec(name="training_networks:limited", args=args), weights=None, seed=1),
+        Compute(device="cpu", micro_batch=limit),
     )
     if batch_norm == "frozen":
         norm = trainer.module.get_submodule("features.1")
@@ -201,12 +199,8 @@ def test_each_sample_is_seen_once_an_epoch_in_its_order(few_digits: Task, micro_
         trainer = Trainer(
             Hyperparameters(batch_size=batch_size),
             TrainSettings(epochs=2),
-            few_digits,
-            ModelSpec(name="mlp", args={"hidden": []}),
-            weights=None,
-            seed=1,
-            device="cpu",
-            micro_batch=micro_batch,
+            Transfer(few_digits, ModelSpec(name="mlp", args={"hidden": []}), weights=None, seed=1),
+            Compute(device="cpu", micro_batch=micro_batch),
         )
         plain, seen = trainer.forward, list[Tensor]()
         trainer.forward = lambda images, plain=plain, seen=seen: (seen.append(images), plain(images))[1]

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
-from training_trials import SMALL_CNN, Train, same
+from training_trials import ONE_THREAD, SMALL_CNN, Train, same
 
 from tlsweep.data import Task
 from tlsweep.models import set_frozen
 from tlsweep.planning.noise_measurement import measure_noise_scale, noise_scale_at
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training.devices import Compute
 from tlsweep.training.noise_scale import NoiseScale, unbiased
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 
@@ -39,7 +41,9 @@ def some_network(task: Task, frozen: int) -> Trainer:
     """The digits' CNN after three epochs of training, with so many layer groups frozen from now on."""
     hyperparameters = Hyperparameters(lr=1e-3, batch_size=64, optimizer="adam", lr_schedule="constant")
     settings = TrainSettings(epochs=1000, noise_scale=True)
-    trainer = Trainer(hyperparameters, settings, task, ModelSpec(name="cnn"), weights=None, seed=0, device="cpu")
+    trainer = Trainer(
+        hyperparameters, settings, Transfer(task, ModelSpec(name="cnn"), weights=None, seed=0), Compute("cpu")
+    )
     for _ in range(3):
         trainer.train_epoch()
     set_frozen(trainer.network, frozen)
@@ -113,9 +117,12 @@ def test_before_a_sweep_it_is_measured_at_two_states(clean_digits: Task) -> None
 
     def measured(steps: int) -> tuple[float, float]:
         return measure_noise_scale(
-            hyperparameters, TrainSettings(), clean_digits, ModelSpec(name="cnn"), weights=None, seed=0, steps=steps,
-            device="cpu", threads=1,
-        )  # fmt: skip
+            hyperparameters,
+            TrainSettings(),
+            Transfer(clean_digits, ModelSpec(name="cnn"), weights=None, seed=0),
+            steps=steps,
+            compute=ONE_THREAD,
+        )
 
     first, second = measured(0), measured(30)
     assert second == measured(30)

@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 import torch
-from training_trials import Recorder, Train, same_checkpoint
+from training_trials import ONE_THREAD, Recorder, Train, same_checkpoint
 
 from tlsweep.data import Task
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import evaluate_checkpoint
 from tlsweep.training.checkpoint import load_checkpoint
+from tlsweep.training.devices import Compute
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 
 def limited(**args: Any) -> ModelSpec:
@@ -48,12 +50,8 @@ def test_memory_may_run_out_once_in_the_middle_of_a_step(digits: Task, optimizer
         return Trainer(
             hyperparameters(optimizer=optimizer),
             TrainSettings(epochs=2),
-            digits,
-            limited(),
-            weights=None,
-            seed=1,
-            device="cpu",
-            micro_batch=limit,
+            Transfer(digits, limited(), weights=None, seed=1),
+            Compute(device="cpu", micro_batch=limit),
         )
 
     failing, expected = trainer(16), trainer(16)
@@ -154,7 +152,12 @@ def test_an_evaluation_that_does_not_fit_is_made_in_halves(digits: Task, train: 
         assert row.val_loss == pytest.approx(other.val_loss, rel=1e-6)
         assert row.val_f1 == other.val_f1
     results = [
-        evaluate_checkpoint(plain.checkpoints[-1], digits, model, weights=None, seed=1, split="test", device="cpu")
+        evaluate_checkpoint(
+            plain.checkpoints[-1],
+            Transfer(digits, model, weights=None, seed=1),
+            split="test",
+            compute=Compute("cpu"),
+        )
         for model in (limited(), limited(evaluation=16))
     ]
     assert results[0].loss == pytest.approx(results[1].loss, rel=1e-6)
@@ -164,7 +167,10 @@ def test_an_evaluation_that_does_not_fit_is_made_in_halves(digits: Task, train: 
 
 def test_what_an_evaluation_found_is_kept_for_the_trial(digits: Task) -> None:
     trainer = Trainer(
-        hyperparameters(), TrainSettings(), digits, limited(evaluation=50), weights=None, seed=1, device="cpu"
+        hyperparameters(),
+        TrainSettings(),
+        Transfer(digits, limited(evaluation=50), weights=None, seed=1),
+        Compute("cpu"),
     )
     plain, sizes = trainer.forward, list[int]()
     trainer.forward = lambda images: (sizes.append(len(images)), plain(images))[1]
@@ -184,7 +190,10 @@ def test_a_single_image_that_cannot_be_evaluated_is_one_message(digits: Task, tr
     checkpoint = train(hyperparameters(), model=limited(), epochs=1).checkpoints[-1]
     with pytest.raises(ResourceError, match=r"^evaluation: .+ a single image"):
         evaluate_checkpoint(
-            checkpoint, digits, limited(evaluation=0), weights=None, seed=1, split="val", device="cpu", threads=1
+            checkpoint,
+            Transfer(digits, limited(evaluation=0), weights=None, seed=1),
+            split="val",
+            compute=ONE_THREAD,
         )
 
 
@@ -194,11 +203,8 @@ def test_an_optimizer_has_its_state_before_its_step(digits: Task, freeze: str) -
     trainer = Trainer(
         hyperparameters(optimizer="adam", freeze=freeze),
         TrainSettings(epochs=4),
-        digits,
-        limited(),
-        weights=None,
-        seed=1,
-        device="cpu",
+        Transfer(digits, limited(), weights=None, seed=1),
+        Compute("cpu"),
     )
     steps, plain = 0, trainer.optimizer.step
 

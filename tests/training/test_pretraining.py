@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock, Timeout
-from training_trials import SMALL_CNN, Train
+from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError, ResultsError
@@ -19,7 +19,7 @@ SOURCE = SourceTask(data=DigitsData(source="digits", domain="source"), epochs=1)
 
 def test_transfer_beats_training_from_scratch(clean_digits: Task, train: Train) -> None:
     source, model = SOURCE.model_copy(update={"epochs": 20}), ModelSpec(name="cnn")
-    weights = pretrain(source, model, clean_digits, seed=0, device="cpu", threads=1)
+    weights = pretrain(source, model, clean_digits, seed=0, compute=ONE_THREAD)
     hyperparameters = Hyperparameters(lr=0.02, batch_size=16)
     transferred, scratch = (
         [train(hyperparameters, epochs=10, seed=s, model=model, weights=w).rows[-1].val_accuracy for s in (0, 1)]
@@ -32,7 +32,7 @@ def test_the_cache_gives_the_same_weights_without_training(
     clean_digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     epochs: list[tuple[int, int]] = []
-    options = {"seed": 0, "cache": tmp_path / "new", "device": "cpu", "threads": 1}
+    options = {"seed": 0, "cache": tmp_path / "new", "compute": ONE_THREAD}
     assert cached_weights(SOURCE, SMALL_CNN, clean_digits, seed=0, cache=tmp_path / "new") is None
     first = pretrained(SOURCE, SMALL_CNN, clean_digits, progress=lambda *done: epochs.append(done), **options)
     assert epochs == [(1, 1)]
@@ -45,7 +45,7 @@ def test_the_cache_gives_the_same_weights_without_training(
 
 
 def test_a_damaged_file_is_made_anew(clean_digits: Task, tmp_path: Path) -> None:
-    options = {"seed": 0, "cache": tmp_path, "device": "cpu", "threads": 1}
+    options = {"seed": 0, "cache": tmp_path, "compute": ONE_THREAD}
     first = pretrained(SOURCE, SMALL_CNN, clean_digits, **options)
     (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:100])
@@ -61,7 +61,7 @@ def train_until_another_waits(task: Task, cache: Path, started: Event, waiting: 
         started.set()
         assert waiting.wait(timeout=120)
 
-    pretrained(SOURCE, SMALL_CNN, task, seed=0, cache=cache, device="cpu", threads=1, progress=progress)
+    pretrained(SOURCE, SMALL_CNN, task, seed=0, cache=cache, progress=progress, compute=ONE_THREAD)
 
 
 def test_a_second_process_waits_for_the_first_to_have_trained(
@@ -81,7 +81,7 @@ def test_a_second_process_waits_for_the_first_to_have_trained(
     first.start()
     monkeypatch.setattr(FileLock, "acquire", acquire_in_vain_first)
     assert started.wait(timeout=120)
-    weights = pretrained(SOURCE, SMALL_CNN, clean_digits, seed=0, cache=tmp_path, device="cpu", threads=1)
+    weights = pretrained(SOURCE, SMALL_CNN, clean_digits, seed=0, cache=tmp_path, compute=ONE_THREAD)
     first.join()
     assert first.exitcode == 0
     assert weights.origin.startswith("source task")
@@ -109,7 +109,7 @@ def test_whatever_changes_the_weights_changes_the_key(
 def test_divergence_is_one_message(clean_digits: Task) -> None:
     source = SOURCE.model_copy(update={"train": Hyperparameters(lr=1e30)})
     with pytest.raises(ModelError, match=r"diverged in epoch 1 with lr 1e\+30; lower model.weights.train.lr"):
-        pretrain(source, SMALL_CNN, clean_digits, seed=0, device="cpu", threads=1)
+        pretrain(source, SMALL_CNN, clean_digits, seed=0, compute=ONE_THREAD)
 
 
 def test_a_cache_that_cannot_be_written_is_one_message(clean_digits: Task, tmp_path: Path) -> None:

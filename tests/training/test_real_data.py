@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training_trials import Train
+from training_trials import ONE_THREAD, Train
 
 from tlsweep.data import load_task
 from tlsweep.models import resolve_weights
 from tlsweep.spec import Augment, FolderData, Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint, export_model, load_exported
+from tlsweep.training.transfer import Transfer
 
 
 def test_a_streamed_task_gives_the_numbers_of_one_in_memory(train: Train, tmp_path: Path) -> None:
@@ -49,11 +50,9 @@ def test_photographs_with_a_frozen_imagenet_backbone(train: Train, test_data: Pa
     assert trial.rows[-1].val_accuracy > 0.7
     assert len(trial.checkpoints[-1]) < 30_000
     assert weights is not None
-    common = {"weights": weights, "seed": 5}
-    assert (
-        evaluate_checkpoint(trial.checkpoints[-1], task, model, split="val", device="cpu", threads=1, **common).loss
-        == trial.rows[-1].val_loss
-    )
-    export_model(tmp_path, trial.checkpoints[-1], task, model, metrics={}, **common)
+    transfer = Transfer(task, model, weights=weights, seed=5)
+    evaluation = evaluate_checkpoint(trial.checkpoints[-1], transfer, split="val", compute=ONE_THREAD)
+    assert evaluation.loss == trial.rows[-1].val_loss
+    export_model(tmp_path, trial.checkpoints[-1], transfer, metrics={})
     exported = load_exported(tmp_path)[0].state_dict()
     assert torch.equal(exported["features.0.weight"], torch.tensor(weights.tensors["features.0.weight"]).float())

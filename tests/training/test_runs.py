@@ -8,7 +8,7 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 from training_networks import __name__ as networks
-from training_trials import SMALL_CNN, Train
+from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.views import run_tasks
@@ -17,6 +17,7 @@ from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, derive_seed
 from tlsweep.training.reports import EpochReport, RunReport
 from tlsweep.training.runs import evaluate_runs, pack, unpack
 from tlsweep.training.summary import standard_error, summarise, summarise_test
+from tlsweep.training.transfer import Transfer
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
@@ -131,8 +132,8 @@ def test_what_one_run_found_not_to_fit_the_others_know(repeated: Task, train: Tr
 
 def test_the_test_is_summed_up_over_runs(folded: Task, train: Train) -> None:
     (checkpoint,) = train(task=folded, epochs=1).checkpoints
-    options = {"weights": None, "seed": 1, "split": "test", "device": "cpu", "threads": 1}
-    evaluations = evaluate_runs(checkpoint, folded, SMALL_CNN, **options)
+    transfer = Transfer(folded, SMALL_CNN, weights=None, seed=1)
+    evaluations = evaluate_runs(checkpoint, transfer, split="test", compute=ONE_THREAD)
     found = summarise_test(evaluations, folded)
     accuracies = [float((one.labels == one.predictions).mean()) for one in evaluations]
     assert found["accuracy"] == pytest.approx(mean(accuracies))

@@ -13,8 +13,10 @@ from training_trials import SMALL_CNN, Train, same
 from tlsweep.data import Task
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.checkpoint import load_checkpoint
+from tlsweep.training.devices import Compute
 from tlsweep.training.schedules import lr_factor
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 from tlsweep.training.trial_schedule import TrialSchedule
 
 SCHEDULES = get_args(Hyperparameters.model_fields["lr_schedule"].annotation)
@@ -210,7 +212,7 @@ def test_a_trial_follows_the_validation_losses_that_it_reports(train: Train, sch
 
 def trainer(hyperparameters: Hyperparameters, task: Task, seed: int) -> Trainer:
     settings = TrainSettings(epochs=6)
-    return Trainer(hyperparameters, settings, task, SMALL_CNN, weights=None, seed=seed, device="cpu")
+    return Trainer(hyperparameters, settings, Transfer(task, SMALL_CNN, weights=None, seed=seed), Compute("cpu"))
 
 
 @pytest.mark.parametrize("optimizer", get_args(Hyperparameters.model_fields["optimizer"].annotation))

@@ -6,7 +6,7 @@ from tlsweep.errors import UserError
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.space import Value
-from tlsweep.sweep.assignment import completed, drawn, starting_values, trained_with, trial_seed
+from tlsweep.sweep.assignment import completed, drawn, starting_values, trained_with
 from tlsweep.sweep.prepare import Prepared, batch_sizes
 
 KINDS = ("optimizer", "freeze", "lr_schedule", WEIGHTS)
@@ -42,6 +42,7 @@ def try_corners(spec: SweepSpec, prepared: Prepared, *, seconds_per_image: float
         UserError: one fails; the message names it.
     """
     from tlsweep.planning.rehearsal import try_step
+    from tlsweep.training import Compute
 
     for corner, values in corners(spec, int(PATIENCE / seconds_per_image)):
         weights = str(values[WEIGHTS])
@@ -51,11 +52,8 @@ def try_corners(spec: SweepSpec, prepared: Prepared, *, seconds_per_image: float
             try_step(
                 trained_with(values),
                 spec.train.settings(),
-                prepared.task,
-                spec.model,
-                weights=prepared.weights[weights],
-                seed=trial_seed(spec, 0),
-                threads=max(1, int(spec.resources.cpus)),
+                prepared.transfer(spec, prepared.weights[weights]),
+                Compute(threads=spec.resources.threads),
             )
         except UserError as error:
             raise type(error)(str(error) if corner in str(error) else f"{corner}: {error}") from error

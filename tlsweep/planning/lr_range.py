@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from tlsweep.data import Task
 from tlsweep.errors import ModelError
-from tlsweep.models import Weights
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
-from tlsweep.training.devices import choose_device, isolated, seed_generators
+from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
+from tlsweep.training.devices import Compute, isolated, seed_generators
 from tlsweep.training.figures import means
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = (100, 200, 400, 800)
@@ -61,13 +60,9 @@ class RangeTest:
 def range_test(
     hyperparameters: Hyperparameters,
     settings: TrainSettings,
-    task: Task,
-    model: ModelSpec,
+    transfer: Transfer,
     *,
-    weights: Weights | None,
-    seed: int,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RangeTest:
     """Train with a learning rate that grows by the same factor at each step, from 1e-6 to 10.
@@ -77,19 +72,18 @@ def range_test(
     ever trained are. The same arguments give the same numbers (bit for bit on a CPU).
 
     Args:
-        hyperparameters, settings, task, model, weights, seed, device, threads: as for `finetune`.
+        hyperparameters, settings, transfer, compute: as for `finetune`.
         progress: is called with the steps done and those in all.
 
     Raises:
         ModelError: the loss does not fall by 10 %, or as `finetune`.
         ResourceError: as `finetune`.
     """
-    device = choose_device(device)
     settings = settings.model_copy(update={"noise_scale": False})
     for steps in STEPS:
         lrs: Floats = np.geomspace(LOWEST, HIGHEST, steps)
-        with isolated(device, threads):
-            trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+        with isolated(compute):
+            trainer = Trainer(hyperparameters, settings, transfer, compute)
             losses = list(_sweep(trainer, lrs, progress))
         lrs = lrs[: len(losses)]
         if falls(lrs, losses):

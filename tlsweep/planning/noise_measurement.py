@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable
 
 from torch import Tensor, nn
 
-from tlsweep.data import Task
-from tlsweep.models import Weights
 from tlsweep.planning.lr_range import endless_batches
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
-from tlsweep.training.devices import choose_device, isolated, seed_generators
+from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
+from tlsweep.training.devices import Compute, isolated, seed_generators
 from tlsweep.training.noise_scale import Gradients, noise_scale
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 PART = 16
 """Images in each of the parts whose gradients are compared with that of all of them."""
@@ -40,14 +39,10 @@ def noise_scale_at(
 def measure_noise_scale(
     hyperparameters: Hyperparameters,
     settings: TrainSettings,
-    task: Task,
-    model: ModelSpec,
+    transfer: Transfer,
     *,
-    weights: Weights | None,
-    seed: int,
     steps: int,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[float, float]:
     """B_simple of the network that a trial starts with, and of the one after some steps at a constant lr.
@@ -55,16 +50,15 @@ def measure_noise_scale(
     It grows while a network learns: what its first gradients agree on is learned first.
 
     Args:
-        hyperparameters, settings, task, model, weights, seed, device, threads: as for `finetune`.
+        hyperparameters, settings, transfer, compute: as for `finetune`.
         progress: is called with the steps done and those in all.
 
     Raises:
         ModelError, ResourceError: as `finetune`.
     """
-    device = choose_device(device)
     settings = settings.model_copy(update={"noise_scale": False})
-    with isolated(device, threads):
-        trainer = Trainer(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+    with isolated(compute):
+        trainer = Trainer(hyperparameters, settings, transfer, compute)
         before = _now(trainer, "before")
         for step, (images, labels) in enumerate(itertools.islice(endless_batches(trainer), steps), 1):
             trainer.thaw(1.0)

@@ -16,7 +16,7 @@ from tlsweep.spec import MAIN_ARM, PopulationSearch, SweepSpec
 from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
-from tlsweep.sweep.assignment import configuration, starting_values, trial_seed
+from tlsweep.sweep.assignment import configuration, starting_values
 from tlsweep.sweep.prepare import Prepared, prepare
 from tlsweep.sweep.retention import KEPT_TRIALS
 
@@ -82,6 +82,7 @@ def make_plan(
         UserError: the first thing that would keep the sweep from running.
     """
     from tlsweep.planning.rehearsal import rehearse
+    from tlsweep.training import Compute
 
     refuse_idle(spec)
     watcher = observer or Silence()
@@ -92,15 +93,9 @@ def make_plan(
     cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
-    rehearsal = rehearse(
-        configuration(spec, 0),
-        spec.train.settings(),
-        prepared.task,
-        spec.model,
-        weights=prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS])),
-        seed=trial_seed(spec, 0),
-        threads=max(1, int(spec.resources.cpus)),
-    )
+    weights = prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS]))
+    transfer, compute = prepared.transfer(spec, weights), Compute(threads=spec.resources.threads)
+    rehearsal = rehearse(configuration(spec, 0), spec.train.settings(), transfer, compute)
     watcher.phase("trying the corners of the space")
     try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
     return _planned(spec, prepared, rehearsal, slots, nodes_checked)

@@ -20,6 +20,7 @@ from tlsweep.sweep.prepare import source_cache
 if TYPE_CHECKING:
     from tlsweep.models import Weights
     from tlsweep.planning.transferability import Scores
+    from tlsweep.training import Transfer
 
 Measure = Literal["probe", "logme", "h_score", "knn"]
 
@@ -70,7 +71,7 @@ def make_ranking(
         UserError: a candidate is no network, or does not fit its weights or the images.
     """
     from tlsweep.models import validate_model
-    from tlsweep.training import choose_device
+    from tlsweep.training import Transfer
 
     watcher = observer or Silence()
     models = _candidates(spec.model, candidates)
@@ -80,12 +81,8 @@ def make_ranking(
     for model in models:
         # Each of them before the first is computed: features may take minutes.
         validate_model(model, num_classes=task.num_classes, channels=task.channels, image_size=task.image_size)
-    weights = [_weights(spec, model, watcher) for model in models]
-    device = choose_device("auto")
-    ranked = [
-        _assess(task, *candidate, seed=spec.seed, device=device, observer=watcher)
-        for candidate in zip(models, weights, strict=True)
-    ]
+    transfers = [Transfer(task, model, _weights(spec, model, watcher), spec.seed) for model in models]
+    ranked = [_assess(transfer, watcher) for transfer in transfers]
     order = sorted(ranked, key=lambda candidate: _order(candidate.scores, by), reverse=True)
     return Ranking(by, task.size("train"), task.size("val"), task.image_size, tuple(order))
 
@@ -125,7 +122,7 @@ def _some(task: Task, split: str, images: int, seed: int) -> Indices:
 def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights | None":
     """The weights of a candidate; a source task is trained on unless that was done before."""
     from tlsweep.models import resolve_weights
-    from tlsweep.training import pretrained
+    from tlsweep.training import Compute, pretrained
 
     if not isinstance(model.weights, SourceTask):
         return resolve_weights(model)
@@ -133,33 +130,29 @@ def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights 
     source = load_task(model.weights.data, spec.seed, progress=observer.progress)
     observer.phase("pretraining on the source task")
     return pretrained(
-        model.weights, model, source, seed=spec.seed, cache=source_cache(), threads=max(1, int(spec.resources.cpus)),
-        progress=observer.progress,
+        model.weights, model, source, seed=spec.seed, cache=source_cache(),
+        compute=Compute(threads=spec.resources.threads), progress=observer.progress,
     )  # fmt: skip
 
 
-def _assess(
-    task: Task, model: ModelSpec, weights: "Weights | None", *, seed: int, device: str, observer: Observer
-) -> Ranked:
+def _assess(transfer: "Transfer", observer: Observer) -> Ranked:
     from tlsweep.planning.transferability import score
     from tlsweep.training.features import features
     from tlsweep.training.networks import new_network
 
     began = time.perf_counter()
-    name = f"{model.name}, {weights.origin if weights else 'random weights'}"
-    of = partial(
-        features, task, model, weights, seed=seed, cache=default_cache() / "features", device=device,
-        progress=observer.progress,
-    )  # fmt: skip
+    origin = transfer.weights.origin if transfer.weights else "random weights"
+    name = f"{transfer.model.name}, {origin}"
+    of = partial(features, transfer, cache=default_cache() / "features", progress=observer.progress)
     observer.phase(f"features of {name}: training images")
     train = of("train")
     observer.phase(f"features of {name}: validation images")
     val = of("val")
     observer.phase(f"scores of {name}")
     scores = score(*train, *val)
-    network = new_network(task, model, weights=weights, seed=seed)
+    network = new_network(transfer)
     parameters = sum(parameter.numel() for parameter in network.module.parameters())
-    return Ranked(model, parameters, train[0].shape[1], scores, time.perf_counter() - began)
+    return Ranked(transfer.model, parameters, train[0].shape[1], scores, time.perf_counter() - began)
 
 
 def _order(scores: "Scores", by: Measure) -> tuple[float, float]:

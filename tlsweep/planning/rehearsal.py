@@ -11,19 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tlsweep.data import Task
 from tlsweep.errors import ModelError, ResourceError, TlsweepError
-from tlsweep.models import Weights
 from tlsweep.models.architectures import construct, is_own_code
 from tlsweep.models.heads import check_logits
 from tlsweep.models.network import too_few_to_normalise
 from tlsweep.models.rebuilding import DIFFERENT, same_outputs
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.text import one_line
-from tlsweep.training.devices import choose_device, device_name, isolated, synchronize
+from tlsweep.training.devices import Compute, device_name, isolated, synchronize
 from tlsweep.training.evaluation import evaluation_batch_size
-from tlsweep.training.runs import Runs, seeded_runs
+from tlsweep.training.runs import Runs
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 TIMED_SECONDS = 0.2
 """Steps are repeated for so long: one step of a tiny network is too short to be timed."""
@@ -43,15 +42,7 @@ class Rehearsal:
 
 
 def rehearse(
-    hyperparameters: Hyperparameters,
-    settings: TrainSettings,
-    task: Task,
-    model: ModelSpec,
-    *,
-    weights: Weights | None,
-    seed: int,
-    device: str = "auto",
-    threads: int | None = None,
+    hyperparameters: Hyperparameters, settings: TrainSettings, transfer: Transfer, compute: Compute = Compute()
 ) -> Rehearsal:
     """Train and validate for a moment, as at the end of a trial, when gradual unfreezing costs most.
 
@@ -60,16 +51,15 @@ def rehearse(
         ResourceError: the device does not exist, or its memory is too small for the batch itself or for one image in
             the network.
     """
-    device = choose_device(device)
-    with isolated(device, threads), _mistakes_named(hyperparameters, task, model, device):
-        runs = Runs(hyperparameters, settings, task, model, weights=weights, seed=seed, device=device)
+    with isolated(compute) as device, _mistakes_named(hyperparameters, transfer, device):
+        runs = Runs(hyperparameters, settings, transfer, compute)
         for trainer in runs.trainers:
             trainer.thaw(1.0)  # what the optimizers remember is there before the first step
         trainer = runs.trainers[0]
         _check_outputs(trainer)
         training, checkpoint_bytes, validation = _run(trainer, device)
-        if is_own_code(model.name):
-            _check_rebuilding(trainer, model)
+        if is_own_code(transfer.model.name):
+            _check_rebuilding(trainer, transfer.model)
         return Rehearsal(
             seconds_per_training_image=training,
             seconds_per_validation_image=validation,
@@ -81,32 +71,23 @@ def rehearse(
 
 
 def try_step(
-    hyperparameters: Hyperparameters,
-    settings: TrainSettings,
-    task: Task,
-    model: ModelSpec,
-    *,
-    weights: Weights | None,
-    seed: int,
-    device: str = "auto",
-    threads: int | None = None,
+    hyperparameters: Hyperparameters, settings: TrainSettings, transfer: Transfer, compute: Compute = Compute()
 ) -> None:
     """One step of a trial in which all layers learn that ever do; the arguments and what it raises are `rehearse`'s."""
-    device = choose_device(device)
-    with isolated(device, threads), _mistakes_named(hyperparameters, task, model, device):
-        view, own_seed = seeded_runs(task, seed)[0]
-        trainer = Trainer(hyperparameters, settings, view, model, weights=weights, seed=own_seed, device=device)
-        images, labels = next(iter(trainer.batches.train(0, hyperparameters.batch_size, own_seed)))
+    with isolated(compute) as device, _mistakes_named(hyperparameters, transfer, device):
+        trainer = Trainer(hyperparameters, settings, transfer.runs()[0], compute)
+        images, labels = next(iter(trainer.batches.train(0, hyperparameters.batch_size, trainer.seed)))
         trainer.epoch = settings.epochs - 1
-        trainer.train_step(images, labels, seen=view.size("train") - len(labels))
+        trainer.train_step(images, labels, seen=trainer.task.size("train") - len(labels))
 
 
 @contextmanager
-def _mistakes_named(hyperparameters: Hyperparameters, task: Task, model: ModelSpec, device: str) -> Iterator[None]:
+def _mistakes_named(hyperparameters: Hyperparameters, transfer: Transfer, device: str) -> Iterator[None]:
     """Raises:
     ModelError, ResourceError: instead of what torch raises where a batch is too small or too large, and of what the
         user's own network raises.
     """
+    task, model = transfer.task, transfer.model
     many = f", {len(task.runs)} networks side by side (data.folds, data.repeats)," if task.runs else ""
     try:
         yield

@@ -10,7 +10,6 @@ from tlsweep.observer import Observer, Silence
 from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.space import Distribution, Value
-from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     """
     from tlsweep.planning.lr_range import STEPS, RangeTest, range_test
     from tlsweep.planning.noise_measurement import measure_noise_scale
+    from tlsweep.training import Compute
 
     watcher = observer or Silence()
     watcher.phase("reading images")
@@ -61,17 +61,14 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     task, name = prepared.task, next(iter(spec.model.origins))
     if source := prepared.sources.get(name):
         watcher.phase("pretraining on the source task")
-    material: dict[str, Any] = {
-        "weights": pretrain_here(spec, name, source) if source else prepared.weights[name],
-        "seed": trial_seed(spec, 0),
-        "threads": max(1, int(spec.resources.cpus)),
-        "progress": watcher.progress,
-    }
+    weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
+    transfer, settings = prepared.transfer(spec, weights), spec.train.settings()
+    options: dict[str, Any] = {"compute": Compute(threads=spec.resources.threads), "progress": watcher.progress}
 
     def test(optimizer: Value, batch_size: int) -> RangeTest:
         watcher.phase(f"lr range test: {optimizer}, batches of {batch_size}")
         values = centre(spec, optimizer=optimizer, batch_size=batch_size)
-        return range_test(values, spec.train.settings(), task, spec.model, **material)
+        return range_test(values, settings, transfer, **options)
 
     values, optimizers = centre(spec), _optimizers(spec)
     if optimizers:
@@ -80,7 +77,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
         lr = math.sqrt(middle.lower * middle.upper)
         values = centre(spec, optimizer=optimizers[0], lr=lr)
     watcher.phase(f"gradient noise scale: batches of {values.batch_size}")
-    scales = measure_noise_scale(values, spec.train.settings(), task, spec.model, steps=STEPS[0], **material)
+    scales = measure_noise_scale(values, settings, transfer, steps=STEPS[0], **options)
     sizes = batch_sizes(scales, fewest_images(spec, task))
     tests = tuple(test(optimizer, size) for optimizer in optimizers for size in sizes)
     bounds = (min(test.lower for test in tests), max(test.upper for test in tests)) if tests else None

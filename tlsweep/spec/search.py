@@ -377,6 +377,11 @@ class Resources(SpecModel):
     concurrent: int | None = Field(None, ge=1)
     """How many trials may run at once."""
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of a trial."""
+        return max(1, int(self.cpus))
+
     @field_validator("cpus", "gpus", mode="before")
     @classmethod
     def _not_finer_than_ray_counts(cls, value: Any) -> Any:

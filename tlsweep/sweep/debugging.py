@@ -8,7 +8,7 @@ from tlsweep.data import load_task
 from tlsweep.observer import Silence
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
-from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
+from tlsweep.sweep.assignment import starting_values, trained_with
 from tlsweep.sweep.prepare import prepare, pretrain_here
 
 
@@ -17,7 +17,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
 
     Each epoch is passed to `report` as a row; nothing is written.
     """
-    from tlsweep.training import finetune
+    from tlsweep.training import Compute, finetune
 
     prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
     values = starting_values(spec, MAIN_ARM, 0)
@@ -27,10 +27,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     finetune(
         hyperparameters,
         spec.train.settings(),
-        prepared.task,
-        spec.model,
-        weights=weights,
-        seed=trial_seed(spec, 0),
+        prepared.transfer(spec, weights),
         report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
-        threads=max(1, int(spec.resources.cpus)),
+        compute=Compute(threads=spec.resources.threads),
     )

@@ -13,11 +13,12 @@ from tlsweep.errors import DataError, TlsweepError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.store import SweepFolder
-from tlsweep.sweep.assignment import configuration
+from tlsweep.sweep.assignment import configuration, trial_seed
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
     from tlsweep.sweep.trainable import Shared
+    from tlsweep.training import Transfer
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Prepared:
     def tasks(self) -> tuple[Task, ...]:
         """All data that workers read."""
         return (self.task, *self.sources.values())
+
+    def transfer(self, spec: SweepSpec, weights: "Weights | None") -> "Transfer":
+        """What the first trial trains, from these weights."""
+        from tlsweep.training import Transfer
+
+        return Transfer(self.task, spec.model, weights, trial_seed(spec, 0))
 
 
 def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
@@ -188,8 +195,8 @@ def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights
 
 def pretrain_here(spec: SweepSpec, name: str, source: Task, *, device: str = "auto") -> "Weights":
     """The weights called `name`, of the source task with these images, trained in this process unless they are kept."""
-    from tlsweep.training import pretrained
+    from tlsweep.training import Compute, pretrained
 
-    origin, threads = spec.model.origins[name], max(1, int(spec.resources.cpus))
+    origin, compute = spec.model.origins[name], Compute(device, spec.resources.threads)
     assert isinstance(origin, SourceTask)
-    return pretrained(origin, spec.model, source, seed=spec.seed, cache=source_cache(), device=device, threads=threads)
+    return pretrained(origin, spec.model, source, seed=spec.seed, cache=source_cache(), compute=compute)

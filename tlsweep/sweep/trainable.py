@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
@@ -19,6 +19,9 @@ from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import Assignment, Message, trained_with
 from tlsweep.sweep.faults import TrialFailed
+
+if TYPE_CHECKING:
+    from tlsweep.training import Compute, Transfer
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,20 @@ class Shared:
         """The images as the trials of an arm see them."""
         return _with_labels(self.task, self.spec.arm(arm).labels_per_class, self.spec.seed)
 
-    @property
-    def device(self) -> str:
-        return device_for(self.gpus)
+    def compute(self, micro_batches: Mapping[str, int]) -> "Compute":
+        """What a trial has in this process; `micro_batches` are the images that devices were found to take, by name."""
+        from tlsweep.training import Compute, choose_device, device_name
 
-    @property
-    def threads(self) -> int:
-        return max(1, int(self.spec.resources.cpus))
+        device = choose_device(device_for(self.gpus))
+        # Threads are named for each trial: a worker that is used again keeps what torch.set_num_threads said last
+        # (measured over three trials in one process), and Ray exports OMP_NUM_THREADS=1 to one that has a single CPU.
+        return Compute(device, self.spec.resources.threads, micro_batches.get(device_name(device)))
+
+    def transfer(self, arm: str, hyperparameters: Mapping[str, Any], seed: int) -> "Transfer":
+        """What a trial of an arm trains, with these values in force."""
+        from tlsweep.training import Transfer
+
+        return Transfer(self.arm_task(arm), self.spec.model, self.base_weights(arm, hyperparameters), seed)
 
 
 def device_for(gpus: float) -> str:
@@ -97,7 +107,7 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
 
 def run_assignment(assignment: Assignment, shared: Shared) -> None:
     """Train one trial, from its beginning or from its last sound checkpoint, and report each epoch to Tune."""
-    from tlsweep.training import EpochReport, Snapshot, choose_device, device_name, finetune
+    from tlsweep.training import EpochReport, Snapshot, finetune
 
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
     start, passed_over = last_sound(folder, assignment.trail)
@@ -120,21 +130,13 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
         # measured; train/_internal/storage.py).
         tune.report(message.to_result())
 
-    device = choose_device(shared.device)
     finetune(
         trained_with(assignment.hyperparameters),
         shared.spec.train.settings(),
-        shared.arm_task(assignment.arm),
-        shared.spec.model,
-        weights=shared.base_weights(assignment.arm, assignment.hyperparameters),
-        seed=assignment.seed,
+        shared.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
         report=report,
         resume=start,
-        device=device,
-        # Set for each trial: a worker that is used again keeps what torch.set_num_threads said last (measured over
-        # three trials in one process), and Ray exports OMP_NUM_THREADS=1 to one that has a single CPU.
-        threads=shared.threads,
-        micro_batch=assignment.micro_batches.get(device_name(device)),
+        compute=shared.compute(assignment.micro_batches),
     )
 
 

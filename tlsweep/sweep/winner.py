@@ -121,21 +121,10 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
 def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> Tested:
     from tlsweep.training import evaluate_runs, export_model, summarise_test, unpack
 
-    folder, task = SweepFolder(shared.folder), shared.arm_task(winner.arm)
-    common: dict[str, Any] = {
-        "weights": shared.base_weights(winner.arm, winner.hyperparameters),
-        "seed": trial_seed(shared.spec, winner.number),
-    }
-    tests = evaluate_runs(
-        checkpoint,
-        task,
-        shared.spec.model,
-        split="test",
-        settings=shared.spec.train.settings(),
-        device=shared.device,
-        threads=shared.threads,
-        **common,
-    )
+    folder = SweepFolder(shared.folder)
+    transfer = shared.transfer(winner.arm, winner.hyperparameters, trial_seed(shared.spec, winner.number))
+    settings, task = shared.spec.train.settings(), transfer.task
+    tests = evaluate_runs(checkpoint, transfer, split="test", settings=settings, compute=shared.compute({}))
     figures = summarise_test(tests, task)
     if winner.arm == MAIN_ARM:
         metrics = {
@@ -147,7 +136,7 @@ def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> Tested:
         with folder_to_fill(folder.best) as best:
             # Of several networks always the first, so that the test has no say in which.
             first = unpack(checkpoint, len(tests))[0]
-            export_model(best, first, task, shared.spec.model, metrics=metrics, **common)
+            export_model(best, first, transfer, metrics=metrics)
     return Tested(winner.trial, figures, _predictions(tests, task))
 
 

@@ -1,6 +1,6 @@
 """Trains one trial, without Ray: the fine-tuning function, optimizers, schedules, checkpoints, the exported model."""
 
-from tlsweep.training.devices import choose_device, device_name
+from tlsweep.training.devices import Compute, choose_device, device_name
 from tlsweep.training.evaluation import evaluate_checkpoint
 from tlsweep.training.export import export_model
 from tlsweep.training.exported import ExportInfo, load_exported
@@ -11,9 +11,10 @@ from tlsweep.training.reports import EpochReport, Report, Snapshot
 from tlsweep.training.runs import evaluate_runs, unpack
 from tlsweep.training.schedules import lr_factor
 from tlsweep.training.summary import summarise_test
+from tlsweep.training.transfer import Transfer
 
 __all__ = [
-    "ClassScores", "EpochReport", "Evaluation", "ExportInfo", "Report", "Snapshot", "cached_weights", "choose_device",
-    "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model", "finetune", "load_exported", "lr_factor",
-    "pretrain", "pretrained", "source_key", "summarise_test", "unpack",
+    "ClassScores", "Compute", "EpochReport", "Evaluation", "ExportInfo", "Report", "Snapshot", "Transfer",
+    "cached_weights", "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model",
+    "finetune", "load_exported", "lr_factor", "pretrain", "pretrained", "source_key", "summarise_test", "unpack",
 ]  # fmt: skip

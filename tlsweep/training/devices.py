@@ -3,12 +3,26 @@
 import contextlib
 import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tlsweep.errors import ResourceError
 from tlsweep.spec import TrainSettings
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a trial may compute with."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    threads: int | None = None
+    """CPU threads; None: as torch is set."""
+    micro_batch: int | None = None
+    """Images that the device's memory is known to take in one forward pass of training; larger batches are divided from
+    the start. None: whole batches. Either is halved when the memory turns out to be too small."""
 
 
 def choose_device(device: str) -> str:
@@ -114,11 +128,16 @@ def seed_generators(seed: int, device: str) -> None:
 
 
 @contextlib.contextmanager
-def isolated(device: str, threads: int | None) -> Iterator[None]:
-    """Let torch compute with `threads` CPU threads inside; afterwards these and the global generators are as before.
+def isolated(compute: Compute) -> Iterator[str]:
+    """Choose the device, and let torch compute with these CPU threads inside; afterwards they and the global generators
+    are as before.
 
     Worker processes are used again: what a trial leaves behind would change the numbers of the next one.
+
+    Raises:
+        ResourceError: the device does not exist here.
     """
+    device = choose_device(compute.device)
     threads_before = torch.get_num_threads()
     gpus = []
     if device.startswith("cuda"):
@@ -126,9 +145,9 @@ def isolated(device: str, threads: int | None) -> Iterator[None]:
     # Named, because it would otherwise start every GPU of the machine (torch/random.py), also those of other trials.
     with torch.random.fork_rng(gpus):
         try:
-            if threads is not None:
-                torch.set_num_threads(threads)
-            yield
+            if compute.threads is not None:
+                torch.set_num_threads(compute.threads)
+            yield device
         finally:
             torch.set_num_threads(threads_before)
 

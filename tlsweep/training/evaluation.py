@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
-from tlsweep.models import Weights
-from tlsweep.spec import ModelSpec, TrainSettings
-from tlsweep.training.devices import autocast, choose_device, isolated, uses_channels_last
+from tlsweep.spec import TrainSettings
+from tlsweep.training.devices import Compute, autocast, isolated, uses_channels_last
 from tlsweep.training.metrics import Evaluation, score
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import trained_network
+from tlsweep.training.transfer import Transfer
 
 VALUES_PER_BATCH = 2**23
 """Input values in a batch: 55 colour images of 224 pixels, thousands of tiny ones. The hyperparameter batch size has no
@@ -66,21 +66,16 @@ def evaluate(
 
 def evaluate_checkpoint(
     checkpoint: bytes,
-    task: Task,
-    model: ModelSpec,
+    transfer: Transfer,
     *,
-    weights: Weights | None,
-    seed: int,
     split: str,
     settings: TrainSettings | None = None,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
 ) -> Evaluation:
     """How the network of a checkpoint does on a split.
 
     Args:
-        weights: the base weights that the trial started from.
-        seed: the trial's; only random values that no state dict holds (non-persistent buffers) come from it.
+        transfer: the trial's; of its seed come only random values that no state dict holds (non-persistent buffers).
         settings: for precision and memory format; default: those of `TrainSettings()`.
 
     Raises:
@@ -88,11 +83,11 @@ def evaluate_checkpoint(
         ModelError: it is of another network.
         ResourceError: the device does not exist, or its memory is too small for one image.
     """
-    device, settings = choose_device(device), settings or TrainSettings()
-    channels_last = uses_channels_last(settings, device)
-    with isolated(device, threads), autocast(settings, device):
-        module = trained_network(checkpoint, task, model, weights=weights, seed=seed).module.to(device).eval()
+    settings = settings or TrainSettings()
+    with isolated(compute) as device, autocast(settings, device):
+        module = trained_network(checkpoint, transfer).module.to(device).eval()
+        channels_last = uses_channels_last(settings, device)
         if channels_last:
             module = module.to(memory_format=torch.channels_last)
-        batches = make_batches(task, device, channels_last=channels_last)
-        return evaluate(module, batches, task, split, MicroBatch("evaluation", device))
+        batches = make_batches(transfer.task, device, channels_last=channels_last)
+        return evaluate(module, batches, transfer.task, split, MicroBatch("evaluation", device))

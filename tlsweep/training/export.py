@@ -13,42 +13,34 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.errors import ModelError
 from tlsweep.files import StorageError, write_whole
-from tlsweep.models import Weights
 from tlsweep.models.architectures import complete_args, construct, is_own_code
 from tlsweep.models.loading import load_state
 from tlsweep.models.rebuilding import DIFFERENT, same_outputs
 from tlsweep.spec import ModelSpec
 from tlsweep.training.exported import CLASSES, METRICS, MODEL, PREPROCESSING, WEIGHTS
 from tlsweep.training.networks import trained_network
+from tlsweep.training.transfer import Transfer
 
 _COMPARED = 8
 """Validation images."""
 
 
-def export_model(
-    folder: Path,
-    checkpoint: bytes,
-    task: Task,
-    model: ModelSpec,
-    *,
-    weights: Weights | None,
-    seed: int,
-    metrics: Mapping[str, Any],
-) -> None:
+def export_model(folder: Path, checkpoint: bytes, transfer: Transfer, *, metrics: Mapping[str, Any]) -> None:
     """Write the complete network of a checkpoint, frozen parts included, and what is needed to use it.
 
     The weights are written last: where they are, the other files are.
 
     Args:
         folder: made if missing; files of the same names are replaced, one by one.
-        weights, seed: those of the trial that made the checkpoint.
+        transfer: that of the trial that made the checkpoint.
         metrics: figures to keep beside the network, such as those on the test split.
 
     Raises:
         ResultsError: the checkpoint cannot be read, or the folder cannot be written.
         ModelError: the checkpoint is of another network.
     """
-    module = trained_network(checkpoint, task, model, weights=weights, seed=seed).module
+    task, model = transfer.task, transfer.model
+    module = trained_network(checkpoint, transfer).module
     contents: dict[str, Any] = {
         MODEL: {
             "name": model.name,

@@ -11,17 +11,15 @@ import numpy.typing as npt
 import torch
 from filelock import FileLock
 
-from tlsweep.data import Task
 from tlsweep.data.task import Indices
 from tlsweep.files import kept_in, write_whole
-from tlsweep.models import Weights
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
-from tlsweep.spec import ModelSpec
-from tlsweep.training.devices import choose_device, isolated
+from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
+from tlsweep.training.transfer import Transfer
 
 Features = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -32,24 +30,20 @@ VERSION = 1
 
 
 def features(
-    task: Task,
-    model: ModelSpec,
-    weights: Weights | None,
+    transfer: Transfer,
     split: str,
     *,
-    seed: int,
     cache: Path | None = None,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
     progress: Progress | None = None,
 ) -> tuple[Features, Indices]:
     """What goes into the new head for each image of a split, without augmentation, dropout or gradient, and the labels.
 
     Args:
-        weights: of the backbone; None for the random ones that `seed` gives.
+        transfer: the network; without weights its backbone has the random ones that the seed gives.
         cache: folder to read them from if they are there, and to leave them in: of several processes one computes, the
             others wait for it. Features of your own code are never kept, as that may change; None keeps none.
-        device: as for a trial; batch norm uses the statistics of the weights, or mean 0 and variance 1.
+        compute: as for a trial; batch norm uses the statistics of the weights, or mean 0 and variance 1.
         progress: told while they are computed.
 
     Returns:
@@ -60,15 +54,10 @@ def features(
         ResourceError: the device does not exist, or its memory is too small for one image.
         ResultsError: the folder cannot be written.
     """
-    device = choose_device(device)
-    labels = task.labels[task.splits[split]]
-
-    def compute() -> Features:
-        return _compute(task, model, weights, split, seed=seed, device=device, threads=threads, progress=progress)
-
-    if cache is None or is_own_code(model.name):
-        return compute(), labels
-    path = cache / f"{_key(task, model, weights, split, seed, device)}.npy"
+    labels = transfer.task.labels[transfer.task.splits[split]]
+    if cache is None or is_own_code(transfer.model.name):
+        return _extract(transfer, split, compute, progress), labels
+    path = cache / f"{_key(transfer, split, choose_device(compute.device))}.npy"
     lock = FileLock(path.with_suffix(".lock"))
     with kept_in(cache, "features"):
         cache.mkdir(parents=True, exist_ok=True)
@@ -76,7 +65,7 @@ def features(
     try:
         found = _read(path, len(labels))
         if found is None:
-            found = compute()
+            found = _extract(transfer, split, compute, progress)
             with kept_in(cache, "features"):
                 write_whole(path, _as_file(found), sync=True)
         return found, labels
@@ -85,19 +74,10 @@ def features(
 
 
 @torch.inference_mode()
-def _compute(
-    task: Task,
-    model: ModelSpec,
-    weights: Weights | None,
-    split: str,
-    *,
-    seed: int,
-    device: str,
-    threads: int | None,
-    progress: Progress | None,
-) -> Features:
-    with isolated(device, threads):
-        network = new_network(task, model, weights=weights, seed=seed)
+def _extract(transfer: Transfer, split: str, compute: Compute, progress: Progress | None) -> Features:
+    task = transfer.task
+    with isolated(compute) as device:
+        network = new_network(transfer)
         network.module.to(device).eval()
         batches, micro_batch = make_batches(task, device, channels_last=False), MicroBatch("features", device)
         parts: list[Features] = []
@@ -112,15 +92,16 @@ def _compute(
     return np.concatenate(parts)
 
 
-def _key(task: Task, model: ModelSpec, weights: Weights | None, split: str, seed: int, device: str) -> str:
+def _key(transfer: Transfer, split: str, device: str) -> str:
     """A hash of what the features follow from; where images came from is in the fingerprint, with all splits."""
+    task, weights = transfer.task, transfer.weights
     recipe = {
         "version": VERSION,
         "torch": torch.__version__,
         "device": torch.device(device).type,
         "data": [task.fingerprint, split, task.image_size],
-        "model": [model.name, model.args],
-        "weights": weights.sha256 if weights else ["random", seed],
+        "model": [transfer.model.name, transfer.model.args],
+        "weights": weights.sha256 if weights else ["random", transfer.seed],
     }
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
 

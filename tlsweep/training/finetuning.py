@@ -3,29 +3,23 @@
 import math
 import time
 
-from tlsweep.data import Task
-from tlsweep.models import Weights
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training.devices import choose_device, device_name, isolated, peak_memory, reset_peak_memory
+from tlsweep.spec import Hyperparameters, TrainSettings
+from tlsweep.training.devices import Compute, device_name, isolated, peak_memory, reset_peak_memory
 from tlsweep.training.reports import EpochReport, Report
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 
 def finetune(
     hyperparameters: Hyperparameters,
     settings: TrainSettings,
-    task: Task,
-    model: ModelSpec,
+    transfer: Transfer,
     *,
-    weights: Weights | None,
-    seed: int,
     report: Report,
     resume: bytes | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-    micro_batch: int | None = None,
+    compute: Compute = Compute(),
 ) -> None:
     """Fine-tune a network on a task for `settings.epochs` epochs, with a report at the end of each.
 
@@ -35,35 +29,25 @@ def finetune(
     Args:
         hyperparameters: in force from the first step to the last, also after a restore.
         settings: what all trials of a sweep share.
-        task: the images, split; `train` is trained on, `val` is evaluated. If it has several runs (folds, repeats), so
-            many networks are trained side by side, an epoch of each for an epoch of the trial.
-        model: the network.
-        weights: what it starts from; None: random weights.
-        seed: initialisation, order, augmentation and dropout follow from it.
+        transfer: the network, what it starts from, and the images.
         report: receives each epoch's row, and a function that makes the checkpoint, to be called before it returns;
             it ends the trial by raising.
         resume: a checkpoint of this trial or of another one with the same model and task.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-        threads: CPU threads; None: as torch is set.
-        micro_batch: images that the device's memory is known to take in one forward pass of training; larger batches
-            are divided from the start. None: whole batches. Either is halved when the memory turns out to be too small.
+        compute: device, threads, and how much the memory is known to take.
 
     Raises:
         ModelError: the weights or the checkpoint do not fit the network.
         ResultsError: the checkpoint cannot be read.
         ResourceError: the device does not exist, or its memory is too small for one image; `micro_batch` below 1.
     """
-    device = choose_device(device)
-    with isolated(device, threads):
+    with isolated(compute) as device:
         reset_peak_memory(device)
-        runs = Runs(
-            hyperparameters, settings, task, model, weights=weights, seed=seed, device=device, micro_batch=micro_batch
-        )
+        runs = Runs(hyperparameters, settings, transfer, compute)
         if resume is not None:
             runs.restore(resume)
         reporting_seconds = 0.0
         while runs.epoch < settings.epochs:
-            row = summarise([run_epoch(trainer, device) for trainer in runs.trainers], task, reporting_seconds)
+            row = summarise([run_epoch(trainer, device) for trainer in runs.trainers], transfer.task, reporting_seconds)
             started = time.perf_counter()
             report(row, runs.snapshot)
             reporting_seconds = time.perf_counter() - started

@@ -1,30 +1,30 @@
 """The network of a trial: new, or as a checkpoint left it."""
 
-from tlsweep.data import Task
-from tlsweep.models import Network, Weights, build_network
-from tlsweep.spec import ModelSpec
+from tlsweep.models import Network, build_network
 from tlsweep.training.checkpoint import load_checkpoint, restore_network
+from tlsweep.training.transfer import Transfer
 
 
-def new_network(task: Task, model: ModelSpec, *, weights: Weights | None, seed: int) -> Network:
-    """The network with which a trial on `task` begins."""
+def new_network(transfer: Transfer) -> Network:
+    """The network with which a trial begins."""
+    task = transfer.task
     return build_network(
-        model,
+        transfer.model,
         num_classes=task.num_classes,
         channels=task.channels,
         image_size=task.image_size,
-        seed=seed,
-        weights=weights,
+        seed=transfer.seed,
+        weights=transfer.weights,
     )
 
 
-def trained_network(checkpoint: bytes, task: Task, model: ModelSpec, *, weights: Weights | None, seed: int) -> Network:
-    """The network of a checkpoint; the other arguments are those of the trial that made it.
+def trained_network(checkpoint: bytes, transfer: Transfer) -> Network:
+    """The network of a checkpoint; `transfer` is that of the trial that made it.
 
     Raises:
         ResultsError: the checkpoint cannot be read.
         ModelError: it is of another network.
     """
-    network = new_network(task, model, weights=weights, seed=seed)
+    network = new_network(transfer)
     restore_network(network, load_checkpoint(checkpoint))
     return network

@@ -15,9 +15,11 @@ from tlsweep.errors import ModelError
 from tlsweep.files import kept_in, write_whole
 from tlsweep.models import Weights, read_weights
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
+from tlsweep.training.devices import Compute
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.networks import trained_network
 from tlsweep.training.reports import EpochReport, Snapshot
+from tlsweep.training.transfer import Transfer
 
 Progress = Callable[[int, int], None]
 """Called with epochs done and epochs in all."""
@@ -53,8 +55,7 @@ def pretrain(
     task: Task,
     *,
     seed: int,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
     progress: Progress | None = None,
 ) -> Weights:
     """Train from random weights on a source task and return the weights of the last epoch, head included.
@@ -66,9 +67,10 @@ def pretrain(
         ModelError: training diverged.
     """
     key = source_key(source, model, seed, task.fingerprint)
-    model = model.model_copy(update={"weights": None})
     # With a trial's own seed its new head would begin as the source's did, and gain what no other seed gains.
-    seed = derive_seed(seed, "pretraining")
+    transfer = Transfer(
+        task, model.model_copy(update={"weights": None}), weights=None, seed=derive_seed(seed, "pretraining")
+    )
     checkpoint = b""
 
     def report(row: EpochReport, snapshot: Snapshot) -> None:
@@ -84,10 +86,8 @@ def pretrain(
             progress(row.epoch, source.epochs)
 
     settings = TrainSettings(epochs=source.epochs)
-    finetune(
-        source.train, settings, task, model, weights=None, seed=seed, report=report, device=device, threads=threads
-    )
-    module = trained_network(checkpoint, task, model, weights=None, seed=seed).module
+    finetune(source.train, settings, transfer, report=report, compute=compute)
+    module = trained_network(checkpoint, transfer).module
     return Weights.from_state_dict(module.state_dict(), _origin(key))
 
 
@@ -98,8 +98,7 @@ def pretrained(
     *,
     seed: int,
     cache: Path,
-    device: str = "auto",
-    threads: int | None = None,
+    compute: Compute = Compute(),
     progress: Progress | None = None,
 ) -> Weights:
     """As `pretrain`, but trained once: read from `cache` if they are there. Of several processes one trains, the others
@@ -117,7 +116,7 @@ def pretrained(
     try:
         weights = cached_weights(source, model, task, seed=seed, cache=cache)
         if weights is None:
-            weights = pretrain(source, model, task, seed=seed, device=device, threads=threads, progress=progress)
+            weights = pretrain(source, model, task, seed=seed, compute=compute, progress=progress)
             with kept_in(cache, _WHAT):
                 write_whole(path, safetensors.numpy.save(dict(weights.tensors)), sync=True)
         return weights

@@ -12,45 +12,25 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from tlsweep.data import Task
-from tlsweep.data.views import run_tasks
 from tlsweep.errors import ModelError, ResultsError
-from tlsweep.models import Weights
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.spec import Hyperparameters, TrainSettings
+from tlsweep.training.devices import Compute
 from tlsweep.training.evaluation import evaluate_checkpoint
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 
 class Runs:
     """The state of a trial: a trainer for each run of its task."""
 
     def __init__(
-        self,
-        hyperparameters: Hyperparameters,
-        settings: TrainSettings,
-        task: Task,
-        model: ModelSpec,
-        *,
-        weights: Weights | None,
-        seed: int,
-        device: str,
-        micro_batch: int | None = None,
+        self, hyperparameters: Hyperparameters, settings: TrainSettings, transfer: Transfer, compute: Compute
     ) -> None:
         self.trainers: list[Trainer] = []
-        for view, own_seed in seeded_runs(task, seed):
-            trainer = Trainer(
-                hyperparameters,
-                settings,
-                view,
-                model,
-                weights=weights,
-                seed=own_seed,
-                device=device,
-                micro_batch=micro_batch,
-                beside=self.trainers[0] if self.trainers else None,
-            )
-            self.trainers.append(trainer)
+        for run in transfer.runs():
+            beside = self.trainers[0] if self.trainers else None
+            self.trainers.append(Trainer(hyperparameters, settings, run, compute, beside=beside))
 
     @property
     def epoch(self) -> int:
@@ -69,12 +49,6 @@ class Runs:
         """
         for trainer, part in zip(self.trainers, unpack(content, len(self.trainers)), strict=True):
             trainer.restore(part)
-
-
-def seeded_runs(task: Task, seed: int) -> list[tuple[Task, int]]:
-    """What each run of a trial with this seed sees, and its own seed; the first's is the trial's."""
-    seeds = [run.seed(seed) for run in task.runs] or [seed]
-    return list(zip(run_tasks(task), seeds, strict=True))
 
 
 def pack(checkpoints: Sequence[bytes]) -> bytes:
@@ -109,12 +83,8 @@ def unpack(content: bytes, runs: int) -> list[bytes]:
     return [parts[str(run)].tobytes() for run in range(runs)]
 
 
-def evaluate_runs(
-    checkpoint: bytes, task: Task, model: ModelSpec, *, weights: Weights | None, seed: int, **options: Any
-) -> list[Evaluation]:
+def evaluate_runs(checkpoint: bytes, transfer: Transfer, **options: Any) -> list[Evaluation]:
     """How the network of each run does on a split; the arguments are those of `evaluate_checkpoint`."""
-    runs = seeded_runs(task, seed)
-    return [
-        evaluate_checkpoint(part, view, model, weights=weights, seed=own_seed, **options)
-        for part, (view, own_seed) in zip(unpack(checkpoint, len(runs)), runs, strict=True)
-    ]
+    runs = transfer.runs()
+    parts = unpack(checkpoint, len(runs))
+    return [evaluate_checkpoint(part, run, **options) for part, run in zip(parts, runs, strict=True)]

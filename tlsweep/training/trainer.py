@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsweep.data import Task
 from tlsweep.data.batches import Batches
-from tlsweep.models import Weights, frozen_groups, set_frozen
+from tlsweep.models import frozen_groups, set_frozen
 from tlsweep.models.heads import check_logits
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, derive_seed
+from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
-from tlsweep.training.devices import autocast, seed_generators, uses_channels_last
+from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, means
 from tlsweep.training.metrics import Evaluation
@@ -32,6 +31,7 @@ from tlsweep.training.optimizers import (
     set_lr,
     set_training,
 )
+from tlsweep.training.transfer import Transfer
 from tlsweep.training.trial_schedule import TrialSchedule
 
 T = TypeVar("T")
@@ -62,22 +62,18 @@ class Trainer:
         self,
         hyperparameters: Hyperparameters,
         settings: TrainSettings,
-        task: Task,
-        model: ModelSpec,
+        transfer: Transfer,
+        compute: Compute,
         *,
-        weights: Weights | None,
-        seed: int,
-        device: str,
-        micro_batch: int | None = None,
         beside: "Trainer | None" = None,
     ) -> None:
         """`beside`: another run of the same trial, with which images and limits of memory are shared."""
         self.hyperparameters = hyperparameters
         self.settings = settings
-        self.task = task
-        self.seed = seed
-        self.device = device
-        self.network = new_network(task, model, weights=weights, seed=seed)
+        self.task = task = transfer.task
+        self.seed = transfer.seed
+        self.device = device = choose_device(compute.device)
+        self.network = new_network(transfer)
         self.module = self.network.module.to(device)
         channels_last = uses_channels_last(settings, device)
         if channels_last:
@@ -90,8 +86,9 @@ class Trainer:
         self.scheduled_batch_size = hyperparameters.batch_size
         # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
         # below the batch size, and the report shows it.
-        whole = micro_batch is not None and micro_batch >= min(self.schedule.largest_batch, task.size("train"))
-        self.micro_batch = MicroBatch("training", device, None if whole else micro_batch)
+        limit = compute.micro_batch
+        whole = limit is not None and limit >= min(self.schedule.largest_batch, task.size("train"))
+        self.micro_batch = MicroBatch("training", device, None if whole else limit)
         self.inference_batch = MicroBatch("evaluation", device)
         if beside is not None:
             self.micro_batch, self.inference_batch = beside.micro_batch, beside.inference_batch
@@ -101,7 +98,7 @@ class Trainer:
         self.batches: Batches = make_batches(task, device, channels_last=channels_last, beside=shared)
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
-        self.untouched = 0 if weights is None else len(self.network.groups)
+        self.untouched = 0 if transfer.weights is None else len(self.network.groups)
         self.frozen: int | None = None  # not in training mode
 
     def train_epoch(self) -> TrainingFigures:

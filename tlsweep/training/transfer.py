@@ -1,0 +1,29 @@
+"""What a trial trains, whatever its hyperparameters."""
+
+from dataclasses import dataclass, replace
+
+from tlsweep.data import Task
+from tlsweep.data.views import run_tasks
+from tlsweep.models import Weights
+from tlsweep.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A network, what it starts from, and the task that it is to learn."""
+
+    task: Task
+    """The images, split; `train` is trained on, `val` is evaluated. If it has several runs (folds, repeats), so many
+    networks are trained side by side, an epoch of each for an epoch of the trial."""
+    model: ModelSpec
+    """The network."""
+    weights: Weights | None
+    """What it starts from; None: random weights."""
+    seed: int
+    """Initialisation, order, augmentation and dropout follow from it."""
+
+    def runs(self) -> list["Transfer"]:
+        """What each run sees, with its own seed; the first's is the trial's."""
+        seeds = [run.seed(self.seed) for run in self.task.runs] or [self.seed]
+        views = zip(run_tasks(self.task), seeds, strict=True)
+        return [replace(self, task=view, seed=seed) for view, seed in views]
