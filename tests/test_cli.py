@@ -334,6 +334,12 @@ def test_a_sweep_on_a_cluster_is_resumed_there_with_the_spec_that_it_has(
     assert job_server == [(URL, None, JOB | changed)]
 
 
+def test_what_can_never_act_is_refused_before_it_is_sent(run: Run, job_server: list[Any]) -> None:
+    code, out, err = run("submit", "digits", URL, "-o", "train.epochs=3", "--results", "/r")
+    assert (code, out, job_server) == (2, "", [])
+    assert err.startswith("error: search.min_epochs = 3: must be below train.epochs 3, or no trial is stopped; lower")
+
+
 def test_the_cluster_of_a_job_may_be_named_by_the_environment(
     run: Run, job_server: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

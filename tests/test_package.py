@@ -92,7 +92,7 @@ def test_the_installed_program_answers_without_the_checkout(python: Path, instal
 
 @pytest.mark.slow
 def test_the_installed_program_launches_a_sweep(python: Path, installed: CommandLine) -> None:
-    small = ("-o", "search.trials=2", "-o", "train.epochs=1", "-o", "controls=[]")
+    small = ("-o", "search.trials=2", "-o", "search.min_epochs=1", "-o", "train.epochs=2", "-o", "controls=[]")
     ended = installed.run("launch", "digits", "--local", *small, program=(str(python.with_name("tlsweep")),))
     assert (ended.code, ended.err) == (0, "")
     assert {"recipe.yaml", "trials.parquet", "best"} <= {path.name for path in (installed.results / "digits").iterdir()}

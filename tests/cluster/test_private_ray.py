@@ -18,11 +18,15 @@ import psutil  # isort: skip
 pytestmark = pytest.mark.slow
 
 
-SMALL = [
-    word
-    for change in ("search.trials=2", "train.epochs=2", "model.name=mlp", "model.weights=none", "controls=[]")
-    for word in ("-o", change)
-]
+CHANGES = (
+    "search.trials=2",
+    "search.min_epochs=1",
+    "train.epochs=2",
+    "model.name=mlp",
+    "model.weights=none",
+    "controls=[]",
+)
+SMALL = [word for change in CHANGES for word in ("-o", change)]
 ENDLESS = ["launch", "digits", *SMALL, "-o", "train.epochs=100000", "-o", "train.batch_size=5", "--local"]
 
 DOCUMENTED = {

@@ -31,11 +31,15 @@ from tlsweep.jobs.server import JobServer
 from tlsweep.jobs.stream import job_log_name
 from tlsweep.store import open_results
 
-SMALL = [
-    word
-    for change in ("search.trials=2", "train.epochs=2", "model.name=mlp", "model.weights=none", "controls=[]")
-    for word in ("-o", change)
-]
+CHANGES = (
+    "search.trials=2",
+    "search.min_epochs=1",
+    "train.epochs=2",
+    "model.name=mlp",
+    "model.weights=none",
+    "controls=[]",
+)
+SMALL = [word for change in CHANGES for word in ("-o", change)]
 PACED = [*SMALL, "-o", "model.name=own_code:paced", "-o", "model.args={seconds: 0.05}", "-o", "train.epochs=20"]
 
 

@@ -17,7 +17,7 @@ from tlsweep.store import Results, SweepFolder
 
 CLUSTER = REPOSITORY / "cluster"
 SCRIPT = str(CLUSTER / "local.sh")
-TINY = ["-o", "controls=[]", "-o", "model.weights=none", "-o", "search.trials=4", "-o", "train.epochs=3"]
+TINY = ["-o", "controls=[]", "-o", "model.weights=none", "-o", "search.trials=4", "-o", "train.epochs=4"]
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Settings that cannot act: said before a sweep begins, and no hindrance to one that runs."""
+"""Settings that cannot act: said before a sweep begins, by every verb alike."""
+
+from collections.abc import Callable
 
 import pytest
 
@@ -8,6 +10,7 @@ from tlsweep.planning import make_plan
 from tlsweep.schedulers.tpe import STARTUP
 from tlsweep.spec import SweepSpec, idle, load_spec, presets
 from tlsweep.spec.idle import refuse_idle, remarks
+from tlsweep.sweep import debug_trial
 
 BASE = {
     "data": {"source": "digits"},
@@ -21,7 +24,7 @@ def spec(*overrides: str) -> SweepSpec:
     return load_spec(BASE, overrides)
 
 
-AT_A_LAUNCH = [
+NEVER_ACTS = [
     (["search={strategy: pbt, interval: 10}"], "search.interval = 10: members would first be compared at epoch 10"),
     (["search={strategy: pb2, interval: 12}"], "search.interval = 12: members would first be compared at epoch 12"),
     (["search.strategy=pbt", "train.epochs=1"], "search.interval = 1: members would first be compared at epoch 1"),
@@ -43,8 +46,6 @@ AT_A_LAUNCH = [
         ["budget.target=-0.5", "search.metric=val_loss"],
         "budget.target = -0.5: val_loss is above 0, and better when lower",
     ),
-]
-AT_CHECK = [
     (["search.min_epochs=10"], "search.min_epochs = 10: must be below train.epochs 10, or no trial is stopped"),
     (["search.min_epochs=50", "search.form=stopping"], "search.min_epochs = 50: must be below train.epochs 10"),
     (["train.warmup_epochs=10"], "train.warmup_epochs = 10: must be below train.epochs 10"),
@@ -61,24 +62,27 @@ AT_CHECK = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "words"), AT_A_LAUNCH + AT_CHECK)
-def test_what_can_never_act_is_a_mistake_at_check(overrides: list[str], words: str) -> None:
+def checked(spec: SweepSpec) -> None:
+    make_plan(spec)
+
+
+def launched(spec: SweepSpec) -> None:
+    tlsweep.launch(spec)
+
+
+def debugged(spec: SweepSpec) -> None:
+    debug_trial(spec, report=print)
+
+
+@pytest.mark.parametrize("verb", [checked, launched, debugged])
+@pytest.mark.parametrize(("overrides", "words"), NEVER_ACTS)
+def test_what_can_never_act_is_the_same_mistake_for_every_verb_before_images_are_read(
+    verb: Callable[[SweepSpec], None], overrides: list[str], words: str
+) -> None:
     with pytest.raises(SpecError) as caught:
-        make_plan(spec(*overrides))
+        verb(spec("data={source: folder, path: /nowhere}", *overrides))
     assert words in str(caught.value)
     assert len(str(caught.value)) <= 500
-
-
-@pytest.mark.parametrize(("overrides", "words"), AT_A_LAUNCH)
-def test_it_is_one_at_a_launch_before_images_are_read(overrides: list[str], words: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        tlsweep.launch(spec("data={source: folder, path: /nowhere}", *overrides))
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(("overrides", "words"), AT_CHECK)
-def test_a_short_run_to_try_a_sweep_is_none(overrides: list[str], words: str) -> None:
-    refuse_idle(spec(*overrides), short=True)
 
 
 def test_several_are_all_named() -> None:

@@ -33,10 +33,14 @@ class Submission:
     def load(self) -> "SweepSpec | None":
         """None for a sweep that goes on: its spec lies on the cluster, and is changed there."""
         from tlsweep.spec import load_spec
+        from tlsweep.spec.idle import refuse_idle
 
         if self.spec is None and self.resume is not None:
             return None
-        return load_spec(self.spec or DEFAULT_SPEC, self.changes)
+        loaded = load_spec(self.spec or DEFAULT_SPEC, self.changes)
+        if self.resume is None and not self.or_resume:  # a sweep that runs already goes on as it is
+            refuse_idle(loaded)
+        return loaded
 
 
 def hand_in(submission: Submission, *, detach: bool, dry_run: bool) -> int:

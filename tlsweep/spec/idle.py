@@ -45,18 +45,13 @@ _STARTUP = 10
 """Configurations that are random before a sampler proposes any (`schedulers/tpe.py`)."""
 
 
-def refuse_idle(spec: SweepSpec, *, short: bool = False) -> None:
+def refuse_idle(spec: SweepSpec) -> None:
     """Refuse a spec with settings that can never act.
-
-    Args:
-        spec: What is to be run.
-        short: Whether training may end before the first rung, the warm-up's end or the first drop of lr: few epochs of
-            an otherwise sound spec are how people try whether a sweep runs at all.
 
     Raises:
         SpecError: there are some; all are named.
     """
-    found = [*_population(spec), *_target(spec), *_never_lowers(spec), *(() if short else _begins_too_late(spec))]
+    found = [*_population(spec), *_target(spec), *_never_lowers(spec), *_begins_too_late(spec)]
     if len(found) == 1:
         raise SpecError(found[0])
     if found:

@@ -7,6 +7,7 @@ from typing import Any
 from tlsweep.data import load_task
 from tlsweep.observer import Silence
 from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.sweep.assignment import starting_values, trained_with
 from tlsweep.sweep.prepare import prepare, pretrain_here
@@ -16,9 +17,13 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     """Train the first configuration in this process, without Ray: breakpoints work, tracebacks are plain.
 
     Each epoch is passed to `report` as a row; nothing is written.
+
+    Raises:
+        UserError: a sweep with this spec would not begin either.
     """
     from tlsweep.training import Compute, finetune
 
+    refuse_idle(spec)
     prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
     values = starting_values(spec, MAIN_ARM, 0)
     name, hyperparameters = str(values[WEIGHTS]), trained_with(values)

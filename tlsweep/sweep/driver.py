@@ -89,7 +89,7 @@ def launch(
         SweepFailed: every trial failed.
     """
     require_spec(spec, "launch")
-    refuse_idle(spec, short=True)
+    refuse_idle(spec)
     with Interrupts() as interrupts:
         watcher = observer or Silence()
         # Before the images, which may take minutes to read, and again when the folder is made.
