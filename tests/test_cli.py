@@ -17,10 +17,12 @@ from in_process import Run
 
 import tlsweep.planning
 import tlsweep.sweep
-from tlsweep.cli import main, submission
+from tlsweep.cli import jobs, main, submission
 from tlsweep.errors import ResourceError, SweepFailed
 from tlsweep.report.recipe import write_recipe
 from tlsweep.spec import SweepSpec, presets
+
+ELSEWHERE = "--results names another folder of sweeps"
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def test_python_m_tlsweep_is_the_same_program(tmp_path: Path) -> None:
         [sys.executable, "-m", "tlsweep", "best"], capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ)
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no sweep yet in 'results'; start one with tlsweep launch\n"
+    assert done.stderr == f"error: there is no sweep yet in 'results'; start one with tlsweep launch; {ELSEWHERE}\n"
 
 
 def test_version(run: Run) -> None:
@@ -284,6 +286,28 @@ def test_or_resume_goes_on_with_a_sweep_that_has_begun_and_begins_it_else(
     assert run("launch", "digits", "--or-resume")[2].startswith("error: --or-resume goes on with the sweep of a name")
 
 
+def test_a_resume_of_nothing_names_the_sweeps_that_are_there(run: Run, tmp_path: Path, sweep_room: Any) -> None:
+    empty = f"error: there is no sweep yet in 'results'; start one with tlsweep launch; {ELSEWHERE}\n"
+    assert run("resume") == (2, "", empty)
+    make_sweep(tmp_path / "results", "mine")
+    which = "error: which sweep? write tlsweep resume NAME; in 'results' there are: mine; "
+    assert run("resume") == (2, "", f"{which}{ELSEWHERE}\n")
+    assert run("resume", "--on", URL) == (2, "", "error: which sweep? write tlsweep resume NAME --on URL\n")
+
+
+@pytest.mark.parametrize("verb", ["status", "attach", "stop"])
+def test_verbs_for_jobs_say_that_they_are_where_there_is_no_cluster(
+    run: Run, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(jobs, "job_server", refusing)
+    assert "'status', 'attach' and 'stop' are for sweeps that 'tlsweep submit' sent" in run(verb)[2]
+    assert run(verb, "--on", "http://10.0.0.1:8265")[2] == "error: nothing answers\n"  # who names one knows that
+
+
+def refusing(url: str) -> Any:
+    raise ResourceError("nothing answers")
+
+
 @pytest.mark.parametrize("option", [["--name", "other"], ["--debug"]])
 def test_resume_does_not_go_with_what_begins_something_new(run: Run, sweep_room: Any, option: list[str]) -> None:
     code, out, err = run("launch", "--resume", "mine", *option)
@@ -459,7 +483,7 @@ def test_report_of_a_sweep_in_another_folder(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert "tlsweep best demo --results elsewhere" in out
     code, _, err = run("report", "other", "--results", "elsewhere")
-    assert (code, err) == (2, "error: there is no sweep 'other' in 'elsewhere'; there are: demo\n")
+    assert (code, err) == (2, f"error: there is no sweep 'other' in 'elsewhere'; there are: demo; {ELSEWHERE}\n")
 
 
 def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 FULL = "error: cannot write to standard output: No space left on device; name a file or terminal that can be\n"
 CLOSED = "error: cannot write to standard output: it is closed; name a file or terminal that can be\n"
-NO_SWEEP = "error: there is no sweep 'other' in 'results'; there are: demo\n"
+NO_SWEEP = "error: there is no sweep 'other' in 'results'; there are: demo; --results names another folder of sweeps\n"
 NO_FOLDER = "error: the working directory cannot be used (No such file or directory); change into one that exists\n"
 
 

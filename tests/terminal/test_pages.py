@@ -11,13 +11,15 @@ from rich.console import Console
 from tlsweep.planning import Plan
 from tlsweep.report import write_recipe
 from tlsweep.terminal import print_best, print_outcome, print_plan, print_report
+from tlsweep.terminal.plan import _classes
 from tlsweep.terminal.presets import opening_comment, print_presets
 
 
 def printed(function: Any, *args: Any, width: int = 80, **options: Any) -> list[str]:
     stream = io.StringIO()
     function(Console(file=stream, width=width), *args, **options)
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    lines = stream.getvalue().splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []  # spaces at the end are noise in a file
     assert options.get("short") or all(len(line) <= width for line in lines)
     return lines
 
@@ -33,7 +35,7 @@ def test_the_outcome(here: Path) -> None:
     write_recipe(results.path)
     lines = printed(print_outcome, results)
     assert lines[0].startswith("demo: 8 trials (5 stopped, 2 finished, 1 failed), 15 epochs in 2")
-    assert "t0001            0.01     64              0.950       4/4  finished" in lines
+    assert "t0001            0.01     64              0.950      4 of 4  finished" in lines
     assert "and 2 more" in lines
     assert "main               t0001                 0.950          0.930" in lines
     assert "scratch            t0001-scratch         0.750          0.710" in lines
@@ -44,7 +46,7 @@ def test_the_outcome(here: Path) -> None:
         "checkpoints  results/demo/checkpoints, 0 files, 0 B",
         "next         tlsweep best demo         the winner, and how it was trained",
         "             tlsweep report demo       what works here, and what does not",
-        "             tlsweep trial demo t0000  why it ended (column reason of trials)",
+        "             tlsweep trial demo t0000  why it was stopped (trials.reason)",
     ]
 
 
@@ -66,10 +68,9 @@ def test_after_an_interrupt_the_outcome_says_so_and_how_to_go_on(here: Path) -> 
     lines = printed(print_outcome, builder.finish())
     assert "The sweep was interrupted; everything up to then is kept." in lines
     assert "main  t0000              0.500              -" in lines
-    following = [line.split() for line in lines[-4:]]
+    following = [line.split() for line in lines[-3:]]
     assert following[0] == ["next", *["tlsweep", "resume", "demo", "goes", "on", "where", "it", "stopped"]]
     assert following[2] == ["tlsweep", "report", "demo", "what", "works", "here,", "and", "what", "does", "not"]
-    assert following[3][:4] == ["tlsweep", "trial", "demo", "t0000"]
 
 
 @pytest.mark.parametrize("page", [print_outcome, print_report])
@@ -84,7 +85,31 @@ def test_without_an_epoch_there_is_still_a_page(here: Path, page: Any) -> None:
 def test_a_sweep_elsewhere_is_named_with_its_folder(here: Path) -> None:
     lines = printed(print_outcome, make_sweep(here / "other place"), width=120)
     assert "tlsweep report demo --results 'other place'       what works here" in lines[-2]
-    assert "tlsweep trial demo t0000 --results 'other place'  why it ended" in lines[-1]
+    assert "tlsweep trial demo t0000 --results 'other place'  why it was stopped" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        (("finished", "stopped", "stopped"), "tlsweep trial demo t0001  why it was stopped (trials.reason)"),
+        (("finished", "failed", "finished"), "tlsweep trial demo t0001  why it failed (trials.reason)"),
+        (("failed", "stopped", "finished"), "tlsweep trial demo t0001  why it was stopped (trials.reason)"),
+        (("finished", "finished", "finished"), None),
+    ],
+)
+@pytest.mark.parametrize("page", [print_outcome, print_report])
+def test_the_trial_that_is_named_is_one_that_people_ask_about(
+    here: Path, page: Any, ends: tuple[str, ...], told: str | None
+) -> None:
+    builder = SweepBuilder(here / "results")
+    builder.create("t0000-scratch", 0)
+    builder.event("stopped", "t0000-scratch", reason="of a control nobody asks")
+    for number, end in enumerate(ends):
+        builder.create(f"t{number:04d}", number)
+        builder.report(f"t{number:04d}", 0.5)
+        builder.event(end, f"t{number:04d}", reason="its reason")
+    named = [line[line.index("tlsweep") :] for line in printed(page, builder.finish()) if "tlsweep trial" in line]
+    assert named == ([told] if told else [])
 
 
 def test_best_shows_values_schedule_metrics_and_files(here: Path) -> None:
@@ -141,7 +166,7 @@ def test_the_plan() -> None:
     assert printed(print_plan, plan) == [
         "images   12,000 for training, 180 for validation, 1 for the test; 2 files",
         "         skipped",
-        "classes  10: 0, 1, 2, 3, 4, 5, 6, 7 and 2 more",
+        "classes  10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "image    8 × 8 pixels, grey",
         "augment  shifted by up to 1 pixel, never mirrored",
         "look at  3 images of a single colour (a/[b].png)",
@@ -153,6 +178,14 @@ def test_the_plan() -> None:
         "         come on top",
         "storage  at most 10.1 MB; 864 kB for each checkpoint",
     ]
+
+
+def test_of_many_classes_two_lines_are_named() -> None:
+    told = _classes(tuple(f"class{number}" for number in range(200)), 140)
+    assert told.startswith("200: class0, class1, ")
+    assert told.endswith(" more")
+    assert 125 < len(told) <= 140
+    assert _classes(("a" * 200, "b"), 140) == f"2: {'a' * 200} and 1 more"
 
 
 def test_a_preset_is_listed_with_the_comment_it_opens_with() -> None:

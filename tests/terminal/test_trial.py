@@ -17,8 +17,8 @@ from tlsweep.terminal.trial import print_trial
 def told(results: Results, trial: str, width: int = 120) -> list[str]:
     stream = io.StringIO()
     print_trial(Console(file=stream, width=width), trial_life(results, trial))
-    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
-    assert all(len(line) <= width for line in lines)
+    lines = stream.getvalue().splitlines()
+    assert all(len(line) <= width and line == line.rstrip() for line in lines)
     return lines
 
 
@@ -46,7 +46,7 @@ def test_a_member_of_a_population_with_configuration_decisions_epochs_and_origin
     make_sweep(tmp_path / "results")
     code, out, err = run("trial", "demo", "t0001")
     assert (code, err) == (0, "")
-    assert [line.rstrip() for line in out.splitlines()] == [
+    assert out.splitlines() == [
         "t0001 of demo: finished after 4 epochs, best val accuracy 0.950 at epoch 4",
         "arm         main, configuration number 1",
         "began with  lr 0.1, batch size 64",
@@ -61,7 +61,7 @@ def test_a_member_of_a_population_with_configuration_decisions_epochs_and_origin
         "    4     20s  as the best of its arm it met the test split: accuracy 0.930",
         "",
         "Its epochs",
-        "epoch  generation    lr  as scheduled  batch  val accuracy  val loss  train loss  seconds",
+        "epoch  generation    lr  scheduled lr  batch  val accuracy  val loss  train loss  seconds",
         "    1           0   0.1           0.1     64         0.500     0.500       0.500      1.5",
         "    2           0   0.1           0.1     64         0.550     0.450       0.450      1.5",
         "    3           1  0.01          0.01     64         0.900     0.100       0.100      1.5",
@@ -98,6 +98,18 @@ def test_why_asha_stopped_it_stands_beside_what_was_needed(builder: SweepBuilder
         "goes on: val accuracy 0.900 at the rung of epoch 3, number 1 of 9, 0.860 was needed",
         "stopped: its function returned early",
     ]
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "told"),
+    [
+        (0.365, 0.365, "val accuracy 0.365, as the last that goes on: of equals it is the one that was there first"),
+        (0.3649, 0.3651, "val accuracy 0.365, a little more was needed"),
+    ],
+)
+def test_a_tie_says_what_it_means(builder: SweepBuilder, score: float, threshold: float, told: str) -> None:
+    builder.event("stopped", "t0000", reason="number 2 of 3", score=score, threshold=threshold)
+    assert decisions(builder.finish(), "t0000")[-1] == f"stopped: number 2 of 3 ({told})"
 
 
 def test_a_score_of_a_loss_is_shown_as_the_loss(tmp_path: Path) -> None:
@@ -183,16 +195,41 @@ def test_without_a_sweep_it_is_of_the_newest(run: Run, tmp_path: Path) -> None:
     assert run("trial", "t0001") == run("trial", "demo", "t0001")
 
 
+@pytest.mark.parametrize("arguments", [(), ("demo",)])
+def test_without_a_trial_all_are_listed_with_their_ends(run: Run, tmp_path: Path, arguments: Any) -> None:
+    make_sweep(tmp_path / "results")
+    code, out, err = run("trial", *arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "trial          epoch  best val accuracy  state     why it ended",
+        "t0000            1/4              0.700  stopped   the stage ended",
+        "t0000-scratch    1/4              0.400  stopped   the stage ended",
+        "t0001            4/4              0.950  finished  finished",
+        "t0001-scratch    4/4              0.750  finished  finished",
+        "t0002            3/4              0.820  stopped   the stage ended",
+        "t0002-scratch    1/4              0.200  stopped   the stage ended",
+        "t0003            1/4                  -  stopped   diverged: the loss is not a finite number",
+        "t0003-scratch    0/4                  -  failed    ValueError: [boom]",
+        "",
+        "next  tlsweep trial demo t0000  its epochs, and each decision about it",
+    ]
+
+
+ALL = "there are t0000 to t0003, t0000-scratch to t0003-scratch"
+SWEEPS = "there are: demo; --results names another folder of sweeps"
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("demo", "t7"), "there is no trial 't7' in 'demo'; there are t0000, t0000-scratch, t0001, t0001-scratch, "
-                         "t0002, t0002-scratch, t0003, t0003-scratch"),
+        (("demo", "t7"), f"there is no trial 't7' in 'demo'; {ALL}"),
+        (("demo", "t0007"), f"there is no trial 't0007' in 'demo'; {ALL}"),
+        (("t0007",), f"there is no trial 't0007' in 'demo'; {ALL}"),
         (("demo", "t3"), "there is no trial 't3' in 'demo'; did you mean 't0003'?"),
         (("demo", "t0003-scrath"), "there is no trial 't0003-scrath' in 'demo'; did you mean 't0003-scratch'?"),
-        (("demo", "\x1b[2J"), "there is no trial '\\x1b[2J' in 'demo'; there are t0000, t0000-scratch, t0001, "
-                              "t0001-scratch, t0002, t0002-scratch, t0003, t0003-scratch"),
-        (("demi", "t0001"), "there is no sweep 'demi' in 'results'; there are: demo"),
+        (("demo", "\x1b[2J"), f"there is no trial '\\x1b[2J' in 'demo'; {ALL}"),
+        (("demi", "t0001"), f"there is no sweep 'demi' in 'results'; {SWEEPS}"),
+        (("demi",), f"there is no sweep 'demi' in 'results'; {SWEEPS}"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_one_message_with_what_is(run: Run, tmp_path: Path, arguments: Any, problem: str) -> None:

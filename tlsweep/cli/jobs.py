@@ -1,12 +1,16 @@
 """`status`, `attach` and `stop`: sweeps that run as jobs on a cluster."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tlsweep.cli.options import SERVER, JobId, Server
 from tlsweep.cli.program import app, job_server
 from tlsweep.cli.streams import output_is_not_needed
+from tlsweep.errors import ResourceError
+
+if TYPE_CHECKING:
+    from tlsweep.jobs.server import JobServer
 
 
 @app.command()
@@ -21,7 +25,7 @@ def status(
     from tlsweep.terminal.console import to_json
     from tlsweep.terminal.remote import print_jobs
 
-    server = job_server(on)
+    server = _cluster(on)
     facts = [job_facts(server, known) for known in ([server.job(job)] if job else server.jobs())]
     if as_json:
         print(to_json(facts))
@@ -35,7 +39,7 @@ def attach(job: JobId = None, on: Server = SERVER) -> None:
     from tlsweep.terminal.remote import watch
 
     output_is_not_needed()
-    server = job_server(on)
+    server = _cluster(on)
     raise typer.Exit(watch(server, server.find(job).id))
 
 
@@ -45,5 +49,18 @@ def stop(job: JobId = None, on: Server = SERVER) -> None:
     from tlsweep.terminal.remote import stop_job
 
     output_is_not_needed()
-    server = job_server(on)
+    server = _cluster(on)
     stop_job(server, server.find(job))
+
+
+def _cluster(url: str) -> "JobServer":
+    """The cluster at `url`; where none was named, and none is here, what these verbs are for."""
+    try:
+        return job_server(url)
+    except ResourceError as error:
+        if url != SERVER:
+            raise
+        raise ResourceError(
+            f"{error}. 'status', 'attach' and 'stop' are for sweeps that 'tlsweep submit' sent to a cluster, which "
+            "--on names; one that 'tlsweep launch' runs is shown by 'tlsweep report', and ends with Ctrl-C"
+        ) from None

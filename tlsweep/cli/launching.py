@@ -28,7 +28,7 @@ from tlsweep.cli.options import (
 from tlsweep.cli.program import announce, app, open_sweep, watching
 from tlsweep.cli.streams import output_is_not_needed
 from tlsweep.cli.submission import DEFAULT_SPEC, Submission, hand_in
-from tlsweep.errors import INTERRUPTED
+from tlsweep.errors import INTERRUPTED, UserError
 
 _JOB_ONLY = "--detach, --dry-run and --code say how a job is submitted"
 
@@ -84,7 +84,9 @@ def launch(
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep, by its name or its folder.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="The sweep, by its name or its folder.", show_default=False)
+    ] = None,
     override: Overrides = None,
     spec: Annotated[
         str | None, typer.Option(metavar="SPEC.YAML", help="Go on with this spec; default: the one it was begun with.")
@@ -102,6 +104,8 @@ def resume(
     """Go on with a sweep that was stopped or killed; -o may extend it: search.trials=40, train.epochs=50."""
     from tlsweep.errors import SpecError
 
+    if name is None:
+        raise _unnamed(results, on)
     changes = tuple(override or ())
     if on is not None:
         if local or address is not None or not dashboard:
@@ -173,6 +177,16 @@ def confirm(
         whose = f"'{found.name}', the newest sweep in '{results}'"
         announce(f"{repeats} networks with the recipe of {whose}", quiet=quiet)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
+
+
+def _unnamed(results: str, on: str | None) -> UserError:
+    """What to say of a resume that does not say of what; which sweeps a cluster has is not known here."""
+    from tlsweep.store import to_location
+    from tlsweep.store.folder import unnamed
+
+    if on is not None:
+        return UserError("which sweep? write tlsweep resume NAME --on URL")
+    return unnamed(to_location(results), "resume")
 
 
 def _announce_default(changes: tuple[str, ...], *, quiet: bool) -> None:

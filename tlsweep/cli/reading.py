@@ -1,5 +1,6 @@
 """`best`, `report` and `trial`: what a sweep found; `repair`: its files, made again."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -36,17 +37,24 @@ def report(name: SweepName = None, results: ResultsFolder = "results") -> None:
 
 @app.command()
 def trial(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The sweep; may be left out for the newest.")],
-    which: Annotated[str | None, typer.Argument(metavar="TRIAL", help="The trial, such as t0007.")] = None,
+    name: SweepName = None,
+    which: Annotated[
+        str | None, typer.Argument(metavar="TRIAL", help="The trial, such as t0007; default: list all of them.")
+    ] = None,
     results: ResultsFolder = "results",
 ) -> None:
     """Show one trial's life: values, epochs, each decision about it with the reason, why it ended, files."""
-    from tlsweep.report import trial_life
+    from tlsweep.report import load_tables, trial_life
     from tlsweep.terminal import make_console
-    from tlsweep.terminal.trial import print_trial
+    from tlsweep.terminal.trial import print_trial, print_trials
 
-    sweep, wanted = (None, name) if which is None else (name, which)
-    print_trial(make_console(), trial_life(open_sweep(sweep, results), wanted))
+    if which is None and name is not None and re.fullmatch(r"t\d+(-.*)?", name):
+        name, which = None, name  # of the newest sweep
+    found = open_sweep(name, results)
+    if which is None:
+        print_trials(make_console(), load_tables(found))
+    else:
+        print_trial(make_console(), trial_life(found, which))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from tlsweep.store.locations import files_below
 from tlsweep.text import listed, one_line, shortened
 
 _NAMED = 8
-"""Trials that are named where one is not found."""
+"""Arms whose trials are named where one is not found."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,20 @@ def _concerns(event: Record, trial: str) -> bool:
 def _unknown(tables: SweepTables, trial: str) -> str:
     names = [str(row["trial"]) for row in tables.trials]
     what = f"there is no trial '{shortened(trial)}' in '{one_line(tables.name)}'"
+    if not names:
+        return f"{what}; no trial has begun there yet"
     alike = [name for name in names if name.lstrip("t0") == trial.lstrip("t0")]  # t7 is t0007
-    if near := alike or difflib.get_close_matches(trial[:60], names, n=1):
-        return f"{what}; did you mean '{one_line(near[0])}'?"
-    if names:
-        return f"{what}; there are {listed(names, _NAMED)}"
-    return f"{what}; no trial has begun there yet"
+    number, arm, _ = trial[:60].partition("-")
+    if arm and number in names:  # the arm is misspelled; of another number nobody means one that is alike
+        alike = difflib.get_close_matches(trial[:60], names, n=1)
+    if alike:
+        return f"{what}; did you mean '{one_line(alike[0])}'?"
+    return f"{what}; there are {listed(_spans(tables), _NAMED)}"
+
+
+def _spans(tables: SweepTables) -> list[str]:
+    """The trials of each arm from the first to the last: 't0000 to t0023'."""
+    names: dict[str, list[str]] = {}
+    for row in tables.trials:
+        names.setdefault(row["arm"], []).append(row["trial"])
+    return [" to ".join(dict.fromkeys((trials[0], trials[-1]))) for trials in names.values()]

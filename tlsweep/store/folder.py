@@ -14,10 +14,12 @@ from tlsweep.store.boundary import real_file, refuse_links
 from tlsweep.store.locations import Location, absolute, as_typed, children, remove_tree, to_location
 from tlsweep.store.objects import FileFacts, ObjectPath, ObjectStoreError
 from tlsweep.store.records import is_checkpoint
-from tlsweep.text import one_line
+from tlsweep.text import listed, one_line
 
 _BARE = {"checkpoints", ".lock"}
 """What a launch leaves that was killed before it wrote down what it was to do."""
+_LISTED = 20
+"""Sweeps that are named where none was found."""
 _LONGEST = 200
 """Bytes of a sweep's name: file systems take 255, and a number or `-confirmed` may be added."""
 
@@ -292,7 +294,7 @@ def find_sweep_folder(results: Location, name: str | None = None, *, begun: bool
             if not sweeps:
                 _refuse_without_journal(SweepFolder(lost[0]))
         if name is not None or not sweeps:
-            raise _no_sweep(results, name, [one_line(sweep.name) for sweep in sweeps])
+            raise _no_sweep(results, name, [sweep.name for sweep in sweeps])
     except OSError as error:
         raise ResultsError(f"cannot read '{one_line(str(results))}': {error.strerror}") from None
     newest = max(sweeps, key=lambda sweep: sweeps[sweep])
@@ -311,8 +313,17 @@ def _no_sweep(results: Location, name: str | None, known: list[str]) -> ResultsE
             f"{one_line(shlex.quote(itself.name))} --results {_typed(itself.parent)}"
         )
     what = f"no sweep '{one_line(name)}'" if name is not None else "no sweep yet"
-    way_out = f"there are: {', '.join(known)}" if known else "start one with tlsweep launch"
-    return ResultsError(f"there is {what} in '{where}'; {way_out}")
+    way_out = f"there are: {listed(known, _LISTED)}" if known else "start one with tlsweep launch"
+    return ResultsError(f"there is {what} in '{where}'; {way_out}; --results names another folder of sweeps")
+
+
+def unnamed(results: Location, verb: str) -> ResultsError:
+    """What to say where a sweep must be named and is not: which there are."""
+    known = [folder.name for folder in list_sweep_folders(results)]
+    if not known:
+        return _no_sweep(results, None, [])
+    return ResultsError(f"which sweep? write tlsweep {verb} NAME; in '{one_line(str(results))}' there are: "
+                        f"{listed(known, _LISTED)}; --results names another folder of sweeps")  # fmt: skip
 
 
 def passed_over(results: Location) -> list[Location]:

@@ -40,7 +40,8 @@ def print_best(console: Console, results: Results) -> None:
         console.print()
         print_arms(console, tables, best.arms)
     console.print()
-    console.print(named_lines([*_files(best, faults(tables)), *next_steps(tables.path, ("report",), best.trial)]))
+    steps = next_steps(tables.path, ("report",), best.trial, "its epochs, and each decision about it")
+    console.print(named_lines([*_files(best, faults(tables)), *steps]))
 
 
 def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:

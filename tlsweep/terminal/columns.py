@@ -1,12 +1,11 @@
 """Tables that fit the terminal: a column without room is left out whole, a name shortened in its middle."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
 from tlsweep.terminal.console import line
@@ -55,8 +54,11 @@ def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Gr
     for row in range(len(rows) + 1):
         parts = [_cell(columns[at], cells[at][row], widths[at], last=at == kept[-1]) for at in kept]
         style = "bold" if row == 0 else ""
-        table.append((" " * _GAP).join(parts[:-1]) + " " * _GAP, style=style)
-        table.append(parts[-1] + ("\n" if row < len(rows) else ""), style=_STYLES.get(parts[-1], style))
+        before, last = (" " * _GAP).join(parts[:-1]) + " " * _GAP, parts[-1]
+        if not last.strip():  # no spaces at the end of a line
+            before, last = before.rstrip(), ""
+        table.append(before, style=style)
+        table.append(last + ("\n" if row < len(rows) else ""), style=_STYLES.get(last, style))
     return Group(table)  # a bare Text would lose no_wrap: Console.print joins texts into a new one
 
 
@@ -102,11 +104,27 @@ def _cell(column: Column[T], text: str, width: int, *, last: bool) -> str:
     return text if last else text + space
 
 
-def named_lines(lines: Sequence[tuple[str, str]]) -> Table:
-    """Names on the left, what belongs to them on the right; long lines go on below, nothing is lost."""
-    grid = Table.grid(padding=(0, _GAP, 0, 0))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, text in lines:
-        grid.add_row(line(name), line(text))
-    return grid
+@dataclass(frozen=True)
+class NamedLines:
+    """Names on the left, what belongs to them on the right; long lines go on below, nothing is lost.
+
+    Rich's Table.grid would do, but fills each line with spaces up to the longest: noise in files and in mails.
+    """
+
+    lines: Sequence[tuple[str, str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        left = max((cell_len(one_line(name)) for name, _ in self.lines), default=0) + _GAP
+        for name, text in self.lines:
+            shown = line(name, "bold")
+            shown.pad_right(left - cell_len(shown.plain))
+            for part in line(text).wrap(console, max(options.max_width - left, 1), overflow="fold") or [Text()]:
+                row = Text.assemble(shown, part, no_wrap=True, overflow="ignore")
+                row.rstrip()
+                yield row
+                shown = Text(" " * left)
+
+
+def named_lines(lines: Sequence[tuple[str, str]]) -> NamedLines:
+    """Show names on the left, and what belongs to them on the right."""
+    return NamedLines(lines)

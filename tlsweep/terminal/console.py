@@ -2,6 +2,7 @@
 obeyed."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import IO, Any
@@ -13,6 +14,7 @@ from rich.text import Text
 from tlsweep.text import one_line, several_lines
 
 _WIDTH_OF_A_PIPE = 120
+"""Nobody's window limits it."""
 
 
 class SafeConsole(Console):
@@ -32,8 +34,9 @@ class SafeConsole(Console):
 
 
 def make_console() -> SafeConsole:
-    """Standard output; wide where it is no terminal, since nobody's window limits it."""
-    return SafeConsole(width=None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE)
+    """Standard output, as wide as its terminal; elsewhere as COLUMNS says, which rich reads, or wide."""
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return SafeConsole(width=None if known else _WIDTH_OF_A_PIPE)
 
 
 def line(text: str, style: str = "") -> Text:

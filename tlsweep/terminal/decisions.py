@@ -62,7 +62,12 @@ def _stopped(details: Mapping[str, Any], life: TrialLife) -> str:
     reached, needed = _score(details, "score", life), _score(details, "threshold", life)
     if not (reached and needed):
         return reason
-    return f"{reason} ({words(life.tables.spec.search.metric)} {reached}, {needed} was needed)"
+    metric = words(life.tables.spec.search.metric)
+    if details["score"] == details["threshold"]:
+        return f"{reason} ({metric} {reached}, as the last that goes on: of equals it is the one that was there first)"
+    if reached == needed:  # they differ in what is not shown
+        return f"{reason} ({metric} {reached}, a little more was needed)"
+    return f"{reason} ({metric} {reached}, {needed} was needed)"
 
 
 def _standing(details: Mapping[str, Any], life: TrialLife) -> str:

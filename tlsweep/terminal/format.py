@@ -52,7 +52,9 @@ def difference(number: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """45s, 3m10s, 2h05m, 1d03h."""
+    """0.4s, 45s, 3m10s, 2h05m, 1d03h."""
+    if 0 < seconds < 0.5:  # of a small trial, which took some time all the same
+        return f"{seconds:.1g}s"
     total = max(round(seconds), 0)
     if total < 60:
         return f"{total}s"

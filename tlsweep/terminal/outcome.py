@@ -63,7 +63,7 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     verbs = ("best", "report") if arms else ("report",)
     if interrupted:
         verbs = (_RESUME, *verbs)
-    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs, asked_about(tables))))
+    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs, **asked_about(tables))))
 
 
 def draw_outcome(results: Results, width: int, *, short: bool) -> str:
@@ -107,7 +107,7 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
         Column("lr", lambda leader: value(leader.hyperparameters["lr"])),
         Column("batch", lambda leader: value(leader.hyperparameters["batch_size"])),
         *map(reached, metrics),
-        Column("at epoch", lambda leader: f"{leader.best_epoch}/{spec.train.epochs}"),
+        Column("best epoch", lambda leader: f"{leader.best_epoch} of {spec.train.epochs}"),
         *map(searched, others),
         Column("state", lambda leader: leader.status, right=False),
     ]
@@ -191,19 +191,25 @@ def _where(tables: SweepTables) -> list[tuple[str, str]]:
     ]
 
 
-def asked_about(tables: SweepTables) -> str:
-    """The trial that people ask about: the first that was stopped or failed, else the first; empty if there is none."""
-    ended = [row["trial"] for row in tables.trials if row["status"] in (Status.STOPPED, Status.FAILED)]
-    return str(next(iter([*ended, *(row["trial"] for row in tables.trials)]), ""))
+def asked_about(tables: SweepTables) -> dict[str, str]:
+    """The trial that people ask about, and what: the first of the main arm that was stopped, else one that failed.
+
+    Where none was, as in a random search, nobody asks; the arguments of `next_steps`.
+    """
+    for status, question in ((Status.STOPPED, "why it was stopped"), (Status.FAILED, "why it failed")):
+        for row in tables.trials:
+            if row["status"] == status and row["arm"] == MAIN_ARM:
+                return {"trial": row["trial"], "question": f"{question} (trials.reason)"}
+    return {}
 
 
-def next_steps(path: Location, verbs: tuple[str, ...], trial: str = "") -> list[tuple[str, str]]:
-    """What to type to see more of the sweep in `path`, and of one of its trials."""
+def next_steps(path: Location, verbs: tuple[str, ...], trial: str = "", question: str = "") -> list[tuple[str, str]]:
+    """What to type to see more of the sweep in `path`, and of one of its trials, with what that answers."""
     purpose = {
         _RESUME: "goes on where it stopped",
         "best": "the winner, and how it was trained",
         "report": "what works here, and what does not",
-        "trial": "why it ended (column reason of trials)",
+        "trial": question,
     }
     verbs = (*verbs, "trial") if trial else verbs
     commands = [one_line(command(verb, path, trial if verb == "trial" else "")) for verb in verbs]

@@ -11,7 +11,8 @@ from tlsweep.text import listed
 if TYPE_CHECKING:
     from tlsweep.planning import Plan
 
-_CLASSES_NAMED = 8
+_NAMES = 10
+"""Characters that the names on the left take, with the gap behind them."""
 _CHECKED = "same versions, clocks, disks, object store, images and own modules within reach, results written and read"
 
 
@@ -22,7 +23,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
     lines = [
         ("images", f"{plan.train_images:,} for training, {plan.val_images:,} for validation, "
                    f"{plan.test_images:,} for the test{skipped}"),
-        ("classes", _classes(plan.classes)),
+        ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
         ("augment", plan.augmentation),
         *(("look at", finding) for finding in plan.findings),
@@ -52,8 +53,10 @@ def _nodes(checked: int) -> str:
 
 
 def _head(layer: str) -> str:
-    return f", head {layer}" if layer else ""
+    return f", new last layer '{layer}'" if layer else ""
 
 
-def _classes(names: tuple[str, ...]) -> str:
-    return f"{len(names)}: {listed(names, _CLASSES_NAMED)}"
+def _classes(names: tuple[str, ...], width: int) -> str:
+    """How many there are, and the names of as many as two lines have room for."""
+    told = [f"{len(names)}: {listed(names, most)}" for most in range(1, len(names) + 1)]
+    return next((text for text in reversed(told) if len(text) <= width), told[0])

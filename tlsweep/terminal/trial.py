@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import TrialLife
-from tlsweep.report.tables import Row
+from tlsweep.report.tables import Row, SweepTables
 from tlsweep.store import Record
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import line
 from tlsweep.terminal.decisions import decision
 from tlsweep.terminal.format import counted, duration, location, score, uncertain, value, words
+from tlsweep.terminal.outcome import asked_about, next_steps
 from tlsweep.text import several_lines
 
 
@@ -34,6 +35,29 @@ def print_trial(console: Console, life: TrialLife) -> None:
         print_schedule(console, list(life.lineage), _searched(life))
     console.print()
     console.print(named_lines(_files(life)))
+
+
+def print_trials(console: Console, tables: SweepTables) -> None:
+    """All trials in order, how far each came, and why it ended."""
+    metric = tables.spec.search.metric
+    columns = [
+        Column[Row]("trial", lambda row: row["trial"], right=False),
+        Column[Row]("epoch", lambda row: f"{row['epoch']}/{tables.spec.train.epochs}"),
+        Column[Row](
+            f"best {words(metric)}", lambda row: uncertain(row[f"best_{metric}"], row.get(f"best_{metric}_se"))
+        ),
+        Column[Row]("state", lambda row: row["status"], right=False, optional=1),
+        Column[Row]("why it ended", lambda row: row["reason"] or row["status"], right=False),
+    ]
+    console.print(fit_table(columns, tables.trials, console.width))
+    steps = next_steps(tables.path, (), _example(tables), "its epochs, and each decision about it")
+    console.print()
+    console.print(named_lines(steps))
+
+
+def _example(tables: SweepTables) -> str:
+    """The trial in the next command: one that people ask about, else the first."""
+    return asked_about(tables).get("trial") or str(next((row["trial"] for row in tables.trials), ""))
 
 
 def _title(console: Console, text: str) -> None:
@@ -98,9 +122,9 @@ def _columns(life: TrialLife) -> list[Column[Row]]:
         Column("epoch", lambda row: str(row["epoch"])),
         *([Column[Row]("generation", lambda row: str(row["generation"]), optional=1)] if several else []),
         Column("lr", lambda row: value(row["lr"])),
-        *scheduled("scheduled_lr", "as scheduled"),
+        *scheduled("scheduled_lr", "scheduled lr"),
         Column("batch", lambda row: value(row["batch_size"])),
-        *scheduled("scheduled_batch_size", "as scheduled"),
+        *scheduled("scheduled_batch_size", "scheduled batch"),
         Column(words(metric), lambda row: uncertain(row[metric], row.get(f"{metric}_se"))),
         *(
             column
