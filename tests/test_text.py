@@ -1,10 +1,13 @@
 """Text of others is shown, not obeyed."""
 
+from email.message import Message
+from urllib.error import HTTPError, URLError
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsweep.text import one_line, several_lines
+from tlsweep.text import in_words, one_line, several_lines
 
 
 @pytest.mark.parametrize(
@@ -35,3 +38,19 @@ def test_what_is_shown_can_be_written_anywhere_and_stays_as_it_is(text: str) -> 
     assert shown.encode() and "\n" not in shown if shown else True
     assert one_line(shown) == shown
     assert one_line(several_lines(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (URLError(OSError(-2, "Name or service not known")), "Name or service not known"),
+        (URLError("unknown url type: x"), "unknown url type: x"),
+        (
+            RuntimeError(f"Error downloading a:\n{URLError(TimeoutError('timed out'))}"),
+            "Error downloading a:\ntimed out",
+        ),
+        (HTTPError("http://x", 404, "Not Found", Message(), None), "HTTP Error 404: Not Found"),
+    ],
+)
+def test_a_failed_download_is_told_in_the_words_of_the_network(error: Exception, words: str) -> None:
+    assert in_words(error) == words

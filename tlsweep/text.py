@@ -13,6 +13,7 @@ _OTHERS = f"\x7f-\x9f\u2028\u2029\ud800-\udfff{_BIDI}"
 
 _OBEYED = re.compile(f"[\x00-\x1f{_OTHERS}]")
 _OBEYED_BUT_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_OTHERS}]")
+_URLOPEN = re.compile(r"<urlopen error (?:\[Errno -?\d+\] )?(.*?)>")
 _COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 
 
@@ -50,3 +51,8 @@ def _escaped(found: "re.Match[str]") -> str:
 def shortened(text: str, limit: int = 60) -> str:
     """Text of any length as a part of a line: what is beyond `limit` characters is left out, and that is shown."""
     return one_line(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says, without what urllib puts around the network's reason: '<urlopen error [Errno -2] …>'."""
+    return _URLOPEN.sub(r"\1", str(error))

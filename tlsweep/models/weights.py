@@ -18,7 +18,7 @@ from tlsweep.models.architectures import is_torchvision
 from tlsweep.models.archives import fault
 from tlsweep.models.weights_files import read_state_dict
 from tlsweep.spec import ModelSpec
-from tlsweep.text import one_line
+from tlsweep.text import in_words, one_line
 
 Array = npt.NDArray[Any]
 
@@ -106,10 +106,15 @@ def _download(entry: Any) -> Weights:
         state = entry.get_state_dict(progress=False, check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
         raise ModelError(
-            f"the weights {entry} could not be fetched from {entry.url} ({fault(error)}); "
+            f"the weights {entry} could not be fetched from {entry.url} ({_reason(error)}); "
             "give model.weights the path of a .pth or .safetensors file instead"
         ) from error
     return Weights.from_state_dict(state, f"torchvision {entry}")
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed: the network, or what it brought."""
+    return one_line(in_words(error)) if isinstance(error, OSError) else fault(error)
 
 
 def read_weights(path: Path) -> Weights:

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.space import Choice, LogUniform, Uniform, parse_distribution
+from tlsweep.spec.wording import rule
 from tlsweep.text import shortened
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
@@ -138,7 +139,7 @@ def _value_or_distribution(field: FieldInfo) -> Any:
         except ValidationError as error:
             first = error.errors()[0]
             shown = f" (value {shortened(repr(first['input']))})" if isinstance(value, Mapping) else ""
-            raise PydanticCustomError("hyperparameter", f"{first['msg']}{shown}") from None
+            raise PydanticCustomError("hyperparameter", f"{rule(first)}{shown}") from None
         except ValueError as error:
             raise PydanticCustomError("distribution", str(error)) from None
 

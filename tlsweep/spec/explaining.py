@@ -11,6 +11,7 @@ from tlsweep.errors import SpecError
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.search import SearchSpec
 from tlsweep.spec.sweep import SweepSpec
+from tlsweep.spec.wording import rule
 from tlsweep.text import one_line, shortened
 
 VARIANTS: Final[Mapping[str, tuple[str, Any]]] = {"data": ("source", DataSpec), "search": ("strategy", SearchSpec)}
@@ -75,7 +76,6 @@ def _explain(error: Any) -> str:
     """One line about one mistake."""
     path, kind = _path(error["loc"]), error["type"]
     value = error["input"]
-    message: str = error["msg"]
     before = f"{path}: " if path else ""
     if kind == "missing":
         return f"{path}: is missing"
@@ -89,22 +89,10 @@ def _explain(error: Any) -> str:
         # pydantic gives the names only within a sentence.
         known = re.findall(r"'([^']+)'", error["ctx"]["expected_tags"])
         return f"{path}.{_discriminator(error)}: unknown value '{shortened(tag)}'; {_near(tag, known)}"
-    if kind == "literal_error":
-        known = re.findall(r"'([^']+)'", error["ctx"]["expected"])
-        near = difflib.get_close_matches(str(value)[:60], known, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"{path} = {shown(value)}: must be one of {', '.join(known)}{hint}"
-    if kind == "string_pattern_mismatch":
-        return f"{path} = {shown(value)}: must begin with a letter or digit, and hold only these and . _ -"
-    if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{path} = {shown(value)}: must be a mapping of fields"
-    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error" and isinstance(value, Mapping | list | BaseModel):
-        return before + message
-    rule = f"must be {message}" if error["msg"].startswith("Input should") else message
-    if kind == "string_type" and isinstance(value, int | float):
-        rule += "; put it in quotes"
-    return f"{path} = {shown(value)}: {rule}"
+        return before + rule(error)
+    quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
+    return f"{path} = {shown(value)}: {rule(error)}{quotes}"
 
 
 def _discriminator(error: Any) -> str:

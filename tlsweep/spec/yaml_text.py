@@ -42,7 +42,21 @@ _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _MERGE = "<<"
-_MISPLACED = re.compile(r"found character (\S+) that cannot start any token")
+_PROBLEMS = {
+    r"found character '\\t' that cannot start any token": "a tab stands where only spaces may; replace it",
+    r"found character (\S+) that cannot start any token": "{0} cannot begin a word; put text with it into quotes",
+    r"expected ',' or '([\]}])', but got .*": "a ',' or '{0}' is missing in the brackets that line {line} opens",
+    r"found unexpected end of stream": "the quote that line {line} opens is not closed",
+    r"mapping values are not allowed here": "': ' stands where no field's name can be; indent the line as those "
+    "beside it, or put text with ': ' into quotes",
+    r"sequence entries are not allowed here": "'- ' stands where no list can begin; begin it on a line of its own",
+    r"expected <block end>, but found .*": "the line does not go on with what line {line} begins; indent it as the "
+    "lines beside it, and keep 'name: value' and '- value' apart",
+    r"expected the node content, but found (.*)": "{0} stands where a value belongs",
+    r"could not find expected ':'": "the name that line {line} begins has no ': ' behind it",
+    r"found unknown escape character (.*)": "a backslash before {0} means nothing in double quotes; use single ones",
+}
+"""What the parser says, and what is told in its place; at `line` began what it could not read to its end."""
 _DEEP = re.compile(rf"(?:[\[{{]\s*){{{MAX_DEPTH + 1}}}")
 """Nesting is looked for here, since the parser takes half a second to look ahead for 1,000 closing brackets."""
 
@@ -60,9 +74,9 @@ def read_yaml(text: str, what: str) -> Any:
     try:
         return _Document(YAML(typ="safe", pure=True).parse(StringIO(text)), what).value()
     except YAMLError as error:
-        problem, mark = str(getattr(error, "problem", None) or error), getattr(error, "problem_mark", None)
+        mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise SpecError(f"{what} is not valid YAML{where}: {_in_words(problem)}") from None
+        raise SpecError(f"{what} is not valid YAML{where}: {_in_words(error)}") from None
     except AssertionError:  # ruamel.yaml 0.19 on "%YAML 1.3"
         raise SpecError(
             f"{what} is not valid YAML: its line %YAML names another version than 1.1 and 1.2; leave it out"
@@ -71,13 +85,14 @@ def read_yaml(text: str, what: str) -> Any:
         raise SpecError(f"{what} is not valid YAML: an escape code in it stands for no character") from None
 
 
-def _in_words(problem: str) -> str:
+def _in_words(error: YAMLError) -> str:
     """What the parser found, and for what people do most what to do about it."""
-    if not (found := _MISPLACED.fullmatch(problem)):
-        return shortened(problem)
-    if found[1] == repr("\t"):
-        return "a tab stands where only spaces may; replace it"
-    return f"{found[1]} cannot begin a word; put text with it into quotes"
+    problem, begun = str(getattr(error, "problem", None) or error), getattr(error, "context_mark", None)
+    line = begun.line + 1 if begun else 1
+    for pattern, told in _PROBLEMS.items():
+        if found := re.fullmatch(pattern, problem):
+            return shortened(told.format(*found.groups(), line=line), 200)
+    return shortened(problem)
 
 
 def write_yaml(value: Any, *, width: int = 80) -> str:

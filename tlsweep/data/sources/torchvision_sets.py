@@ -15,7 +15,7 @@ from tlsweep.data.samples import as_image
 from tlsweep.data.task import Indices
 from tlsweep.errors import DataError
 from tlsweep.spec import TorchvisionData
-from tlsweep.text import one_line, shortened
+from tlsweep.text import in_words, one_line, shortened
 
 _SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 """What torchvision calls the splits, in order of preference."""
@@ -97,7 +97,7 @@ def _make(kind: type[Any], data: TorchvisionData, arguments: Mapping[str, Any]) 
         if isinstance(error, ValueError) and str(error).startswith("Unknown value"):
             return None
         way_out = "put them there" if data.download else "set data.download: true"
-        said = shortened(" ".join(str(error).split()), 200)  # of a download, several lines
+        said = shortened(" ".join(in_words(error).split()), 200)  # of a download, several lines
         raise DataError(
             f"data.dataset '{data.dataset}': its files under '{one_line(data.root)}' cannot be used ({said}); "
             f"{way_out}, or name their folder with data.root"
