@@ -189,7 +189,7 @@ BOUNDS = [
     ("search={strategy: grid, points: 1000000000}", "search.points = 1000000000: must be at most 1000"),
     ("search={strategy: grid, points: 999}", "search.points 999 makes a grid of 9.98e+05 trials, more than 100,000"),
     ("data.repeats=10000", "data.repeats = 10000: must be at most 1000"),
-    ("data={source: digits, folds: 50, repeats: 50}", "folds x repeats = 2,500: a trial trains so many networks"),
+    ("data={source: digits, folds: 50, repeats: 50}", "folds x repeats = 2,500: a trial trains this many networks"),
     ("search.trials=1e9", "search.trials = 1000000000.0: must be at most 100000"),
     (f"search.trials=1{'0' * 300}", "search.trials: must be a number below 2^64"),
     ("search.reduction_factor=1.0000001", "must be at least 1.01"),

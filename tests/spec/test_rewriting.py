@@ -1,4 +1,4 @@
-"""A spec written anew: what was asked for changes, and nothing else does."""
+"""A spec rewritten: what was asked for changes, and nothing else does."""
 
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_kept_is_one_message(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text(f"{SOURCE}model: {{args: {{day: 2024-13-45}}}}\n")  # a date for what keeps comments, and none
     assert load_spec(path).model.args == {"day": "2024-13-45"}
-    with pytest.raises(SpecError, match="odd.yaml': cannot be written anew with its comments: month") as told:
+    with pytest.raises(SpecError, match="odd.yaml': cannot be rewritten with its comments: month") as told:
         rewrite_spec(path, [], BOUNDS, "measured")
     assert "\n" not in str(told.value)
 

@@ -30,7 +30,7 @@ def test_a_spec_that_cannot_have_bounds_is_told_at_once(tmp_path: Path) -> None:
         check("digits", tmp_path / "mine.yaml", override=[RECIPE, ONE_EPOCH], suggest=True)
     spec = tmp_path / "odd.yaml"
     spec.write_text("data: {source: digits}\nsearch: {strategy: random}\nmodel: {args: {day: 2024-13-45}}\n")
-    with pytest.raises(SpecError, match="cannot be written anew"):
+    with pytest.raises(SpecError, match="cannot be rewritten"):
         check(str(spec), suggest=True)
     assert list(tmp_path.iterdir()) == [spec]
 

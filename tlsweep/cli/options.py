@@ -54,7 +54,7 @@ SweepName = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep
 
 
 def study_overrides(names: list[str] | None) -> tuple[str, ...]:
-    """As overrides of the spec."""
+    """Make overrides of the spec of what --study names."""
     if not names:
         return ()
     from tlsweep.spec.study import study_override

@@ -62,7 +62,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console entry.
+    """Run the program from the console.
 
     Exit code 2: the message tells how to mend the input; 1: every trial failed; 3: the cluster of a job was lost; 130:
     the sweep was stopped from outside (Ctrl-C, SIGTERM, SIGHUP, the end of its private Ray), and can be resumed.
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def _working_folder() -> str:
-    """Where tlsweep was started; the program ends where that is gone."""
+    """Find the folder in which tlsweep was started; end the program where that is gone."""
     try:
         return str(Path.cwd())
     except OSError as error:
@@ -140,7 +140,7 @@ def watching(console: Console, *, quiet: bool) -> Iterator["View"]:
 
 
 def announce(what: str, *, quiet: bool) -> None:
-    """Say what is started though nothing was named, and ask whoever sits at a terminal."""
+    """Say what is started though nothing was named, and ask at a terminal whether to go on."""
     if quiet:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

@@ -93,7 +93,7 @@ def _is_open(number: int) -> bool:
 
 
 def _text(stream: Output, before: TextIO | None, *, line_buffering: bool = False) -> io.TextIOWrapper:
-    """As Python opened it, but for errors; where it did not, the bytes go nowhere."""
+    """Make a text stream as Python opens it, but for its errors; where Python opened none, the bytes go nowhere."""
     encoding = before.encoding if before is not None else "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(stream),
@@ -105,7 +105,7 @@ def _text(stream: Output, before: TextIO | None, *, line_buffering: bool = False
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For `codecs`: our own signs in ASCII, those of others as Python writes them."""
+    """Replace what an encoding lacks (an error handler of `codecs`): our own signs by ASCII, others by escape codes."""
     assert isinstance(error, UnicodeEncodeError)
     wanted = error.object[error.start : error.end]
     translated = wanted.translate(_PLAIN)

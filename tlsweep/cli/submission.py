@@ -19,7 +19,7 @@ class Submission:
     """What a job is to do."""
 
     url: str
-    """Of the cluster's dashboard."""
+    """The URL of the cluster's dashboard."""
     spec: str | None
     changes: tuple[str, ...]
     results: str
@@ -31,7 +31,7 @@ class Submission:
     quiet: bool = False
 
     def load(self) -> "SweepSpec | None":
-        """None for a sweep that goes on: its spec lies on the cluster, and is changed there."""
+        """Load the spec; None for a sweep that goes on: its spec lies on the cluster, and is changed there."""
         from tlsweep.spec import load_spec
         from tlsweep.spec.idle import refuse_idle
 

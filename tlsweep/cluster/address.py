@@ -77,7 +77,7 @@ def _recorded() -> str | None:
 
 
 def _parsed(address: str) -> tuple[str, int]:
-    """Host and port.
+    """Read host and port from an address.
 
     Raises:
         NoCluster: it is no address of a cluster.
@@ -102,9 +102,11 @@ def _for_ray(host: str, port: int) -> str:
 
 
 def _check_joinable(host: str, port: int) -> None:
-    """Raises:
-    NoCluster: nobody answers, or somebody who cannot be joined.
-    ResourceError: the cluster refuses this user's token.
+    """Refuse a cluster that cannot be joined.
+
+    Raises:
+        NoCluster: nobody answers, or somebody who cannot be joined.
+        ResourceError: the cluster refuses this user's token.
     """
     _check_listening(host, port)
     # gRPC finds no port behind an IPv6 address without brackets (RFC 3986, 3.2.2).

@@ -18,8 +18,8 @@ class Elastic:
     """The cluster of a stage, as it is now.
 
     Args:
-        cluster: As it was when the stage began.
-        resources: Of one trial.
+        cluster: The nodes there were when the stage began.
+        resources: What one trial takes.
         tell: Is told what happens to a node: kind of event, details.
         halt: Ends the sweep so that it can be resumed, for a reason.
         wanted: How many trials could have a slot now, those that have one included.
@@ -85,7 +85,7 @@ class Elastic:
         self._due = self._clock() + LOOK_SECONDS
 
     def rest(self) -> None:
-        """No more trials will want a slot; nodes that are not ready are still kept free."""
+        """Ask for no more room: no trial will want a slot; nodes that are not ready are still kept free."""
         self._demand.ask(0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Before a GPU is claimed: is every node of the cluster ready for this sweep?
+"""Asks every node of a cluster, before a GPU is claimed, whether it is ready for this sweep.
 
 Each node on which a trial fits is asked by one light Ray task (`examination.py`), all at once; what they find is told
 in one error. A private Ray, and a cluster of the driver's node alone, have nothing to disagree about: nobody is asked.
@@ -38,7 +38,7 @@ class Preflight:
     """The question of a sweep, for the nodes that are there and for those that join later.
 
     Args:
-        spec: Of the sweep.
+        spec: The sweep's.
         tasks: Data that trials read.
         location: A folder in which workers write, or None where that is not to be tried.
     """

@@ -81,7 +81,7 @@ class Telemetry:
         self._thread.start()
 
     def record(self, record: Record) -> None:
-        """Count it."""
+        """Count a record."""
         arm = record["arm"] or ""
         if record["type"] == "report":
             self._counted["tlsweep_epochs", (arm,)] += 1
@@ -92,7 +92,7 @@ class Telemetry:
             self._slots = record["details"].get("slots", self._slots)  # where nodes come and go, these events say it
 
     def end(self) -> None:
-        """No trial runs any more."""
+        """Hand over the last figures: no trial runs any more."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()

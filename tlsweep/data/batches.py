@@ -31,7 +31,7 @@ class Batches:
 
     Args:
         task: images and splits.
-        device: where batches are made and augmented.
+        device: the one on which batches are made and augmented.
         channels_last: memory format of the images.
         workers: processes that decode a streamed task ahead; a task in memory needs none.
         beside: those of another view of the same images on the same device, whose readers these share. Of streamed
@@ -107,6 +107,6 @@ class Batches:
         return pixels[:, margin : margin + self._size, margin : margin + self._size]
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) to float32 (B, C, H, W); only the copy is new memory."""
+        """Normalise uint8 (B, H, W, C) to float32 (B, C, H, W); only the copy is new memory."""
         images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
         return images.mul_(self._scale).add_(self._offset)

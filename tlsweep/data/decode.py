@@ -63,7 +63,7 @@ class _Chunk:
 
 
 def to_square(image: "Image", side: int, channels: int, rendering: Rendering = _PLAIN) -> Pixels:
-    """`image`, upright, as a square of pixels: shape (side, side, channels). `image` itself is used up.
+    """Render `image`, upright, as a square of pixels: shape (side, side, channels). `image` itself is used up.
 
     Raises:
         Exception: whatever Pillow raises where the image does not decode; OSError for most.

@@ -79,7 +79,7 @@ def eight_bits(image: "Image", samples: Samples, bits: int) -> "Image":
     """The samples as an 8-bit image: of the `bits` in use the highest 8; alpha is always of 16.
 
     Args:
-        image: where the samples are from; it may name a value that is transparent.
+        image: the image that the samples are from; it may name a value that is transparent.
     """
     from PIL import Image
 

@@ -75,8 +75,8 @@ def same_pictures(images: Any, survey: "Survey") -> Indices:
     """A number for each image, the same for all with the same pixels: shape (N,). Bad images have numbers of their own.
 
     Args:
-        images: As in `Task`.
-        survey: Of these images.
+        images: The pixels, as in `Task`.
+        survey: What is known of these images.
     """
     pictures = np.arange(len(survey.labels))
     sums = _sums(survey.moments, survey.hashes)
@@ -105,7 +105,7 @@ def _digest(images: Any, index: int) -> bytes:
 
 
 def without_copies(train: Indices, others: Indices, pictures: Indices, labels: Indices) -> Indices:
-    """`train` without pictures that are in `others`, and without all that are under two classes: who is right?"""
+    """Leave out of `train` pictures that are in `others`, and all that are under two classes: who is right?"""
     rows = np.unique(np.stack([pictures[train], labels[train]], axis=1), axis=0)[:, 0]
     named_twice = rows[1:][rows[1:] == rows[:-1]]
     return train[~np.isin(pictures[train], np.concatenate([pictures[others], named_twice]))]
@@ -118,9 +118,9 @@ def find_duplicates(
 
     Args:
         items: Give the names.
-        images, survey: As decoded.
+        images, survey: What decoding gave.
         splits: `train`, `val`, `test`; others count as they come.
-        pictures: Of `same_pictures`.
+        pictures: The numbers that `same_pictures` gives.
     """
     used = np.concatenate(list(splits.values()))
     rank = np.repeat(np.arange(len(splits)), [len(indices) for indices in splits.values()])

@@ -29,7 +29,7 @@ class Some:
     examples: tuple[str, ...] = ()
 
     def in_words(self, text: str) -> str:
-        """`3 images TEXT (cat/1.png, cat/2.png, …)`."""
+        """Say it in words: `3 images TEXT (cat/1.png, cat/2.png, …)`."""
         more = ", …" if self.count > len(self.examples) else ""
         return f"{self.count:,} {'image' if self.count == 1 else 'images'} {text} ({', '.join(self.examples)}{more})"
 
@@ -46,7 +46,7 @@ class Findings:
     """More than half of the picture is cut away by `data.fit: crop`."""
 
     def in_words(self) -> tuple[str, ...]:
-        """A line for each kind that occurs: how many, some names, and what may be done."""
+        """List a line for each kind that occurs: how many, some names, and what may be done."""
         lines = {
             "of a single colour, once decoded": self.single_colour,
             "with no pixel brighter than 15 of 255, so nearly black": self.dark,

@@ -15,7 +15,7 @@ from tlsweep.spec import DataSpec, derive_seed
 def make_runs(
     labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
 ) -> tuple[dict[str, Indices], tuple[Run, ...]]:
-    """`train`, `val` and `test` of the first run, and all runs; none where there is only one.
+    """Make `train`, `val` and `test` of the first run, and all runs; none where there is only one.
 
     The test split is the same for all, and the same as without folds and repeats.
 
@@ -57,9 +57,9 @@ def drop_copies(
     """The same splits and runs, trained without what is held out from each, or is under two classes.
 
     Args:
-        splits, runs: as `make_runs` has them.
+        splits, runs: what `make_runs` returns.
         pictures: shape (N,), the same number for the same picture.
-        labels, classes: as for `make_runs`.
+        labels, classes: the arguments of `make_runs`.
 
     Raises:
         DataError: nothing is left of a class.
@@ -97,7 +97,7 @@ def _runs(
 def stratified_folds(
     pool: Indices, labels: Indices, folds: int, classes: Sequence[str], repeat: int, seed: int
 ) -> Iterator[Run]:
-    """scikit-learn's `StratifiedKFold(folds, shuffle=True, random_state=derive_seed(seed, "folds", repeat) % 2**32)`.
+    """Yield the folds of scikit-learn's `StratifiedKFold`, shuffled with `derive_seed(seed, "folds", repeat) % 2**32`.
 
     Args:
         pool: indices into `labels` of all who take part.
@@ -105,7 +105,7 @@ def stratified_folds(
         folds: how many.
         classes: names, for the message.
         repeat: each shuffles with a seed of its own.
-        seed: of the sweep.
+        seed: the sweep's.
 
     Raises:
         DataError: a class has fewer images than there are folds, so that one of them would lack it.

@@ -20,7 +20,7 @@ class Reader(Protocol):
     """Something that pixels are read from."""
 
     def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
-        """The images at order[start:end], for each of `bounds`: uint8 (B, S, S, C) on the device, contiguous."""
+        """Yield the images at order[start:end], for each of `bounds`: uint8 (B, S, S, C) on the device, contiguous."""
 
 
 class MemoryReader:
@@ -38,7 +38,7 @@ class MemoryReader:
         self._pixels = pixels
 
     def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
-        """See `Reader.read`."""
+        """Read as `Reader.read` says."""
         order = order.to(self._pixels.device)
         for start, end in bounds:
             batch = self._pixels.index_select(0, order[start:end])
@@ -73,7 +73,7 @@ class StreamReader:
         )
 
     def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
-        """See `Reader.read`."""
+        """Read as `Reader.read` says."""
         indices = order.numpy()
         self._passes.batches = [indices[start:end] for start, end in bounds]
         for batch in self._loader:

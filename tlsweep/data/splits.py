@@ -12,7 +12,7 @@ from tlsweep.spec import DataSpec, derive_seed
 def make_splits(
     labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
 ) -> dict[str, Indices]:
-    """`train`, `val` and `test`: what the source gives, the rest set aside from its training images.
+    """Make `train`, `val` and `test`: what the source gives, the rest set aside from its training images.
 
     With `data.folds` there is no `val`: `train` is everybody who is not in `test`, and the folds take turns.
 
@@ -46,7 +46,7 @@ def make_splits(
 
 
 def few_shot(train: Indices, labels: Indices, per_class: int, classes: Sequence[str], seed: int) -> Indices:
-    """`per_class` of the indices `train` for each class, sorted. Fewer are always among the more of the same seed.
+    """Draw `per_class` of the indices `train` for each class, sorted. Fewer are always among the more of the same seed.
 
     Raises:
         DataError: a class that has fewer.
@@ -67,7 +67,7 @@ def few_shot(train: Indices, labels: Indices, per_class: int, classes: Sequence[
 def _set_aside(
     train: Indices, labels: Indices, count: int, classes: Sequence[str], name: str, seed: int
 ) -> tuple[Indices, Indices]:
-    """`train` without `count` of its indices, and these, both stratified and sorted."""
+    """Divide `train` into what is left and `count` indices that are set aside, both stratified and sorted."""
     from sklearn.model_selection import train_test_split
 
     members = np.bincount(labels[train], minlength=len(classes))
@@ -88,8 +88,10 @@ def _set_aside(
 
 
 def check_every_class(labels: Indices, classes: Sequence[str], split: str) -> None:
-    """Raises:
-    DataError: `labels`, those of a split, lack a class.
+    """Refuse a split that lacks a class.
+
+    Raises:
+        DataError: `labels`, those of a split, lack a class.
     """
     missing = np.setdiff1d(np.arange(len(classes)), labels)
     if missing.size:

@@ -66,7 +66,7 @@ class Task:
     skipped: tuple[str, ...] = field(default=())
     """Files that were left out because they do not decode (`on_bad_image: skip`)."""
     runs: tuple[Run, ...] = field(default=())
-    """Where a trial trains several networks (`folds`, `repeats`): each one's splits. Those of the task itself are the
+    """The splits of each network, where a trial trains several (`folds`, `repeats`). Those of the task itself are the
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
 
     rendering: Rendering = field(default=Rendering())
@@ -82,7 +82,7 @@ class Task:
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (colour)."""
+        """Channels of the images: 1 (grey) or 3 (colour)."""
         return int(self.images.shape[3])
 
     @property

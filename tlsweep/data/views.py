@@ -15,7 +15,7 @@ def with_splits(task: Task, splits: Mapping[str, Indices]) -> Task:
 
     Args:
         task: any.
-        splits: for each name that changes, sorted indices into `task.images`.
+        splits: the splits that change: sorted indices into `task.images` by name.
     """
     new = {**task.splits, **splits}
     mean, std = channel_statistics(task.moments[new["train"]], task.images.shape[1] * task.images.shape[2])

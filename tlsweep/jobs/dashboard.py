@@ -31,8 +31,10 @@ class Dashboard:
     """The Ray cluster whose dashboard answers at a URL. No request takes longer than ANSWER_SECONDS."""
 
     def __init__(self, url: str) -> None:
-        """Raises:
-        ResourceError: the URL is none of a dashboard, nothing answers there, or it refuses this user's token.
+        """Connect to the dashboard at a URL.
+
+        Raises:
+            ResourceError: the URL is none of a dashboard, nothing answers there, or it refuses this user's token.
         """
         self.url = checked_url(url)
         try:

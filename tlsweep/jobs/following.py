@@ -67,7 +67,7 @@ class _Patience:
     seconds: float
 
     def ask(self, question: Callable[[], T]) -> T:
-        """The answer.
+        """Ask until there is an answer.
 
         Raises:
             ConnectionLost: there is none in time, or the cluster has forgotten the job.
@@ -78,7 +78,7 @@ class _Patience:
                 answer = question()
             except UnknownJob:
                 raise ConnectionLost(
-                    f"the cluster at '{self.server.url}' was started anew, and does not know '{self.job}' any more: "
+                    f"the cluster at '{self.server.url}' was restarted, and does not know '{self.job}' any more: "
                     "what the sweep had reported is in its results, and 'tlsweep resume' goes on with it"
                 ) from None
             except Unreachable as error:

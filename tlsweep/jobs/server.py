@@ -61,8 +61,10 @@ class Job:
 
 
 def check_results(results: str) -> None:
-    """Raises:
-    ResultsError: results would vanish with the job.
+    """Refuse results that would vanish with the job.
+
+    Raises:
+        ResultsError: results would vanish with the job.
     """
     if isinstance(location := to_location(results), Path) and not location.is_absolute():
         raise ResultsError(
@@ -136,9 +138,11 @@ class JobServer(Dashboard):
         return job
 
     def job(self, job: str) -> Job:
-        """Raises:
-        UnknownJob: there is none.
-        Unreachable: the dashboard does not answer.
+        """Look a job up by its id.
+
+        Raises:
+            UnknownJob: there is none.
+            Unreachable: the dashboard does not answer.
         """
         with self.asking(job):
             return _job(self.client.get_job_info(job))

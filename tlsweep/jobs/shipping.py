@@ -102,10 +102,10 @@ def pack(archive: Path, spec: SweepSpec | None, code: Path | None) -> Shipment:
 
     Args:
         archive: The file to write.
-        spec, code: As for `gather`.
+        spec, code: The arguments of `gather`.
 
     Raises:
-        UserError: as `gather`, or it is more than Ray takes, or cannot be read.
+        UserError: what `gather` raises; or it is more than Ray takes, or cannot be read.
     """
     shipment = gather(spec, code)
     # zip knows no year before 1980, which files out of archives and images often have.

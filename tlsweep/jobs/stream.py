@@ -58,8 +58,10 @@ class JobStream:
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Args:
-        path: The file, which may have lines already; None to write nothing.
+        """Prepare to write a stream; the file is opened with the block.
+
+        Args:
+            path: The file, which may have lines already; None to write nothing.
         """
         self._path = path
         self._file: int | None = None
@@ -158,8 +160,10 @@ class Playback:
     """
 
     def __init__(self, dashboard: str) -> None:
-        """Args:
-        dashboard: Address of the dashboard, as it is seen from here.
+        """Begin before the first line.
+
+        Args:
+            dashboard: Address of the dashboard, as it is seen from here.
         """
         self.sweep: str | None = None
         self.error: str | None = None
@@ -179,7 +183,7 @@ class Playback:
         return self._texts[max(fitting)] if fitting else None
 
     def take(self, text: str, observer: Observer) -> None:
-        """The next line."""
+        """Tell the observer what the next line says."""
         try:
             line = json.loads(text)
         except ValueError:  # torn, as by a full disk; the journal has what it told

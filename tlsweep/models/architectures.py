@@ -34,8 +34,10 @@ class Limits:
     values: int
 
     def spend(self, values: int) -> None:
-        """Raises:
-        ModelError: there is no room for a tensor of this size.
+        """Count a tensor of this size.
+
+        Raises:
+            ModelError: there is no room for a tensor of this size.
         """
         self.tensors, self.values = self.tensors - 1, self.values - values
         if min(self.tensors, self.values) < 0:
@@ -132,7 +134,7 @@ def construct(
 
 
 def complete_args(model: ModelSpec) -> dict[str, Any]:
-    """`model.args` and what else torchvision has to be told so that it builds the same network."""
+    """Complete `model.args` by what else torchvision has to be told so that it builds the same network."""
     if model.name not in AUXILIARY_HEADS:
         return model.args
     # What initial values are drawn from takes a minute, and a state dict replaces them.

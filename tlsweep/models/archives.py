@@ -13,8 +13,8 @@ import torch
 from tlsweep.text import one_line
 
 SHARED, SPARED = 8, 2**20
-"""Tensors may share memory, as tied layers do, and bfloat16 becomes float32 here: they may hold so many times the
-bytes of their file, and so many bytes more."""
+"""Tensors may share memory, as tied layers do, and bfloat16 becomes float32 here: they may hold this many times the
+bytes of their file, and this many bytes more."""
 
 _BESIDE_WEIGHTS: list[Any] = [argparse.Namespace]
 """The arguments that timm's and torchvision's own training scripts keep there; making one runs no code."""
@@ -53,7 +53,7 @@ def load_archive(file: IO[bytes], size: int) -> Any:
 
 
 def _refuse_compression(file: IO[bytes], size: int) -> None:
-    """torch.save stores records as they are; compressed they can unfold to a thousand times the file."""
+    """Refuse compressed records, which can unfold to a thousand times the file; torch.save stores them as they are."""
     if zipfile.is_zipfile(file):
         file.seek(0)
         with zipfile.ZipFile(file) as archive:

@@ -19,7 +19,7 @@ def head_inputs(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
     the module, training or evaluation, is the caller's.
 
     Raises:
-        ModelError: from the function, where the user's own network never calls its head as a module.
+        ModelError: the user's own network never calls its head as a module; raised by the function.
     """
     name = network.groups[-1].name
     head = network.module.get_submodule(name)

@@ -39,7 +39,7 @@ def set_frozen(network: Network, count: int, *, batch_norm: Literal["train", "fr
 
 
 def train_mode(network: Network, frozen: int, *, batch_norm: Literal["train", "frozen"] = "train") -> None:
-    """`module.train()`, but the first `frozen` layer groups evaluate.
+    """Put the network into training mode, but for the first `frozen` layer groups, which evaluate.
 
     So their batch-norm statistics stay, and nothing in them is dropped at random. A module without parameters (dropout
     between two layers) goes with the layer that it feeds.
@@ -73,7 +73,7 @@ def _hold(network: Network, count: int) -> None:
 
 
 def parameter_groups(network: Network, head_lr_multiplier: float, layer_decay: float) -> list[ParameterGroup]:
-    """For each layer group, from input to head, the factor on the learning rate.
+    """Give each layer group, from input to head, its factor on the learning rate.
 
     `head_lr_multiplier` for the head; `layer_decay` to the power of the distance to the head for the others.
     """

@@ -23,7 +23,7 @@ class LayerGroup:
 
 
 def layer_groups(module: nn.Module, head: str) -> tuple[LayerGroup, ...]:
-    """At most `MAX_GROUPS` groups from input to head that hold every parameter once; the last is the head.
+    """Make at most `MAX_GROUPS` groups, from input to head, that hold every parameter once; the last is the head.
 
     The order is the one in which the modules were defined, which in torchvision is the order of computation.
     """

@@ -38,7 +38,7 @@ def last_in_use(module: nn.Module, names: list[str], images: torch.Tensor) -> st
 
 
 def _in_output(output: object, layers: dict[str, nn.Module]) -> set[str]:
-    """Those whose parameters the output has a gradient for; all whose parameters have none in any case.
+    """Find those whose parameters the output has a gradient for; all whose parameters have none in any case.
 
     Not its `weight` alone, which is no parameter where it is normalised (torch.nn.utils.parametrizations).
     """
@@ -56,8 +56,10 @@ def _in_output(output: object, layers: dict[str, nn.Module]) -> set[str]:
 
 
 def check_logits(found: object, images: int, num_classes: int, when: str) -> None:
-    """Raises:
-    ModelError: what a network gave for a number of images is no tensor of their logits.
+    """Refuse what is no tensor of logits.
+
+    Raises:
+        ModelError: what a network gave for a number of images is no tensor of their logits.
     """
     if isinstance(found, torch.Tensor):
         if found.shape == (images, num_classes):

@@ -61,7 +61,7 @@ def load_backbone(module: nn.Module, name: str, head: str, weights: Weights) -> 
 
 
 def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], *, assign: bool, strict: bool = True) -> None:
-    """`module.load_state_dict` for every network.
+    """Call `module.load_state_dict`, for every network.
 
     Args:
         assign: whether the tensors themselves become those of the module. The user's code may tie parameters, which

@@ -57,10 +57,10 @@ def validate_model(
     """Check, in well under a second for most networks, that `build_network` will work; nothing is downloaded.
 
     Args:
-        smallest_batch: of those that all layers are to be trained with; a single image can be too few.
+        smallest_batch: the smallest that all layers are to be trained with; a single image can be too few.
 
     Raises:
-        ModelError: as `build_network` and `resolve_weights`, and for images that the network does not take; only a
+        ModelError: what `build_network` and `resolve_weights` raise, or the network does not take the images; only a
             download can still fail after this.
     """
     with _seeded(0):
@@ -129,7 +129,7 @@ def _renew(head: nn.Module, seed: int) -> None:
 
 
 def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channels: int, image_size: int) -> None:
-    """Two images through the network: shapes alone on the meta device, or for the user's own code in earnest."""
+    """Pass two images through the network: shapes alone on the meta device, or for the user's own code in earnest."""
     module.eval()
     shape = (2, channels, image_size, image_size)
     if is_own_code(model.name):
@@ -149,7 +149,7 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
 
 
 def _check_own_output(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...]) -> None:
-    """Two images and one, as the last batch of a split may be: `squeeze()` is a common mistake."""
+    """Pass two images and one, as the last batch of a split may be: `squeeze()` is a common mistake."""
     for images in (2, 1):
         sizes = (images, *shape[1:])
         with torch.no_grad():

@@ -32,7 +32,7 @@ class Weights:
     tensors: Mapping[str, Array]
     """The tensors by name, as in `module.state_dict()`; read-only."""
     origin: str
-    """Where they come from, for people: `torchvision ResNet18_Weights.IMAGENET1K_V1`, `file resnet18.pth`, ..."""
+    """Their origin, for people: `torchvision ResNet18_Weights.IMAGENET1K_V1`, `file resnet18.pth`, ..."""
     sha256: str
     """A hash of names, types, shapes and bytes, in the order of the names."""
 
@@ -64,7 +64,7 @@ def _checksum(tensors: Mapping[str, Array]) -> str:
 
 
 def weights_names(model: ModelSpec) -> dict[str, Any]:
-    """torchvision's weights of this network by name, `DEFAULT` among them; empty for other networks.
+    """List torchvision's weights of this network by name, `DEFAULT` among them; empty for other networks.
 
     Raises:
         ModelError: an unknown network.

@@ -10,7 +10,7 @@ from tlsweep.sweep.assignment import completed, drawn, starting_values, trained_
 from tlsweep.sweep.prepare import Prepared, batch_sizes
 
 KINDS = ("optimizer", "freeze", "lr_schedule", WEIGHTS)
-"""Whose values run code of their own."""
+"""The hyperparameters whose values each run code of their own."""
 PATIENCE = 30.0
 """Seconds that the step of the largest batch may take: on a GPU it is far below, on a CPU it would only be slow."""
 

@@ -27,7 +27,7 @@ REACH = 2 * SMOOTHING
 """Decades. A loss that diverges rises more steeply than it fell, and the window moves its minimum away from a rise so
 near. The best of 40 SGD trials on the digits had 1.7 times the lr of that minimum."""
 FALLEN = 0.1
-"""The loss falls reliably from where so much of its whole fall is behind it for good, and rises from where so much of
+"""The loss falls reliably from where this part of its whole fall is behind it for good, and rises from where this part
 it is given back."""
 LOWEST_LOSS = 0.005
 """The distance to its lowest value, as a part of the whole fall, at which the loss counts as lowest: where all is
@@ -72,12 +72,12 @@ def range_test(
     ever trained are. The same arguments give the same numbers (bit for bit on a CPU).
 
     Args:
-        hyperparameters, settings, transfer, compute: as for `finetune`.
+        hyperparameters, settings, transfer, compute: the arguments of `finetune`.
         progress: is called with the steps done and those in all.
 
     Raises:
         ModelError: the loss does not fall by 10 %, or as `finetune`.
-        ResourceError: as `finetune`.
+        ResourceError: what `finetune` raises.
     """
     settings = settings.model_copy(update={"noise_scale": False})
     for steps in STEPS:
@@ -176,6 +176,6 @@ def bounds(lrs: Floats, losses: Sequence[float]) -> tuple[float, float]:
 
 
 def _one_digit(number: float, rounded: Callable[[float], int]) -> float:
-    """0.00123 as 0.001, or as 0.002."""
+    """Round to one digit: 0.00123 to 0.001, or to 0.002."""
     exponent = math.floor(math.log10(number))
     return float(f"{rounded(number / 10**exponent)}e{exponent}")

@@ -27,7 +27,7 @@ def noise_scale_at(
     NaN where the gradient cannot be told from its noise.
 
     Args:
-        loss: from images (n, C, S, S) and labels (n,) to the mean loss, a scalar.
+        loss: maps images (n, C, S, S) and labels (n,) to the mean loss, a scalar.
         module: the network; its parameters that are not frozen count.
     """
     gradients = Gradients(loss, module)
@@ -50,11 +50,11 @@ def measure_noise_scale(
     It grows while a network learns: what its first gradients agree on is learned first.
 
     Args:
-        hyperparameters, settings, transfer, compute: as for `finetune`.
+        hyperparameters, settings, transfer, compute: the arguments of `finetune`.
         progress: is called with the steps done and those in all.
 
     Raises:
-        ModelError, ResourceError: as `finetune`.
+        ModelError, ResourceError: what `finetune` raises.
     """
     settings = settings.model_copy(update={"noise_scale": False})
     with isolated(compute):

@@ -30,9 +30,10 @@ class Plan:
 
     arms: tuple[str, ...]
     trials: int
-    """Over all arms."""
+    """The trials of all arms."""
     epochs_at_most: int
-    """Over all trials, if none is stopped early; a population repeats some when a member takes over younger weights."""
+    """The epochs of all trials, if none is stopped early; a population repeats some where a member takes over younger
+    weights."""
     train_images: int
     val_images: int
     test_images: int

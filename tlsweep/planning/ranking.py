@@ -64,7 +64,7 @@ def make_ranking(
     the probe has not seen, and means the same for features of any width; LogME decides between equals.
 
     Args:
-        images: of the training and of the validation images so many are used, or a few more: a draw by `spec.seed`,
+        images: how many training images and validation images are used, or a few more: a draw by `spec.seed`,
             with all classes in it.
 
     Raises:
@@ -95,7 +95,7 @@ def _candidates(own: ModelSpec, others: Iterable[str]) -> list[ModelSpec]:
 
 
 def _parse(text: str, own: ModelSpec) -> ModelSpec:
-    """`MODEL` with random weights, or `MODEL=WEIGHTS`; the spec's own network keeps its arguments."""
+    """Read `MODEL` (random weights) or `MODEL=WEIGHTS`; the spec's own network keeps its arguments."""
     name, _, weights = text.partition("=")
     if not name.strip():
         raise SpecError(

@@ -83,9 +83,11 @@ def try_step(
 
 @contextmanager
 def _mistakes_named(hyperparameters: Hyperparameters, transfer: Transfer, device: str) -> Iterator[None]:
-    """Raises:
-    ModelError, ResourceError: instead of what torch raises where a batch is too small or too large, and of what the
-        user's own network raises.
+    """Name the mistake behind what is raised in the block.
+
+    Raises:
+        ModelError, ResourceError: instead of what torch raises where a batch is too small or too large, and of what the
+            user's own network raises.
     """
     task, model = transfer.task, transfer.model
     many = f", {len(task.runs)} networks side by side (data.folds, data.repeats)," if task.runs else ""
@@ -118,8 +120,10 @@ def _where(error: Exception) -> str:
 
 @torch.inference_mode()
 def _check_outputs(trainer: Trainer) -> None:
-    """Raises:
-    ModelError: before any training, the network gives something else than numbers, one for each image and class.
+    """Check what the network gives before any training.
+
+    Raises:
+        ModelError: before any training, the network gives something else than numbers, one for each image and class.
     """
     trainer.leave_training()
     images, labels = next(iter(trainer.batches.evaluate("val", 2)))
@@ -137,8 +141,10 @@ def _check_outputs(trainer: Trainer) -> None:
 
 
 def _check_rebuilding(trainer: Trainer, model: ModelSpec) -> None:
-    """Raises:
-    ModelError: training changes something of the network that no state dict holds.
+    """Check that the trained network can be had again from its state dict.
+
+    Raises:
+        ModelError: training changes something of the network that no state dict holds.
     """
     task = trainer.task
     twin = construct(model, task.num_classes, task.channels, task.image_size, without_values=False)

@@ -29,7 +29,7 @@ def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
         values: few different numbers: 1 where a network is right and 0 where it is wrong, of several networks the
             share that is right; or, for a gain, the difference of two of these for the same image, so that images
             which both find hard cancel out.
-        seed: of the resampling.
+        seed: decides the resampling.
     """
     # A resample of n images draws from the different values, each as likely as it is frequent: a multinomial draw.
     different, counts = np.unique(np.asarray(values), return_counts=True)

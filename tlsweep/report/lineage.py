@@ -1,4 +1,4 @@
-"""Where the weights of a trial came from: through every exploit, back to the first epoch."""
+"""Follows the weights of a trial through every exploit, back to the first epoch."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None
     """Make again what the journal of a sweep knows: spec, tables, and what it holds of environment and recipe.
 
     Args:
-        folder: Of the sweep, which nobody may be running.
+        folder: The sweep's; nobody may be running it.
         phase: Is told what is being waited for.
 
     Returns:
@@ -66,7 +66,7 @@ def sound_spec(folder: SweepFolder, launched: Mapping[str, Any]) -> SweepSpec:
     """The spec as the folder has it; where that is missing or damaged, as the journal has it.
 
     Args:
-        folder: Of the sweep.
+        folder: The sweep's.
         launched: Details of the last launch or resume in its journal; empty where there was none.
 
     Raises:
@@ -117,7 +117,7 @@ def unevaluated(folder: SweepFolder, launched: Mapping[str, Any]) -> list[str]:
     """What is missing or damaged of that which is made when the winners meet the test split, a line for each.
 
     Args:
-        folder: Of a sweep that has ended.
+        folder: The folder of a sweep that has ended.
         launched: Details of the last launch or resume in its journal.
     """
     lines = [line] if (line := missing_model(folder)) else []

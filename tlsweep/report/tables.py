@@ -43,7 +43,7 @@ class SweepTables:
     """The events as in the journal: `details` is a mapping, `time` in seconds since 1970."""
     trials: Sequence[Row]
     predictions: Sequence[Row] = ()
-    """Of predictions.parquet: arm, trial, image, label, predicted; empty before the winners have met the test split."""
+    """Rows of predictions.parquet: arm, trial, image, label, predicted; empty before winners met the test split."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,10 @@ def _rows(table: "pa.Table") -> list[dict[str, Any]]:
 
 
 def _decode(row: dict[str, Any]) -> Record:
-    """Raises:
-    ValueError: it is none that tlsweep writes.
+    """Read an event as the journal has it from its row.
+
+    Raises:
+        ValueError: it is none that tlsweep writes.
     """
     event = {"type": "event"} | row | {"details": json.loads(row["details"]) if row["details"] else {}}
     if wrong := wrong_value(event) if isinstance(event["details"], dict) else "its details are no mapping":

@@ -23,7 +23,7 @@ class TrialLife:
 
     tables: SweepTables
     row: Row
-    """Of trials.parquet."""
+    """Its row of trials.parquet."""
     reports: Sequence[Row]
     """Its rows of reports.parquet, in the order of generations and epochs."""
     events: Sequence[Record]
@@ -37,7 +37,7 @@ class TrialLife:
 
     @property
     def trial(self) -> str:
-        """Its name."""
+        """The trial's name."""
         return str(self.row["trial"])
 
 

@@ -46,7 +46,7 @@ RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProx
     ),
     "recipe": lambda search, spec, arm: Replay(search, spec.train.resolve({}).model_dump()),
 })  # fmt: skip
-"""For each `search.strategy`, the rules of an arm, from the section `search`, the whole spec and the arm's name."""
+"""Make the rules of an arm, by `search.strategy`: from the section `search`, the whole spec and the arm's name."""
 
 
 def make_rules(spec: SweepSpec, arm: str) -> Rules:
@@ -57,7 +57,7 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
 
 
 def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
-    """The rules of a population of so many members."""
+    """Make the rules of a population of this size."""
     search = spec.search.model_copy(update={"population": members})
     assert isinstance(search, PopulationSearch)
     explorer = make_explorer(search, spec.space_in(arm)) if search.explore and spec.arm(arm).explore else keep

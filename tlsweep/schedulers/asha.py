@@ -38,7 +38,7 @@ class Asha(Rules):
     """
 
     def __init__(self, search: HalvingSearch, epochs: int, *, below: int | None = None) -> None:
-        """`below`: the epoch that all rungs lie below; default: the last one, `epochs`."""
+        """Begin without arrivals; all rungs lie below the epoch `below`, by default the last one, `epochs`."""
         self._eta, self._min_reports = search.reduction_factor, search.min_reports
         self._epochs = epochs
         milestones = rungs(search.min_epochs, epochs if below is None else below, search.reduction_factor)
@@ -86,7 +86,7 @@ class PromotionAsha(Asha):
     """
 
     def __init__(self, search: HalvingSearch, epochs: int, *, last_rung: int | None = None) -> None:
-        """`last_rung`: the rung from which nobody goes on, whoever arrives there; None: there is no such rung."""
+        """Begin with nobody held; from `last_rung`, if there is such a rung, no trial goes on, however good it is."""
         super().__init__(search, epochs, below=None if last_rung is None else last_rung + 1)
         self._closed = None if last_rung is None else max(self._arrivals, default=None)
         self._trials = search.trials
@@ -189,7 +189,7 @@ class PromotionAsha(Asha):
         return int(arrived / self._eta)
 
     def _waiting(self, rung: int) -> dict[str, int]:
-        """For each trial held at the rung its rank among all that arrived there, the best first."""
+        """Rank each trial held at the rung among all that arrived there, the best first."""
         arrivals = self._arrivals[rung]
         ranking = sorted(arrivals, key=lambda trial: -arrivals[trial].score)  # stable: the earlier of equals first
         return {trial: rank for rank, trial in enumerate(ranking, 1) if self.held(trial) and self._at[trial] == rung}

@@ -15,11 +15,11 @@ class Interval:
     """A member's training between two decisions."""
 
     number: int
-    """Of the member."""
+    """The member's number."""
     epoch: int
-    """At its end."""
+    """The epoch at its end."""
     hyperparameters: Mapping[str, Value]
-    """In force in it, all of them."""
+    """All hyperparameters in force in it."""
     gain: float = math.nan
     """Change of score in it; not finite where training diverged, or has not come so far."""
 
@@ -28,9 +28,9 @@ class Proposal(NamedTuple):
     """New values for a copy."""
 
     values: Mapping[str, Value]
-    """Of the hyperparameters that may change; the others stay the donor's."""
+    """Values of the hyperparameters that may change; the others stay the donor's."""
     fresh: frozenset[str]
-    """Those that were chosen anew, not derived from the donor's."""
+    """Names of those that were drawn or proposed, not derived from the donor's."""
 
 
 class Explorer(Protocol):
@@ -45,7 +45,7 @@ class Explorer(Protocol):
             donor: the state that is copied.
             seen: all intervals of the population that were trained so far.
             pending: those that the other members train now.
-            rng: of this decision.
+            rng: the generator of this decision.
         """
 
 
@@ -56,7 +56,7 @@ def keep(donor: Observation, seen: Sequence[Interval], pending: Sequence[Interva
 
 @dataclass(frozen=True)
 class Perturb:
-    """PBT's explore (Jaderberg et al. 2017): perturb each value, or with the given probability draw it anew."""
+    """PBT's explore (Jaderberg et al. 2017): perturb each value, or with the given probability draw another."""
 
     space: Mapping[str, Distribution]
     factors: Sequence[float]
@@ -80,6 +80,6 @@ class Perturb:
 def coupled_lr(
     lr: Value, old_batch_size: Value, new_batch_size: Value, how: Literal["sqrt", "linear"], bounds: Distribution
 ) -> Value:
-    """lr after a change of batch size: times their ratio (Goyal et al. 2017, arXiv:1706.02677), or its root."""
+    """Scale lr with the batch size: by the ratio (Goyal et al. 2017, arXiv:1706.02677), or by its root."""
     ratio = float(new_batch_size) / float(old_batch_size)
     return bounds.clip(float(lr) * (ratio if how == "linear" else math.sqrt(ratio)))

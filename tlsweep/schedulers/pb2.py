@@ -33,7 +33,7 @@ LATEST = 100
 DRAWN, NEAR = 256, 64
 """Candidates drawn from the space, and from around the donor's values."""
 LENGTHSCALES = (0.1, 0.25, 0.6)
-"""Of the unit cube."""
+"""Lengthscales that are tried, in the unit cube."""
 FORGETTING = (0.01, 0.1, 0.3)
 """Part of the correlation that is lost from one interval to the next but one."""
 NOISE = (0.03, 0.3)
@@ -45,11 +45,11 @@ class Bandit:
     """Proposes the values with the highest upper confidence bound on the gain of the next interval."""
 
     space: Mapping[str, Distribution]
-    """Of the hyperparameters that may change; all numbers."""
+    """Distributions of the hyperparameters that may change; all numbers."""
     interval: int
     """Epochs between two decisions: the unit of time."""
     fallback: Explorer
-    """For when too little has been seen."""
+    """Proposes while too little has been seen."""
 
     def __call__(
         self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
@@ -90,7 +90,7 @@ class Bandit:
 
 
 def unit(distribution: Distribution, value: Value) -> float:
-    """Where a value lies between the ends of its distribution, 0 to 1: by its place in a list, by its logarithm where
+    """Place a value between the ends of its distribution, 0 to 1: by its place in a list, by its logarithm where
     that is uniform. Powers of two are a list, so these go by their logarithm too."""
     if isinstance(distribution, Choice):
         values = distribution.values
@@ -134,7 +134,7 @@ class Process:
         return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
 
     def log_likelihood(self) -> float:
-        """Of the gains, up to a constant."""
+        """The log likelihood of the gains, up to a constant."""
         covariance = self.kernel(self.points, self.points) + self.noise * np.eye(len(self.points))
         # The last row of the factor of the bordered matrix solves for the gains: no second factorisation.
         corner = np.square(self.gains).sum() / self.noise + 1

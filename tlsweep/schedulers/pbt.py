@@ -58,7 +58,7 @@ class Pbt(Rules):
         member.hyperparameters = exploit.hyperparameters
 
     def ended(self, trial: str) -> None:
-        """It can neither be replaced nor copied; its score counts no more, unless it is reopened.
+        """Leave a member out from now on: neither replaced nor copied, its score not counted, unless it is reopened.
 
         Of its checkpoints only the one that it would go on from itself can be relied on then.
         """
@@ -92,7 +92,7 @@ class Pbt(Rules):
         return regular or diverged(report) is not None
 
     def _live(self) -> dict[str, Member]:
-        """By number: what is decided does not depend on who reported first."""
+        """The members that have not ended, by number: what is decided does not depend on who reported first."""
         live = {trial: member for trial, member in self._members.items() if not member.ended}
         return dict(sorted(live.items(), key=lambda item: item[1].number))
 

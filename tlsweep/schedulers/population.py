@@ -17,15 +17,15 @@ class Member:
     number: int = 0
     generation: int = 0
     epoch: int = 0
-    """That its weights have been trained for."""
+    """Epochs that its weights have been trained for."""
     hyperparameters: Mapping[str, Value] | None = None
-    """In force; None before its first report."""
+    """The hyperparameters in force; None before its first report."""
     copied: str | None = None
     """The checkpoint that it took over last."""
     start: tuple[int, float] | None = None
     """Epoch and score where its present interval began, where known."""
     latest: Observation | None = None
-    """At its last decision, or where it diverged. An exploit leaves it as it is, until the next decision."""
+    """Its report at its last decision, or where it diverged. An exploit leaves it as it is, until the next decision."""
     history: dict[int, Observation] = field(default_factory=dict)
     """Decisions of this generation that have a checkpoint and may still be copied, by epoch."""
 

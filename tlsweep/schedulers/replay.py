@@ -8,7 +8,7 @@ from tlsweep.spec.space import Value
 
 
 class Replay(Rules):
-    """At the end of each step of the schedule a trial goes on from its own checkpoint with the next step's values.
+    """Lets a trial go on from its own checkpoint with the next step's values, at the end of each step of the schedule.
 
     Args:
         constants: what holds wherever a step says nothing else.

@@ -13,7 +13,7 @@ from tlsweep.schedulers.pbt import Pbt
 from tlsweep.spec import AshaThenPbtSearch
 
 Population: TypeAlias = Callable[[int], Pbt]
-"""Makes the rules of a population of so many members."""
+"""Makes the rules of a population of the given size."""
 
 
 class Screening(Rules):
@@ -109,7 +109,7 @@ class AshaThenPbt(Rules):
         self._of(report.trial).observe(report)
 
     def joined(self, trial: str, members: int) -> None:
-        """It brings along where it stands: others may copy it from now on."""
+        """Make a trial a member, with where it stands: others may copy it from now on."""
         if self._population is None:
             self._population, self._size = self._make_population(members), members
         self._members.add(trial)

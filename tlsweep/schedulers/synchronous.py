@@ -18,13 +18,13 @@ class Round:
     epoch: int
     ranks: Ranks
     replaced: Mapping[str, tuple[Observation, Observation | None]]
-    """For each member that does not go on by itself: where it stood, and the state that it copies, if there is one."""
+    """The members that do not go on by themselves: where each stood, and the state that it copies, if there is one."""
     going_on: tuple[Interval, ...]
     """What the others train next."""
 
 
 class SynchronousPbt(Pbt):
-    """At a decision everybody waits until all that live are there, or diverged; then the weak copy the strong.
+    """Lets everybody wait at a decision until all that live are there, or diverged; then the weak copy the strong.
 
     No counter says which decision is next, so nothing can lose count: a report of a later epoch is the proof that all
     passed the one before.
@@ -91,7 +91,7 @@ class SynchronousPbt(Pbt):
         return {trial: action for trial, action in self._actions(now).items() if trial in outstanding}
 
     def needed(self, trial: str) -> set[str]:
-        """Only what was written at the decision that is next, or under way, can still be copied."""
+        """Keep what was written at the decision that is next, or under way: nothing else can still be copied."""
         member = self._members.get(trial, Member())
         return {
             state.checkpoint for epoch, state in member.history.items() if state.checkpoint and epoch > self._passed
@@ -135,7 +135,7 @@ class SynchronousPbt(Pbt):
         }
 
     def _actions(self, now: Round) -> Mapping[str, Exploit | Stop]:
-        """In order: each knows what the ones before it will try."""
+        """Work out the actions in order: each knows what the ones before it will try."""
         if now is self._opened:
             return self._opened_actions
         actions, pending = dict[str, Exploit | Stop](), list(now.going_on)

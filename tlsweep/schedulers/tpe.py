@@ -1,8 +1,8 @@
 """Configurations that Optuna's Tree-structured Parzen Estimator proposes from what was seen so far.
 
 Bergstra et al., "Algorithms for Hyper-Parameter Optimization" (NIPS 2011). Trials that were stopped early count as in
-BOHB (Falkner et al. 2018): whoever was trained longer ranks higher, then whoever has the better score.
-Optuna keeps nothing between two proposals: a study is made anew from the reports, with a seed of its own, so that a
+BOHB (Falkner et al. 2018): the one that was trained longer ranks higher, then the one with the better score.
+Optuna keeps nothing between two proposals: each time a study is made from the reports, with a seed of its own: a
 resumed sweep is proposed what an undisturbed one would have been.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 STARTUP = 10
-"""So many configurations are random, and so many trials must have reported, before anything is proposed."""
+"""Configurations that are random, and trials that must have reported, before anything is proposed."""
 
 
 @dataclass

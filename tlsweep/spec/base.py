@@ -80,7 +80,7 @@ def _plain_types(annotation: Any) -> Iterator[Any]:
 
 
 def _seconds(value: Any) -> Any:
-    """'1h30m', '90s' or a number of seconds."""
+    """Read '1h30m', '90s' or a number of seconds."""
     if not isinstance(value, str):
         return value
     parts = _DURATION.fullmatch(value)
@@ -90,7 +90,7 @@ def _seconds(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> Any:
-    """'4GB', '512MB' (powers of 1024) or a number of bytes."""
+    """Read '4GB', '512MB' (powers of 1024) or a number of bytes."""
     if not isinstance(value, str):
         return value
     parts = _SIZE.fullmatch(value.lower())

@@ -80,7 +80,7 @@ class DataCommon(SpecModel):
     def _networks_side_by_side(self) -> Self:
         if self.runs > MAX_RUNS:
             raise ValueError(
-                f"folds x repeats = {self.runs:,}: a trial trains so many networks side by side, at most {MAX_RUNS:,}"
+                f"folds x repeats = {self.runs:,}: a trial trains this many networks side by side, at most {MAX_RUNS:,}"
             )
         return self
 

@@ -60,9 +60,9 @@ class Hyperparameters(OptimizerDefaults):
     lr_pct_start: float = Field(0.3, gt=0, lt=1)
     """Part of the training in which lr rises (`one_cycle`)."""
     lr_div_factor: float = Field(25.0, ge=1)
-    """lr over where the rise begins (`one_cycle`)."""
+    """lr over the lr where the rise begins (`one_cycle`)."""
     lr_final_div_factor: float = Field(1e4, ge=1)
-    """Where the rise begins over where the descent ends (`one_cycle`)."""
+    """The lr where the rise begins over the lr where the descent ends (`one_cycle`)."""
     lr_patience: int = Field(2, ge=0)
     """How many epochs in a row may be worse; the next one changes lr (`plateau`, `adjusted`, `dynamic`)."""
     lr_threshold: float = Field(1e-4, ge=0, lt=1)

@@ -13,7 +13,7 @@ LR = 0.003
 
 @dataclass(frozen=True)
 class Schedule:
-    """When lr changes, in steps: it rises linearly, is divided by 10 three times, and training ends."""
+    """The steps at which lr changes: it rises linearly, is divided by 10 three times, and training ends."""
 
     warmup: int
     last_decay: int
@@ -46,8 +46,8 @@ def hyperrule(images: int, epochs: int) -> Hyperparameters:
       pixels, else of 480 from 512): augmentation and image size are those of `data`.
 
     Args:
-        images: in the training split.
-        epochs: that a trial gets.
+        images: how many the training split has.
+        epochs: how many a trial gets.
     """
     schedule = schedule_for(images)
     batch_size = min(BATCH_SIZE, 2 ** int(math.log2(images)))

@@ -39,7 +39,7 @@ _ACTS_WITH: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "batch_size_limit": ("decay_by", ("batch_size",)),
     "decay_by": ("lr_schedule", ("cosine", "one_cycle", *_CHANGES_LR)),
 }
-"""For each hyperparameter the one on which it depends, and the values of that with which alone it has an effect."""
+"""The one on which each hyperparameter depends, and the values of that with which alone it has an effect."""
 
 _STARTUP = 10
 """Configurations that are random before a sampler proposes any (`schedulers/tpe.py`)."""
@@ -127,7 +127,7 @@ def _begins_too_late(spec: SweepSpec) -> Iterator[str]:
     if step >= epochs and _values(spec, "lr_schedule") == ("step",):
         yield f"train.lr_step_epochs = {step:g}: must be below train.epochs {epochs}, or lr is never lowered"
     patience = min(int(value) for value in _values(spec, "lr_patience"))
-    # The first epoch is what others may be worse than; after so many of these the next one lowers lr.
+    # The first epoch is what others may be worse than; after `patience` of these the next one lowers lr.
     if patience + 2 > epochs and _values(spec, "lr_schedule") == ("plateau",):
         yield f"train.lr_patience = {patience}: lr would be lowered after train.epochs {epochs}, when all has ended"
 

@@ -151,7 +151,7 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
 
 
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
-    """`train.epochs=20`; a new `data.source` or `search.strategy` keeps only what the new variant knows."""
+    """Apply `train.epochs=20`; a new `data.source` or `search.strategy` keeps only what the new variant knows."""
     what = f"override '{shortened(text, 120)}'"
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")

@@ -25,7 +25,7 @@ def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
         return _spec(recipe, repeats)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         what = shortened(f"{type(error).__name__}: {error}")
-        raise SpecError(f"recipe.yaml is no recipe ({what}); put it back as it was, or write it anew") from None
+        raise SpecError(f"recipe.yaml is no recipe ({what}); put it back as it was, or write it again") from None
 
 
 def _spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def rewrite_spec(source: str | Path, overrides: Iterable[str], train: Mapping[st
     except (YAMLError, ValueError) as error:
         problem, mark = getattr(error, "problem", None) or error, getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise SpecError(f"'{origin}'{where}: cannot be written anew with its comments: {problem}") from None
+        raise SpecError(f"'{origin}'{where}: cannot be rewritten with its comments: {problem}") from None
     told = "".join(f"# {line}\n" for line in head.splitlines()) + written.getvalue()
     changed = f"{origin} with other bounds for {', '.join(train)}"
     found = load_text(told, changed)

@@ -92,7 +92,7 @@ class SweepSpec(SpecModel):
         return self.train.space() | ({WEIGHTS: Choice(names)} if len(names) > 1 else {})
 
     def space_in(self, arm: str) -> dict[str, Distribution]:
-        """Those of them that differ between the trials of an arm."""
+        """The searched hyperparameters that differ between the trials of an arm."""
         here = self.arm(arm)
         fixed = {*here.hyperparameters, *(() if here.pretrained else (WEIGHTS,))}
         return {name: distribution for name, distribution in self.space.items() if name not in fixed}

@@ -23,7 +23,7 @@ class Descent:
     digest: str | None
     """SHA-256 of the checkpoint; the first versions wrote none."""
     hyperparameters: Mapping[str, Value]
-    """In force from now on, all of them."""
+    """All hyperparameters in force from now on."""
 
     @classmethod
     def from_details(cls, details: Mapping[str, Any]) -> "Descent":

@@ -71,11 +71,11 @@ class SweepFolder:
 
     @property
     def checkpoints(self) -> Location:
-        """Where checkpoints lie, in a folder for each trial."""
+        """The folder of all checkpoints, which has a folder for each trial."""
         return self.path / "checkpoints"
 
     def checkpoint(self, trial: str, generation: int, epoch: int, digest: str) -> str:
-        """Where a checkpoint lies, relative to the folder.
+        """Make the path of a checkpoint, relative to the folder.
 
         With the digest in its name, a worker that outlives its driver for a moment can overwrite nothing that another
         one wrote after it.
@@ -369,7 +369,7 @@ def _facts(folder: SweepFolder) -> FileFacts | None:
 
 
 def _dated(results: Location) -> dict[SweepFolder, float]:
-    """When the journal of each sweep was last written, ordered by name."""
+    """Tell when the journal of each sweep was last written, ordered by name."""
     folders = [SweepFolder(results / name) for name in children(results)]
     found = {folder: facts.changed for folder in folders if (facts := _facts(folder))}
 

@@ -92,8 +92,8 @@ def open_journal(location: Location, lease: Lease | None, records: int) -> AnyJo
     """The journal of a sweep, to go on with.
 
     Args:
-        location: where it lies.
-        lease: on object storage, the right to write there.
+        location: the file, or the folder on object storage.
+        lease: the right to write there, on object storage.
         records: how many the caller has read.
 
     Raises:

@@ -34,9 +34,11 @@ class Lease:
     """
 
     def __init__(self, location: ObjectPath, phase: Callable[[str], None] = lambda text: None) -> None:
-        """Args:
-        location: where the lease lies.
-        phase: is told what is being waited for.
+        """Take the lease, and begin to renew it.
+
+        Args:
+            location: the object that is the lease.
+            phase: is told what is being waited for.
         """
         self._location, self._id = location, uuid4().hex
         self._renewals = 0
@@ -113,7 +115,7 @@ class Lease:
                 if found and found != before:
                     raise self._refused(found)
         self._renew()
-        time.sleep(GRACE)  # whoever saw the same as this process has written by then, and the last one has it
+        time.sleep(GRACE)  # who saw the same as this process has written by then, and the last one has it
         if (found := self._read()).get("id") != self._id:
             raise self._refused(found)
 

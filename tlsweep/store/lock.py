@@ -23,7 +23,7 @@ def lock_folder(folder: SweepFolder, phase: Callable[[str], None]) -> Iterator[L
     """Have the right to write to a sweep's folder while the block runs; on object storage that is a lease.
 
     Args:
-        folder: of the sweep.
+        folder: the sweep's.
         phase: is told what is being waited for.
 
     Raises:

@@ -24,10 +24,12 @@ class ObjectJournal:
     """
 
     def __init__(self, location: ObjectPath, lease: Lease | None = None, records: int | None = None) -> None:
-        """Args:
-        location: the folder of the journal.
-        lease: the right to write there.
-        records: how many of those that are there are accepted, as the caller knows no more; default: all.
+        """Begin a launch: write all that is accepted as its base.
+
+        Args:
+            location: the folder of the journal.
+            lease: the right to write there.
+            records: how many of those that are there are accepted, as the caller knows no more; default: all.
         """
         self._location, self._lease = location, lease
         self._launch = highest_launch(location) + 1
@@ -154,7 +156,7 @@ class ObjectJournal:
         self._tail += 1
 
     def _hold(self) -> None:
-        """Nothing is written or removed without the lease; one that ran out meanwhile may have been another's."""
+        """Wait for the lease, without which nothing is written or removed; one that ran out may have been another's."""
         if self._lease is not None and self._lease.wait_until_held() and highest_launch(self._location) > self._launch:
             self._lease.lose("a later launch")
             self._lease.wait_until_held()

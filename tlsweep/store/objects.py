@@ -31,7 +31,7 @@ class FileFacts(NamedTuple):
     size: int
     """Bytes."""
     changed: float
-    """When it was written, in seconds since 1970, by the clock of the store."""
+    """The time at which it was written, in seconds since 1970, by the clock of the store."""
 
 
 @dataclass(frozen=True, order=True)
@@ -73,7 +73,7 @@ class ObjectPath:
         return self._ask(lambda store, key: bool(store.get_file_info(key).type != FileType.NotFound), patience)
 
     def read_bytes(self, *, patience: float | None = None) -> bytes:
-        """The whole object.
+        """Read the whole object.
 
         Args:
             patience: seconds that the store may be away; default: PATIENCE.

@@ -12,9 +12,9 @@ def rank(value: float | None, val_loss: float | None, number: int, *, sign: int)
     """Rank a trial by its best report; ties go to the lower validation loss, then to the earlier trial.
 
     Args:
-        value: Of the metric that the sweep is about. What is not a finite number loses to every other.
-        val_loss: Of the same report; the same holds.
-        number: Of the trial in its arm.
+        value: The metric that the sweep is about. What is not a finite number loses to every other.
+        val_loss: The validation loss of the same report; the same holds.
+        number: The trial's, in its arm.
         sign: Makes larger values better (`SearchCommon.sign`).
     """
     # Python's order of tuples with a NaN depends on where they stood before.

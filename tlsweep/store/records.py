@@ -43,7 +43,7 @@ def check_record(record: Any, where: str) -> None:
     """Refuse a record whose names and paths tlsweep cannot have written.
 
     Args:
-        record: As it was decoded.
+        record: What was decoded.
         where: What the message calls it.
 
     Raises:

@@ -18,7 +18,7 @@ def replay(
     """Apply records, in order.
 
     Args:
-        records: As they were read.
+        records: What was read, in order.
         apply: Folds one of them.
         known: Trials of which it has folded the creation.
         journal: Where they were read; a message names it.

@@ -107,7 +107,7 @@ class Results:
         return None
 
     def to_pandas(self, table: str) -> "pd.DataFrame":
-        """`reports`, `folds`, `events`, `trials`, `schedule` or `predictions` as a pandas DataFrame."""
+        """Read `reports`, `folds`, `events`, `trials`, `schedule` or `predictions` as a pandas DataFrame."""
         frame: pd.DataFrame = self._table(table).to_pandas()
         return frame
 
@@ -138,7 +138,7 @@ def damaged(folder: SweepFolder, file: str, reason: object = None, verb: str = "
     """What to say of a file of a sweep that is missing, or does not read back, and can be made again.
 
     Args:
-        folder: Of the sweep.
+        folder: The sweep's.
         file: Its path in the folder.
         reason: Why it does not read back; None where it is missing.
         verb: What makes it again.

@@ -53,7 +53,7 @@ class StoredCheckpoint(NamedTuple):
     """A file that a trial can go on from."""
 
     path: str
-    """Below the sweep's folder."""
+    """Its path below the sweep's folder."""
     digest: str
     """SHA-256."""
     epoch: int
@@ -132,7 +132,7 @@ class SweepState:
         """Apply all `records`, in order.
 
         Args:
-            records: As they were read.
+            records: What was read, in order.
             journal: Where; a message names it.
 
         Raises:
@@ -161,7 +161,7 @@ class SweepState:
         return self.best_of((trial for trial in list(self.trials.values()) if trial.arm == arm), count)
 
     def best_of(self, trials: Iterable[TrialState], count: int) -> list[TrialState]:
-        """At most `count` of `trials`, the best first, of those that have a best report."""
+        """Pick at most `count` of `trials`, the best first, of those that have a best report."""
         ranked = [(self._rank(trial.best, trial), trial) for trial in trials if trial.best is not None]
         return [trial for _, trial in heapq.nlargest(count, ranked, key=lambda pair: pair[0])]
 
@@ -196,7 +196,7 @@ class SweepState:
         if record["kind"] in ("launched", "resumed"):
             self.launched = details
         if record["kind"] == "resumed":
-            self.test.clear()  # whoever is the winner in the end will meet the test split
+            self.test.clear()  # the winner in the end will meet the test split
             for trial in self.trials.values():
                 if trial.trial in details["reopened"] or not trial.status.final:
                     trial.status, trial.out_of_budget = Status.PAUSED, False

@@ -12,7 +12,7 @@ from typing import Any
 
 _CONNECT, _ANSWER = 2.0, 8.0
 _ATTEMPTS = 2
-"""Where nobody listens a question takes some five seconds; where somebody does and is silent, some twenty."""
+"""A question takes some five seconds where nobody listens; some twenty where somebody does and is silent."""
 
 
 @cache

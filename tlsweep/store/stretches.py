@@ -28,7 +28,7 @@ class Stretch:
     parent_batch_size: int | None = None
     from_epoch: int = 0
     start_score: Any = None
-    """Of the weights that it began with, larger is better; None where the record does not say."""
+    """The score of the weights that it began with, larger is better; None where the record does not say."""
     last: Mapping[str, Any] | None = None
     """The report of its last epoch."""
 

@@ -23,7 +23,7 @@ class Assignment:
     seed: int
     hyperparameters: dict[str, Value]
     trail: tuple[StoredCheckpoint, ...] = ()
-    """Where to go on from: the last that is whole; from the beginning if none is."""
+    """The checkpoints to go on from: the last that is whole is taken; from the beginning if none is."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """What other trials found to fit into memory, by device."""
 
@@ -55,7 +55,7 @@ class Message:
     epoch: int
     node: str
     checkpoint: str
-    """Where the state after this epoch lies, below the sweep's folder."""
+    """The path of the state after this epoch, below the sweep's folder."""
     digest: str
     """SHA-256 of that file."""
     figures: Mapping[str, Any]
@@ -89,7 +89,7 @@ class Message:
 
 
 def trial_id(arm: str, number: int) -> str:
-    """t0007; in a control arm t0007-scratch: the same configuration and seeds."""
+    """Name a trial: t0007; in a control arm t0007-scratch, with the same configuration and seeds."""
     return f"t{number:04d}" if arm == MAIN_ARM else f"t{number:04d}-{arm}"
 
 

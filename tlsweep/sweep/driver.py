@@ -126,11 +126,11 @@ def resume(
     used of the budget counts.
 
     Args:
-        name: Of the sweep, or its path.
+        name: The sweep's name or path.
         spec: The spec, which may extend the sweep's (more trials, epochs or budget), or a function that makes it from
             the sweep's; default: the sweep's own.
         results: What holds sweeps.
-        local, address, dashboard, observer: As for `launch`.
+        local, address, dashboard, observer: The arguments of `launch`.
 
     Raises:
         UserError: there is no such sweep, another process runs it, or spec, images or weights are not what they were.
@@ -167,7 +167,7 @@ class _Work:
 
     folder: SweepFolder
     lease: Lease | None
-    """On object storage, the right to write there."""
+    """The right to write there, on object storage."""
     ground: Ground
     interrupts: Interrupts
     observer: Observer
@@ -232,8 +232,10 @@ def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: 
 
 
 def _check_extension(ledger: Ledger, history: History) -> None:
-    """Raises:
-    SpecError: more trials are asked for when no arm begins any.
+    """Refuse more trials where no arm begins any.
+
+    Raises:
+        SpecError: more trials are asked for when no arm begins any.
     """
     if "search.trials" in history.extended and not any(rules.accepts_new for rules in ledger.rules.values()):
         before, now = history.extended["search.trials"]

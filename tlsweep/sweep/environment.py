@@ -21,9 +21,9 @@ def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dic
     """The content of environment.json.
 
     Args:
-        task: of the main arm.
-        cluster: where trials run.
-        weights: what they may start from, by name; None for random ones.
+        task: the main arm's.
+        cluster: what trials run on.
+        weights: those that they may start from, by name; None for random ones.
     """
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},

@@ -1,4 +1,4 @@
-"""Whose fault it is that a trial failed, and what follows from that: as data, decided by the exception's class."""
+"""Tells whose fault it is that a trial failed, and what follows: as data, decided by the exception's class."""
 
 import textwrap
 import traceback

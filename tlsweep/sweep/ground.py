@@ -15,7 +15,7 @@ from tlsweep.store.folder import command
 from tlsweep.text import one_line
 
 LOOK_SECONDS = 0.5
-"""Between two looks: each is a few system calls of a microsecond."""
+"""The time between two looks: each is a few system calls of a microsecond."""
 GRACE_SECONDS = 3.0
 """A call to a GCS that is gone blocks for a minute, and then Ray (2.60) ends the process with a line of its own."""
 
@@ -27,12 +27,12 @@ class Loss:
     reason: str
     error: type[TlsweepError]
     folder: Location | None
-    """Where the sweep is now; None where nothing is left of it, or nobody can tell."""
+    """The folder that the sweep is in now; None where nothing is left of it, or nobody can tell."""
     left: str = "nothing of it is left: launch it again"
     """What to do where there is no such folder."""
 
     def explained(self) -> TlsweepError:
-        """The one message."""
+        """Make the one message."""
         if self.folder is None:
             return self.error(f"{self.reason}; the sweep has stopped, and {self.left}")
         goes_on = command("resume", self.folder)
@@ -68,11 +68,11 @@ class Held:
         return os.fstat(self._file).st_nlink == 0
 
     def content(self) -> bytes:
-        """Of a file, also of one that was removed."""
+        """Read a file, also one that was removed."""
         return os.pread(self._file, os.fstat(self._file).st_size, 0)
 
     def now_at(self) -> Path | None:
-        """Where it has gone; None if it was removed, or this system does not tell."""
+        """Find where it has gone; None if it was removed, or this system does not tell."""
         with suppress(OSError):
             # Of a file that is gone the kernel still tells a path, with ' (deleted)' behind it (man 5 proc), and there
             # may be another file by now.
@@ -147,9 +147,11 @@ class Ground:
         return self._loss
 
     def check(self) -> None:
-        """Raises:
-        ResultsError: the folder is not what it was.
-        RayLost: the private Ray has ended.
+        """Stop where something has given way.
+
+        Raises:
+            ResultsError: the folder is not what it was.
+            RayLost: the private Ray has ended.
         """
         if found := self.loss():
             self.noticed = True

@@ -19,11 +19,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SECONDS = {signal.SIGINT: 0.05}
 """`timeout` signals its command and then the whole group, so that one signal arrives twice; a hand is slower."""
 _SAME_SECONDS_ELSE = 1.0
-"""For what no hand sends: supervisors that signal a process, and then what is left of its group."""
+"""The same for signals that no hand sends: supervisors signal a process, and then what is left of its group."""
 
 
 class Interrupts:
-    """While trials run, the first signal asks the sweep to end in order; before, it raises KeyboardInterrupt.
+    """Handles signals: the first asks the sweep to end in order while trials run; before, it raises KeyboardInterrupt.
 
     The second one ends the process at once, and the private Ray with it. In another thread than the main one Python
     lets nobody handle signals; there this does nothing.
@@ -31,7 +31,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.folder: Location | None = None
-        """Of the sweep, once there is one."""
+        """The sweep's, once there is one."""
         self._seen: float | None = None
         self._halt: Callable[[], None] | None = None
         self._before: dict[signal.Signals, object] = {}

@@ -33,7 +33,7 @@ class Ledger:
     ) -> None:
         self.spec, self.stage = spec, stage
         self.lease = lease
-        """On object storage, the right to write there."""
+        """The right to write there, on object storage."""
         self.state = SweepState(spec.search.metric, spec.search.sign)
         self.rules: dict[str, Rules] = {arm: make_rules(spec, arm) for arm in spec.arms}
         self._tpe = {arm: make_tpe(spec, arm) for arm in spec.arms} if uses_tpe(spec) else {}

@@ -77,7 +77,7 @@ class Placing:
         return len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
 
     def place(self, candidate: Candidate) -> None:
-        """It has a slot from now on."""
+        """Give a candidate a slot, from now on."""
         if candidate == self._next_new:
             self._next_new = next(self._new, None)
         self._waiting.discard(candidate.trial)

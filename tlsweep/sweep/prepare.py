@@ -29,7 +29,7 @@ class Prepared:
     weights: "Mapping[str, Weights | None]"
     """What trials may start from, by name; None for random ones. Those still to be made are missing."""
     sources: Mapping[str, Task]
-    """By the name of its weights, the data of each source task that is still to be trained on."""
+    """The data of each source task that is still to be trained on, by the name of its weights."""
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -96,7 +96,7 @@ def _seen_by(task: Task) -> dict[str, Any]:
 
 
 def batch_sizes(spec: SweepSpec) -> tuple[int, ...]:
-    """Those of the space, or the one there is, from small to large."""
+    """List the batch sizes of the space, or the one there is, from small to large."""
     space = spec.space.get("batch_size")
     sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
     return tuple(sorted(int(size) for size in sizes))
@@ -110,7 +110,7 @@ def _smallest_normalised(spec: SweepSpec) -> int:
 
 
 def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
-    """No batch may be larger than the smallest arm's training split: its step would silently be a smaller one.
+    """Refuse batches larger than the smallest arm's training split: their steps would silently be smaller ones.
 
     Raises:
         DataError: one is.
@@ -126,7 +126,7 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
 
 
 def fewest_images(spec: SweepSpec, task: Task) -> int:
-    """In the training split of a trial, of all arms and runs."""
+    """Count the images in the smallest training split of all arms and runs."""
     few = _fewest_labels(spec)
     whole = min((len(run.train) for run in task.runs), default=task.size("train"))
     return whole if few is None else few * task.num_classes
@@ -138,7 +138,7 @@ def _fewest_labels(spec: SweepSpec) -> int | None:
 
 
 def source_cache() -> Path:
-    """Where weights of source tasks are kept."""
+    """The folder in which weights of source tasks are kept."""
     return default_cache() / "source-tasks"
 
 

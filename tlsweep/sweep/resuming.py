@@ -27,8 +27,10 @@ class History:
     """Fields of the spec that were extended since: (before, now)."""
 
     def check_data(self, task: Task) -> None:
-        """Raises:
-        DataError: the images are not those that the sweep began with.
+        """Refuse images that are not those that the sweep began with.
+
+        Raises:
+            DataError: the images are not those that the sweep began with.
         """
         before = self.launched.get("data")
         if before not in (None, task.fingerprint):
@@ -38,7 +40,7 @@ class History:
             )
 
     def _changes(self, task: Task) -> str:
-        """In words; nothing where an earlier version launched the sweep, which did not write them down."""
+        """Say what changed, in words; nothing where an earlier version, which wrote less down, launched the sweep."""
         if "classes" not in self.launched:
             return ""
         before, now = set(self.launched["classes"]), set(task.classes)
@@ -52,8 +54,10 @@ class History:
         )
 
     def check_weights(self, now: str | None) -> None:
-        """Raises:
-        ModelError: the weights are not those that the sweep began with; its checkpoints hold only what differs.
+        """Refuse weights that are not those that the sweep began with; its checkpoints hold only what differs.
+
+        Raises:
+            ModelError: the weights are not those that the sweep began with; its checkpoints hold only what differs.
         """
         if self.launched and self.launched.get("weights") != now:
             raise ModelError(

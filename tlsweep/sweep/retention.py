@@ -32,7 +32,7 @@ class Retention:
         self._claims: dict[str, frozenset[str]] = {}
         self._count: Counter[str] = Counter()
         self._best: dict[str, set[str]] = defaultdict(set)
-        """For each arm, the ended trials that are among the best."""
+        """The ended trials of each arm that are among the best."""
 
     def update(self, trial: TrialState, reported: str | None = None) -> None:
         """Something happened to a trial. `reported`: a file that it just wrote, wanted or not."""
@@ -72,7 +72,7 @@ class Retention:
         return frozenset(saved.path for saved in trial.trail) | self._rules[trial.arm].needed(trial.trial)
 
     def _ended(self, trial: TrialState) -> None:
-        """Of ended trials the few best of the arm keep their best checkpoint.
+        """Keep the best checkpoint of the few ended trials that are the best of the arm.
 
         They, and every member of a population, keep the last one too: with more epochs they can go on.
         """
@@ -101,7 +101,7 @@ class Retention:
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
-        """Not before the record is safe after which nobody needs it: else a resume elsewhere would miss it."""
+        """Remove a file once the record is safe after which nobody needs it: else a resume elsewhere would miss it."""
         if self.hands_off or not real_file(self._folder.path, path):
             return
         file = self._folder.path / path

@@ -53,8 +53,8 @@ def open_session(
     is told in an order that begins with the launch.
 
     Args:
-        ledger: From `recall`.
-        folder: Where its journal is.
+        ledger: What `recall` gives.
+        folder: The folder that its journal is in.
         history: What the ledger recalls.
         material: What the sweep depends on.
         ground: Is looked at while trials run; None where nothing can be taken away.

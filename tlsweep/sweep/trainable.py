@@ -66,7 +66,7 @@ class Shared:
 
 
 def device_for(gpus: float) -> str:
-    """Without a GPU of its own a worker must not take one that others use; where there are none, what the machine has.
+    """Choose `cpu` for a worker without a GPU of its own where others use some; else what the machine has.
 
     Ray hides no GPU from a worker that asked for none (ray 2.60, _private/utils.py).
     """
@@ -141,7 +141,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
 
 def _log(line: str) -> None:
-    """For the worker's log in the Ray dashboard: a worker has a name, and trains one trial after another."""
+    """Print to the worker's log, which the Ray dashboard shows: a worker has a name, and trains trial after trial."""
     print(line, flush=True)
 
 

@@ -58,7 +58,7 @@ class Tested:
     trial: str
     figures: dict[str, Any]
     predictions: dict[str, list[Any]]
-    """For each test image: the columns of predictions.parquet from `fold` on."""
+    """The columns of predictions.parquet from `fold` on, with a value for each test image."""
 
 
 def evaluate(referee: Referee, shared: Shared, cluster: Cluster, observer: Observer) -> None:
@@ -86,7 +86,7 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
-    """For each arm its winner, and the next best in case its checkpoint is damaged; empty if the main arm has none."""
+    """Find each arm's winner, and the next best in case its checkpoint is damaged; empty if the main arm has none."""
     # No more than those whose best checkpoints were kept.
     found = {arm: [Winner.of(leader) for leader in state.leaders(arm, KEPT_TRIALS)] for arm in spec.arms}
     if found[MAIN_ARM]:
@@ -95,7 +95,7 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
 
 
 def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, Tested]:
-    """For each arm the trial that was evaluated; exports the main arm's to `best/`.
+    """Evaluate a trial of each arm, and export the main arm's to `best/`.
 
     Raises:
         ResultsError: no checkpoint of the main arm is sound.

@@ -31,8 +31,8 @@ def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width
         progress: How far it is.
         note: The latest thing that happened; may be empty.
         phase: What is done now that no trial runs any more; empty while they run.
-        width: Of the terminal, in characters.
-        height: Of the terminal, in lines.
+        width: The terminal's, in characters.
+        height: The terminal's, in lines.
     """
     head = _head(view)
     foot = [

@@ -10,7 +10,7 @@ from tlsweep.terminal.format import score
 from tlsweep.text import one_line
 
 _ALL_SHOWN = 20
-"""Up to how many classes all are shown; of more only the hardest."""
+"""The most classes that are all shown; of more only the hardest are."""
 _HARDEST = 10
 _MISTAKES = 10
 

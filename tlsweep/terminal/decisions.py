@@ -71,7 +71,7 @@ def _stopped(details: Mapping[str, Any], life: TrialLife) -> str:
 
 
 def _standing(details: Mapping[str, Any], life: TrialLife) -> str:
-    """Where a trial stood at a rung: 'val accuracy 0.86 at the rung of epoch 3, number 2 of 9, 0.84 was needed'."""
+    """Say where a trial stood at a rung: 'val accuracy 0.86 at the rung of epoch 3, number 2 of 9, 0.84 was needed'."""
     reached, needed = _score(details, "score", life), _score(details, "threshold", life)
     numbers = [details.get(name) for name in ("rung", "rank", "compared")]
     if not (reached and needed) or not all(isinstance(number, int) for number in numbers):

@@ -33,7 +33,7 @@ def score(number: float | None) -> str:
 
 
 def bounds(low: float, high: float) -> str:
-    """Show an interval."""
+    """Show an interval as [0.886, 0.942]."""
     return f"[{low:.3f}, {high:.3f}]"
 
 
@@ -52,7 +52,7 @@ def difference(number: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.4s, 45s, 3m10s, 2h05m, 1d03h."""
+    """Show seconds as 0.4s, 45s, 3m10s, 2h05m or 1d03h."""
     if 0 < seconds < 0.5:  # of a small trial, which took some time all the same
         return f"{seconds:.1g}s"
     total = max(round(seconds), 0)
@@ -79,14 +79,14 @@ def size(count: int) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """1 trial, 2 trials, 12,000 images."""
+    """Count a noun: 1 trial, 2 trials, 12,000 images."""
     if count == 1:
         return f"{count:,} {noun}"
     return f"{count:,} {noun}s"
 
 
 def words(name: str) -> str:
-    """val_accuracy as 'val accuracy', batch_size as 'batch size'."""
+    """Show val_accuracy as 'val accuracy', batch_size as 'batch size'."""
     return name.replace("_", " ")
 
 

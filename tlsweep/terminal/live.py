@@ -30,9 +30,11 @@ class LiveView:
     """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        """Args:
-        console: A terminal.
-        clock: What the times of the sweep are measured by.
+        """Prepare the picture; it is drawn while the block runs.
+
+        Args:
+            console: A terminal.
+            clock: What the times of the sweep are measured by.
         """
         self.resume: str | None = None
         self._console, self._clock = console, clock

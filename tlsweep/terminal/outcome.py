@@ -75,7 +75,7 @@ def draw_outcome(results: Results, width: int, *, short: bool) -> str:
 
 
 def headline(tables: SweepTables) -> str:
-    """'digits: 8 trials (5 stopped, 3 finished), 40 epochs in 1m10s'."""
+    """Sum a sweep up: 'digits: 8 trials (5 stopped, 3 finished), 40 epochs in 1m10s'."""
     sums = totals(tables)
     states = ", ".join(f"{count} {status}" for status, count in sums.statuses.items())
     return (
@@ -149,7 +149,7 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
 
 
 def test_accuracy(arm: ArmResult | None) -> str:
-    """0.915 [0.886, 0.942]."""
+    """Show the test accuracy with its interval: 0.915 [0.886, 0.942]."""
     if arm is None:
         return MISSING
     return with_bounds(uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy")), arm.test_accuracy)

@@ -151,7 +151,7 @@ def _trials(states: Mapping[str, int] | None) -> str:
 
 
 def _best(best: Mapping[str, Mapping[str, Any]] | None) -> str:
-    """'0.931 (t0003)', of the main arm."""
+    """Show the best of the main arm: '0.931 (t0003)'."""
     for reached in (best or {}).values():
         trial, *scores = reached.values()
         return f"{score(scores[0])} ({trial})"

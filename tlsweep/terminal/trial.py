@@ -91,7 +91,7 @@ def _summary(life: TrialLife) -> list[tuple[str, str]]:
 
 
 def _searched(life: TrialLife) -> list[str]:
-    """lr, batch size, and what else is searched."""
+    """List lr, batch size, and what else is searched."""
     return list(dict.fromkeys(("lr", "batch_size", *life.tables.spec.space)))
 
 
@@ -100,7 +100,7 @@ def _values(values: Mapping[str, Any]) -> str:
 
 
 def _when(event: Record, life: TrialLife) -> str:
-    """After which epoch, and how long the sweep had run; in tables that do not say that, the time since it began."""
+    """Say after which epoch, and how long the sweep had run; in tables that lack that, the time since it began."""
     elapsed = event.get("elapsed")
     since = event["time"] - life.tables.events[0]["time"]
     return f"{event['epoch']:>5}  {duration(since if elapsed is None else elapsed):>6}"

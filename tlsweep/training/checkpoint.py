@@ -87,17 +87,19 @@ def load_checkpoint(content: bytes) -> Checkpoint:
     except (NotReadable, KeyError, TypeError) as error:
         reason = f"it {error}" if isinstance(error, NotReadable) else "it holds something else"
         raise ResultsError(
-            f"a checkpoint of {len(content)} bytes cannot be read ({reason}); remove it, its trial starts anew"
+            f"a checkpoint of {len(content)} bytes cannot be read ({reason}); remove it, and its trial begins again"
         ) from error
     raise ResultsError(
         f"a checkpoint has format {one_line(str(version))[:20]}, this version of tlsweep reads {READABLE[0]} to "
-        f"{FORMAT}; resume with the version that wrote it, or start the sweep anew"
+        f"{FORMAT}; resume with the version that wrote it, or start the sweep again"
     )
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """Raises:
-    TypeError: a field holds something else than what `dump_checkpoint` writes.
+    """Check the types of all fields.
+
+    Raises:
+        TypeError: a field holds something else than what `dump_checkpoint` writes.
     """
     for name, kind in get_type_hints(Checkpoint).items():
         if not isinstance(getattr(checkpoint, name), get_origin(kind) or kind):

@@ -1,4 +1,4 @@
-"""Where a trial computes, and what it may leave behind there: nothing."""
+"""The device on which a trial computes, on which it leaves nothing behind."""
 
 import contextlib
 import gc
@@ -26,7 +26,7 @@ class Compute:
 
 
 def choose_device(device: str) -> str:
-    """`auto` becomes `cuda`, `mps` or `cpu`, the first that this machine has; any other name must be there.
+    """Choose `cuda`, `mps` or `cpu` for `auto`, the first that this machine has; any other name must be there.
 
     Raises:
         ResourceError: the device does not exist here.

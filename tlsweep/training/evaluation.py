@@ -76,7 +76,7 @@ def evaluate_checkpoint(
 
     Args:
         transfer: the trial's; of its seed come only random values that no state dict holds (non-persistent buffers).
-        settings: for precision and memory format; default: those of `TrainSettings()`.
+        settings: say precision and memory format; default: those of `TrainSettings()`.
 
     Raises:
         ResultsError: the checkpoint cannot be read.

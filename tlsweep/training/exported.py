@@ -109,7 +109,7 @@ _TYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
-"""As safetensors calls them."""
+"""The names that safetensors has for them."""
 
 _SCHEMAS: dict[str, TypeAdapter[Any]] = {
     MODEL: TypeAdapter(_Model),
@@ -148,8 +148,10 @@ def load_exported(folder: Path, *, own_code: bool = False) -> tuple[nn.Module, E
 
 
 def _read(path: Path) -> Any:
-    """Raises:
-    OSError, ValueError: it is missing, too large, or holds something else.
+    """Read a JSON file of an export.
+
+    Raises:
+        OSError, ValueError: it is missing, too large, or holds something else.
     """
     if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
         raise ValueError(f"{path.name} is no file")
@@ -170,8 +172,10 @@ def _read(path: Path) -> Any:
 
 
 def _check_numbers(info: ExportInfo) -> None:
-    """Raises:
-    ValueError: two files do not fit each other.
+    """Check that the files fit each other.
+
+    Raises:
+        ValueError: two files do not fit each other.
     """
     classes, channels = info.model["num_classes"], info.model["channels"]
     if len(info.classes) != classes:

@@ -67,9 +67,9 @@ def score(
     """All figures from true and predicted classes, both of shape (N,) with values below `num_classes`.
 
     Args:
-        labels, predictions, num_classes: as said.
+        labels, predictions, num_classes: see above.
         loss: passed on.
-        probabilities: of the predictions; default: 1, as of a classifier that is always sure.
+        probabilities: those of the predictions; default: 1, as if the classifier were always sure.
     """
     hits = np.bincount(labels[labels == predictions], minlength=num_classes)
     predicted = np.bincount(predictions, minlength=num_classes)

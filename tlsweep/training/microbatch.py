@@ -33,7 +33,7 @@ class MicroBatch:
             raise ResourceError(f"micro_batch is {self.limit}; it is at least 1 sample, or None for whole batches")
 
     def parts(self, samples: int) -> int:
-        """Into how many nearly equal parts a batch is divided.
+        """Count the nearly equal parts into which a batch is divided.
 
         A part is a single sample, on which batch norm may not train, only where the limit is 1, or 2 and `samples` odd.
         """

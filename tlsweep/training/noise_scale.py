@@ -49,7 +49,7 @@ class Gradients:
     Frozen parameters have no part in them. Batch norm in training mode normalises each part by itself.
 
     Args:
-        loss: from images (n, C, S, S) and labels (n,) to the mean loss, a scalar.
+        loss: maps images (n, C, S, S) and labels (n,) to the mean loss, a scalar.
         module: whose parameters that are not frozen count.
     """
 
@@ -64,7 +64,7 @@ class Gradients:
         self._parts: list[tuple[int, float]] = []
 
     def add(self, images: Tensor, labels: Tensor) -> None:
-        """One more part."""
+        """Take one more part."""
         samples = len(labels)
         # A parameter that the loss does not reach has zeros then, in place of None.
         found = torch.autograd.grad(self._loss(images, labels), self._parameters, materialize_grads=True)

@@ -36,7 +36,7 @@ def source_key(source: SourceTask, model: ModelSpec, seed: int, fingerprint: str
         source: only `epochs` and `train` count; where the images came from is in the fingerprint.
         model: only name and arguments count.
         seed: initialisation, order, augmentation and dropout follow from it.
-        fingerprint: of the source's `Task`.
+        fingerprint: that of the source's `Task`.
     """
     recipe = {
         "version": VERSION,
@@ -101,7 +101,7 @@ def pretrained(
     compute: Compute = Compute(),
     progress: Progress | None = None,
 ) -> Weights:
-    """As `pretrain`, but trained once: read from `cache` if they are there. Of several processes one trains, the others
+    """Do what `pretrain` does, once: read from `cache` if they are there. Of several processes one trains, the others
     wait for it; a damaged file is made again.
 
     Raises:

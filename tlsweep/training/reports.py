@@ -50,7 +50,7 @@ class EpochReport:
     most."""
     micro_batch: int
     """`scheduled_batch_size` where batches go through the network whole; less where the memory is too small for that:
-    then, at the end of the epoch, they are divided into nearly equal parts of at most so many images."""
+    then, at the end of the epoch, they are divided into nearly equal parts of at most this many images."""
     train_loss: float
     """The loss with label smoothing, and with the weights of each step; NaN or infinite where training diverged."""
     train_accuracy: float

@@ -73,7 +73,7 @@ def unpack(content: bytes, runs: int) -> list[bytes]:
         parts = safetensors.numpy.load(content)
     except SafetensorError as error:
         raise ResultsError(
-            f"a checkpoint of {len(content)} bytes cannot be read ({error}); remove it, its trial starts anew"
+            f"a checkpoint of {len(content)} bytes cannot be read ({error}); remove it, and its trial begins again"
         ) from error
     if parts.keys() != {str(run) for run in range(runs)}:
         raise ModelError(

@@ -30,7 +30,7 @@ def lr_factor(
     Args:
         hyperparameters: the schedule's name and constants.
         epoch: progress at the beginning of the step, in epochs: samples seen over samples in the training split.
-        epochs: where training ends.
+        epochs: the epoch at which training ends.
         step: how many epochs the step itself passes. The warm-up counts it, so that the first step is not lost to a
             factor of 0; one_cycle, so that its last step has the lowest rate.
         performance: the factor that follows from the validation losses so far.

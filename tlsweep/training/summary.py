@@ -16,7 +16,7 @@ FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
 
 def mean(values: Sequence[float]) -> float:
-    """NaN or infinite where one of the values is: a run that diverged makes its trial diverge."""
+    """Average: NaN or infinite where one of the values is, so that a run that diverged makes its trial diverge."""
     return sum(values) / len(values)
 
 
@@ -36,7 +36,7 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
 
     Args:
         rows: at least one.
-        task: of the trial.
+        task: the trial's.
         reporting_seconds: how long the receiver of the report before took.
     """
     first = replace(rows[0], wait_seconds=reporting_seconds + rows[0].wait_seconds)

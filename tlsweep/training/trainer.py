@@ -176,7 +176,7 @@ class Trainer:
         self.forward_state.restore()
 
     def _noise_of(self, images: Tensor, labels: Tensor) -> float:
-        """tr(Σ) from the parts of a batch, which pass through the network once more and leave nothing behind."""
+        """Measure tr(Σ) from the parts of a batch, which pass through the network again and leave nothing behind."""
         gradients = Gradients(lambda images, labels: self.loss(images, labels)[0], self.module)
         size = math.ceil(len(labels) / PARTS)
         parts = MicroBatch("noise scale", self.device, min(size, self.micro_batch.limit or size))

@@ -13,8 +13,8 @@ class TrialSchedule:
     """The learning-rate schedule of a trial, and what it remembers of its validation losses.
 
     The base values are the hyperparameters `lr` and `batch_size`: a value that a mutation has changed is the base from
-    then on, and the schedule multiplies it. What is remembered travels in the checkpoint: whoever goes on from it with
-    the same `lr_schedule` goes on with its factor; with another one it starts anew.
+    then on, and the schedule multiplies it. What is remembered travels in the checkpoint: a trial that goes on from it
+    with the same `lr_schedule` goes on with its factor; with another one it starts again.
 
     `decay_by: batch_size` lets the batch grow where the schedule would lower the learning rate, because what decays is
     the noise of the steps, about lr over batch size (Smith, Kindermans, Ying & Le 2018, "Don't decay the learning rate,
@@ -24,8 +24,8 @@ class TrialSchedule:
     2^k × f, with f as of each step: so lr over batch size is that of the plain schedule, step by step.
 
     Args:
-        hyperparameters: of the trial, in force.
-        epochs: where training ends.
+        hyperparameters: those of the trial, in force.
+        epochs: the epoch at which training ends.
         samples: size of the training split.
     """
 
@@ -36,7 +36,7 @@ class TrialSchedule:
 
     @property
     def largest_batch(self) -> int:
-        """No batch will be larger than this."""
+        """The batch size that none will exceed."""
         base, limit = self._hyperparameters.batch_size, self._hyperparameters.batch_size_limit
         if self._hyperparameters.decay_by == "lr":
             return base

@@ -12,7 +12,7 @@ _NOISE = 0.08
 
 
 def find_digits(data: DigitsData) -> Found:
-    """900 clean digits, or the other 897, each tilted by 5 to 20 degrees with noise of 8 % of the range.
+    """Make 900 clean digits, or the other 897, each tilted by 5 to 20 degrees with noise of 8 % of the range.
 
     The same everywhere and always, whatever the seed of the sweep.
     """

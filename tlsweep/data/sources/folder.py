@@ -128,7 +128,7 @@ def _find(root: str, data: FolderData) -> Found:
 
 
 def _refuse_dead_links(root: str, folder: str) -> None:
-    """Where classes and splits are: one that is missing because its disk is must not just be one less."""
+    """Refuse links to nothing among classes and splits: one whose disk is missing must not just be one class less."""
     for name in list_folder(os.path.join(root, folder)).files:
         path = os.path.join(root, folder, name)
         if not is_image(name) and os.path.islink(path) and not os.path.exists(path):
@@ -139,7 +139,7 @@ def _refuse_dead_links(root: str, folder: str) -> None:
 
 
 def _alike_but_for_case(classes: tuple[str, ...]) -> list[str]:
-    """a and A may be two letters; Cat and cat are one class in two folders more often than not."""
+    """Note names alike but for case: a and A may be two letters; Cat and cat are mostly one class in two folders."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         spellings[name.casefold()].append(name)

@@ -36,7 +36,7 @@ def shown_class(folder: str) -> str:
 
 
 def split_called(name: str) -> str | None:
-    """`train`, `val` or `test` where a folder's whole name says so: Training, test_set, VAL-images, train2017."""
+    """Tell `train`, `val` or `test` where a folder's whole name says so: Training, test_set, VAL-images, train2017."""
     letters = re.sub(r"[\W\d_]", "", unicodedata.normalize("NFKC", name).casefold())
     return next((split for split, pattern in _WHOLE.items() if pattern.fullmatch(letters)), None)
 
@@ -135,7 +135,7 @@ def _folder_called(root: str, split: str, name: str) -> str:
 def _by_name(
     root: str, folders: Sequence[_Folder], named: Mapping[str, list[_Folder]]
 ) -> tuple[dict[str, str], list[str]]:
-    """`train` holds class folders."""
+    """Find the splits where `train` holds class folders."""
     for split, candidates in named.items():
         if len(candidates) > 1:
             names = " and ".join(folder.name for folder in candidates)
@@ -177,7 +177,7 @@ def _by_likeness(train: _Folder, rest: Sequence[_Folder], splits: Mapping[str, _
 
 
 def _descended(folder: _Folder, split: str) -> str:
-    """`training_set/training_set/CLASS`, as some archives unpack: the inner one."""
+    """Go down to the inner folder of `training_set/training_set/CLASS`, as some archives unpack."""
     path, inner = folder.name, folder
     while len(inner.folders) == 1 and not inner.images and _split_within(inner.folders[0]) == split:
         path = f"{path}/{inner.folders[0]}"
@@ -207,7 +207,7 @@ def _without_train(
 
 
 def _unnamed(root: str, folders: Sequence[_Folder]) -> tuple[dict[str, str], list[str]]:
-    """No folder is called as a split is: they are classes, unless they hold the same folders."""
+    """Take folders of which none is called as a split is for classes, unless they hold the same folders."""
     if loosely := _loosely_named(folders):
         return loosely, []
     _refuse_flat_splits(root, folders)
@@ -231,7 +231,7 @@ def _unnamed(root: str, folders: Sequence[_Folder]) -> tuple[dict[str, str], lis
 
 
 def _refuse_flat_splits(root: str, folders: Sequence[_Folder]) -> None:
-    """`trainA testA`, `cats_train cats_test` without folders in them: whatever the classes are, not these."""
+    """Refuse `trainA testA`, `cats_train cats_test` without folders in them: whatever the classes are, not these."""
     called = {_split_within(folder.name) for folder in folders if folder.flat}
     if len(called) > 1 and None not in called and len(folders) == sum(folder.flat for folder in folders):
         raise DataError(
@@ -241,7 +241,7 @@ def _refuse_flat_splits(root: str, folders: Sequence[_Folder]) -> None:
 
 
 def _loosely_named(folders: Sequence[_Folder]) -> dict[str, str]:
-    """`seg_train` and `seg_test`: names that hold a split's word, of folders with the same classes."""
+    """Find `seg_train` and `seg_test`: names that hold a split's word, of folders with the same classes."""
     named = {
         split: [folder for folder in folders if folder.folders and _split_within(folder.name) == split]
         for split in _SPLITS
