@@ -1,6 +1,11 @@
-"""The lines can be read one at a time: what is conditional stays rare, and what is named says what it is."""
+"""The lines can be read one at a time: what is conditional stays rare, and what is named says what it is.
+
+And they say why they are so, where Ray, torch, a file system or a paper made them so: comments with their source.
+"""
 
 import ast
+import re
+import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +16,11 @@ PACKAGE = Path(__file__).parents[1] / "tlsweep"
 FUNCTION_LINES = 60
 CONDITIONALS_PER_1000_LINES = 19
 """There were 23: where a conditional expression fills a line, an early return shows better which case is which."""
+
+COMMENTS_PER_1000_LINES = 20
+"""There were 12: lines with a comment for people, alone or behind code. What a comment must say no test can tell: why
+the code is so, with the source (a file of Ray or torch, a manual page, a paper, a measurement), never what it does."""
+FOR_TOOLS = re.compile(r"#\s*(type:|noqa|fmt:|isort:|pragma)")
 
 N = TypeVar("N", bound=ast.AST)
 
@@ -68,3 +78,13 @@ def test_a_loop_variable_says_what_it_holds() -> None:
     assert [f"{file}:{target.lineno}" for file, target in loops if "one" in names([target])] == []
     functions = [(file, node) for file, node in nodes(ast.Lambda)]
     assert [f"{file}:{node.lineno}" for file, node in functions if "one" in {arg.arg for arg in node.args.args}] == []
+
+
+def test_comments_say_why_often_enough() -> None:
+    comments, lines = 0, 0
+    for path in sorted(PACKAGE.rglob("*.py")):
+        lines += len(path.read_text(encoding="utf-8").splitlines())
+        with tokenize.open(path) as file:
+            found = [token for token in tokenize.generate_tokens(file.readline) if token.type == tokenize.COMMENT]
+        comments += sum(not FOR_TOOLS.match(token.string) for token in found)
+    assert 1000 * comments / lines >= COMMENTS_PER_1000_LINES

@@ -62,7 +62,8 @@ def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    # Beside the file, as a rename is one moment only within a file system (rename(2): EXDEV across two).
+    # Beside the file, as a rename is one moment only within a file system (rename(2): EXDEV across two), and with a
+    # name that no other process has, on whatever machine that shares the folder.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     with storing(path):
         try:

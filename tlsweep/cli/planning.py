@@ -41,6 +41,7 @@ def check(
     if target is not None:
         rehearse_suggestion(spec, changes)
     console = make_console()
+    # Into a pipe goes the plan alone, as scripts and files want it.
     with watching(console, quiet=not sys.stdout.isatty()) as view:
         from tlsweep.planning import make_plan
 

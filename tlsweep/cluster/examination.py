@@ -42,6 +42,7 @@ class Question(TypedDict):
 
 def installed() -> dict[str, str | None]:
     """Versions of what has to be the same on all nodes. That of tlsweep includes a hash of its code."""
+    # cloudpickle sends byte code, which releases of one minor version share and others do not.
     major, minor, _ = platform.python_version_tuple()
     return {"python": f"{major}.{minor}", **{name: _version(name) for name in PACKAGES}, "tlsweep": _own_version()}
 

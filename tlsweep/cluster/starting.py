@@ -147,6 +147,7 @@ class RayStart:
             RayStart._left = leave_ended_ray().join
         elif self._ours:
             ray.shutdown()
+        # After the shutdown, of which Ray's log tells as well.
         self._quiet.close()
         for name, value in self._before.items():
             if value is None:

@@ -77,6 +77,7 @@ def decode_cached(
     shape = (len(items), side, side, channels)
     with _disk_errors(entry.parent):
         entry.parent.mkdir(parents=True, exist_ok=True)
+        # By flock(2), which the kernel takes back from a process that dies: nobody has to clear locks away.
         lock = FileLock(entry.with_suffix(".lock"))
         lock.acquire()
     try:
@@ -128,6 +129,7 @@ def _build(
     progress: Progress | None,
 ) -> None:
     with _disk_errors(entry.parent):
+        # Beside the entry, as a rename is one moment only within a file system (rename(2)).
         work = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", dir=entry.parent))
     try:
         into = None if streamed else _allocate(work / "images.npy", shape)

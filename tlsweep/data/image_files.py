@@ -110,6 +110,7 @@ def odd_metadata() -> Iterator[None]:
 
 def _check_file(path: str) -> None:
     """Opening a named pipe would wait for ever, and a device may do anything."""
+    # Before it is opened: open(2) itself waits for a pipe's writer.
     state = os.stat(path)
     if not stat.S_ISREG(state.st_mode):
         kind = next((name for of_kind, name in _KINDS if of_kind(state.st_mode)), "no regular file")

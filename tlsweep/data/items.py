@@ -106,6 +106,7 @@ class DatasetItems:
         """A digest of labels and pixels: of 64 images, evenly spaced, which tell published sets apart, or else of
         all."""
         digest = hashlib.sha256(f"{self.origin} {[len(part) for part in self.parts.values()]}".encode())
+        # A published set changes with its name alone; one of the user's may have another image anywhere.
         samples = min(64, len(self)) if self.published else len(self)
         for index in np.linspace(0, len(self) - 1, samples, dtype=int):
             try:

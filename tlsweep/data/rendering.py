@@ -129,6 +129,7 @@ def _fitted(image: "Image", side: int, rendering: Rendering) -> "Image":
         return _padded(image, side, rendering.background)
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
+    # In fractions of a pixel, which `resize` takes: cropping first would move an odd picture by half of one.
     box = (left, top, left + short, top + short)
     return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
 

@@ -59,6 +59,7 @@ def few_shot(train: Indices, labels: Indices, per_class: int, classes: Sequence[
                 f"data.labels_per_class is {per_class} (of study.few_labels, the most), but class '{name}' has "
                 f"{len(members)} training images; set it to {len(members)} or less"
             )
+        # A generator for each class, so that what is kept of one does not depend on the others.
         order = np.random.default_rng(derive_seed(seed, "few-shot", label)).permutation(len(members))
         kept.append(members[order[:per_class]])
     return np.sort(np.concatenate(kept))

@@ -194,6 +194,7 @@ class JobServer(Dashboard):
         with self.asking(), self.open_log(job.node, file, lines=lines, follow=False) as response:
             if response.ok:
                 return bytes(response.content)
+            # Only its words tell this answer of Ray's from its other errors.
             if "A file is not found" in response.text:
                 return b""
             raise RuntimeError(f"the log '{file}' cannot be read: {response.text.partition(chr(10))[0]}")

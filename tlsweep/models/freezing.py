@@ -53,6 +53,7 @@ def train_mode(network: Network, frozen: int, *, batch_norm: Literal["train", "f
         _hold(network, frozen)
     if batch_norm == "frozen":
         for module in network.module.modules():
+            # Torch has no public name for what all its batch norms are (torch/nn/modules/batchnorm.py).
             if isinstance(module, _BatchNorm):
                 module.eval()
 

@@ -26,6 +26,7 @@ def last_in_use(module: nn.Module, names: list[str], images: torch.Tensor) -> st
     hooks = [layer.register_forward_hook(lambda *_, name=name: called.append(name)) for name, layer in layers.items()]
     mode = module.training
     try:
+        # Whatever holds for the caller: the gradient shows what the output depends on.
         with torch.enable_grad():
             output = module.eval()(images)
     finally:

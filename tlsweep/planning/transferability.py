@@ -115,6 +115,7 @@ class _Spectrum:
         residual = (lost**2 * self.along).sum(0) + self._missed()
         length = (kept * self.along / (self.squares + ratio)).sum(0)
         free = lost.sum(0) + self.count - len(self.squares)
+        # m is 0 where the features say nothing of a class.
         new: Array = kept.sum(0) * residual / (free * np.maximum(length, np.finfo(float).tiny))
         return new
 

@@ -36,6 +36,7 @@ class ArmResult:
 def arm_results(tables: SweepTables) -> list[ArmResult]:
     """What each arm that has a report reached, the main arm first."""
     tests, known = evaluated(tables), _right(tables)
+    # From the sweep's own seed: every reader of the results gets the same interval each time.
     seed = derive_seed(tables.spec.seed, "bootstrap")
     found = []
     for arm in tables.spec.arms:

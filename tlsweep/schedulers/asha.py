@@ -19,6 +19,7 @@ def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:
     milestones: list[int] = []
     milestone: float = min_epochs
     while milestone < epochs:
+        # With an eta that is no whole number two rungs may fall on one epoch.
         if not milestones or int(milestone) > milestones[-1]:
             milestones.append(int(milestone))
         milestone *= reduction_factor

@@ -100,6 +100,8 @@ class Pbt(Rules):
         if member.latest and member.latest.generation != report.generation:
             member.history = {}
         if member.start and report.epoch > member.start[0]:
+            # The gain in a whole interval, as what was trained since may be more or less: from a donor's older
+            # checkpoint, or to where it diverged.
             gain = (report.score - member.start[1]) * self._search.interval / (report.epoch - member.start[0])
             self._seen.append(Interval(report.number, report.epoch, report.hyperparameters, gain))
         member.latest = report
@@ -153,6 +155,7 @@ class Pbt(Rules):
         donors = self._sources(ranks.highest, report, ranks)
         if lost and not donors:  # it cannot go on by itself: any sound member will do
             donors = self._sources(ranks.scores, report, ranks)
+        # A generator for each decision: asking twice gives one answer, and the order of reports changes none.
         rng = generator(self._seed, "donor", report.number, report.generation, report.epoch)
         return rng.choice(donors) if donors else None
 

@@ -29,6 +29,7 @@ class Screening(Rules):
 
     def observe(self, report: Observation) -> None:
         self._halving.observe(report)
+        # Once over it stays so: a budget that is extended later must not open it again.
         self.over |= report.spent >= self._share
         if self.over and not diverged(report):
             self._halving.hold(report.trial)

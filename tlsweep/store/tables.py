@@ -50,6 +50,7 @@ def _cell(value: Any, kind: str) -> Any:
     if value is None:
         return None
     if kind == "time":
+        # Arrow's timestamps are whole microseconds.
         return int(value * 1_000_000)
     if kind == "float":
         return float(value)  # Arrow takes no whole number above 2^63 for one

@@ -98,6 +98,7 @@ def launch(
         task = load_task(spec.data, spec.seed, progress=watcher.progress)
         say(watcher, task.remarks)
         folder = create_sweep_folder(to_location(results), name or spec.name or "sweep", exact=name is not None)
+        # Kept in the spec, so that its arms are known without reading images, also to a resume and to readers.
         images = task.size("train") if HYPERRULE_ARM in spec.controls else None
         spec = spec.model_copy(update={"name": folder.name, "train_images": images})
         # Explained before an unused folder is removed: else every error would be told as that.

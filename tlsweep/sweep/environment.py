@@ -87,6 +87,7 @@ def _commit() -> str | None:
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
+            # The repository may lie on a network file system that does not answer.
             timeout=5,
         )
     except (OSError, subprocess.TimeoutExpired):

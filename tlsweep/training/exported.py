@@ -158,6 +158,7 @@ def _read(path: Path) -> Any:
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
     try:
+        # Who made the file decides how deep it is nested, and Python gives up at a thousand levels (RecursionError).
         content = json.loads(path.read_text(encoding="utf-8"))
         _SCHEMAS[path.name].validate_python(content)
     except RecursionError:

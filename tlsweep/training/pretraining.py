@@ -118,6 +118,7 @@ def pretrained(
         if weights is None:
             weights = pretrain(source, model, task, seed=seed, compute=compute, progress=progress)
             with kept_in(cache, _WHAT):
+                # Synced: what may have taken hours to train has to survive a crash of the machine.
                 write_whole(path, safetensors.numpy.save(dict(weights.tensors)), sync=True)
         return weights
     finally:

@@ -56,6 +56,7 @@ def pack(checkpoints: Sequence[bytes]) -> bytes:
     if len(checkpoints) == 1:
         return checkpoints[0]
     arrays = {str(run): np.frombuffer(checkpoint, np.uint8) for run, checkpoint in enumerate(checkpoints)}
+    # Like each of the checkpoints in it, plain data that can be read without running any code.
     packed: bytes = safetensors.numpy.save(arrays)
     return packed
 

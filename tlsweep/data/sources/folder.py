@@ -49,6 +49,7 @@ class FileItems:
 
         The change time is among them because a file's own (mtime) survives archives that keep or flatten it.
         """
+        # fsencode, because a path may hold bytes that are no UTF-8 (PEP 383).
         digest = hashlib.sha256(b"folder " + os.fsencode(Path(self.root).resolve()) + f" {self.max_pixels}".encode())
         for path, label in zip(self.paths, self.labels, strict=True):
             try:
