@@ -17,12 +17,12 @@ from tlsweep.data.folds import drop_copies, make_runs
 from tlsweep.data.geometry import Geometry, choose_geometry
 from tlsweep.data.hashing import difference_hashes
 from tlsweep.data.items import ArrayItems, Found, Pixels
-from tlsweep.data.moments import channel_statistics, moments_of
+from tlsweep.data.moments import check_channels, moments_of, normalisation
 from tlsweep.data.rendering import Rendering
 from tlsweep.data.sources import find_images
 from tlsweep.data.task import Indices, Run, Task
 from tlsweep.errors import DataError
-from tlsweep.spec import DataSpec
+from tlsweep.spec import DataSpec, Normalisation
 from tlsweep.text import one_line
 
 
@@ -43,6 +43,7 @@ def load_task(
     found = find_images(data)
     _check_before_decoding(found, data, seed)
     geometry = choose_geometry(found.items, data)
+    check_channels(data.normalize, geometry.channels)
     decoded = _decode(found, geometry, data, cache or default_cache(), progress)
     survey = decoded.survey
     if survey.bad and not found.skip_bad:
@@ -62,7 +63,7 @@ def load_task(
         splits, runs = drop_copies(splits, runs, pictures, labels, classes)
         duplicates = replace(duplicates, dropped=before - len(splits["train"]))
     on_disk = _names(present, found.folders or found.classes)
-    mean, std = channel_statistics(survey.moments[splits["train"]], geometry.side**2)
+    mean, std = normalisation(data.normalize, survey.moments[splits["train"]], geometry.side**2)
     return Task(
         images=decoded.images,
         labels=labels,
@@ -71,6 +72,7 @@ def load_task(
         mean=mean,
         std=std,
         moments=survey.moments,
+        normalize=data.normalize,
         image_size=geometry.image_size,
         augment=data.augment,
         fingerprint=_fingerprint(survey.digest, splits, runs, on_disk, geometry, data),
@@ -196,6 +198,9 @@ def _fingerprint(
 ) -> str:
     """Hash of content, splits and recipe."""
     total = hashlib.sha256(f"{digest} {classes} {geometry} {data.augment}".encode())
+    # What follows from the images or from the weights needs no mention; so the tasks of earlier versions are the same.
+    if isinstance(data.normalize, Normalisation):
+        total.update(f"{data.normalize}".encode())
     for name, indices in splits.items():
         total.update(name.encode())
         total.update(indices.data)

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tlsweep.data.items import Pixels
+from tlsweep.errors import DataError
+from tlsweep.spec import Normalisation, Normalise
 
 _STD_FLOOR = 1 / 255
 """One grey level: a channel that never varies must not be divided by 0."""
@@ -23,6 +25,31 @@ def moments_of(images: Pixels, chunk: int = 256) -> npt.NDArray[np.int64]:
         moments[start : start + chunk, 0] = values.sum(axis=2)
         moments[start : start + chunk, 1] = np.einsum("ncp,ncp->nc", values, values)
     return moments
+
+
+def normalisation(
+    normalize: Normalise, moments: npt.NDArray[np.int64], pixels_per_image: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a spec gives, else those of the images with these moments."""
+    if isinstance(normalize, Normalisation):
+        return normalize.mean, normalize.std
+    return channel_statistics(moments, pixels_per_image)
+
+
+def check_channels(normalize: Normalise, channels: int) -> None:
+    """Refuse mean and standard deviation of another number of channels than the images have.
+
+    Raises:
+        DataError: the spec has them.
+    """
+    if isinstance(normalize, Normalisation) and len(normalize.mean) != channels:
+        kind = (
+            "grey: give one number each" if channels == 1 else "in colour: give three numbers each (red, green, blue)"
+        )
+        raise DataError(
+            f"data.normalize.mean = {list(normalize.mean)}: mean and std are for {len(normalize.mean)} channels, but "
+            f"the images are {kind}"
+        )
 
 
 def channel_statistics(

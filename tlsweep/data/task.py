@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tlsweep.data.duplicates import Duplicates
 from tlsweep.data.findings import Findings
 from tlsweep.data.rendering import Rendering
-from tlsweep.spec import Augment, derive_seed
+from tlsweep.spec import Augment, Normalise, derive_seed
 
 Indices = npt.NDArray[np.int64]
 
@@ -51,9 +51,10 @@ class Task:
     classes: tuple[str, ...]
     """Names of the classes, at least two."""
     mean: tuple[float, ...]
-    """The mean of each channel over the training split, pixels scaled to 0..1."""
+    """What is subtracted from each channel, pixels scaled to 0..1: its mean over the training split, unless `normalize`
+    or the weights say otherwise."""
     std: tuple[float, ...]
-    """The standard deviation of each channel over the training split; never 0."""
+    """What each channel is then divided by; never 0."""
     moments: npt.NDArray[np.int64]
     """Shape (N, 2, C): for each image and channel the sum of its pixels and that of their squares, from which mean and
     std of any other training split follow."""
@@ -69,6 +70,8 @@ class Task:
     """The splits of each network, where a trial trains several (`folds`, `repeats`). Those of the task itself are the
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
 
+    normalize: Normalise = field(default="train")
+    """Where `mean` and `std` come from; those of the weights are put in where the weights are known."""
     rendering: Rendering = field(default=Rendering())
     """How an image became a square."""
     findings: Findings = field(default=Findings())

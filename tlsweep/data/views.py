@@ -5,20 +5,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tlsweep.data.folds import few_labels_of
-from tlsweep.data.moments import channel_statistics
+from tlsweep.data.moments import normalisation
 from tlsweep.data.splits import few_shot
 from tlsweep.data.task import Indices, Task
 
 
 def with_splits(task: Task, splits: Mapping[str, Indices]) -> Task:
-    """The task with some of its splits replaced; its normalisation follows from the training split that it has then.
+    """The task with some of its splits replaced; its normalisation follows from the training split that it has then,
+    unless the spec gives numbers.
 
     Args:
         task: any.
         splits: the splits that change: sorted indices into `task.images` by name.
     """
     new = {**task.splits, **splits}
-    mean, std = channel_statistics(task.moments[new["train"]], task.images.shape[1] * task.images.shape[2])
+    mean, std = normalisation(task.normalize, task.moments[new["train"]], task.images.shape[1] * task.images.shape[2])
     digest = hashlib.sha256(task.fingerprint.encode())
     for name, indices in new.items():
         digest.update(name.encode() + indices.tobytes())

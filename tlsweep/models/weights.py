@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +16,7 @@ import torch
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import is_torchvision
 from tlsweep.models.archives import fault
+from tlsweep.models.statistics import Statistics, torchvision_statistics
 from tlsweep.models.weights_files import read_state_dict
 from tlsweep.spec import ModelSpec
 from tlsweep.text import in_words, one_line
@@ -35,12 +36,16 @@ class Weights:
     """Their origin, for people: `torchvision ResNet18_Weights.IMAGENET1K_V1`, `file resnet18.pth`, ..."""
     sha256: str
     """A hash of names, types, shapes and bytes, in the order of the names."""
+    statistics: Statistics | None = None
+    """How images were normalised when they were trained; None where that is not known."""
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, torch.Tensor], origin: str) -> "Weights":
+    def from_state_dict(
+        cls, state: Mapping[str, torch.Tensor], origin: str, statistics: Statistics | None = None
+    ) -> "Weights":
         """A copy of `state`; what numpy has no type for (bfloat16) becomes float32, which holds it exactly."""
         tensors = {name: _read_only_copy(tensor) for name, tensor in state.items()}
-        return cls(tensors, origin, _checksum(tensors))
+        return cls(tensors, origin, _checksum(tensors), statistics)
 
 
 def _read_only_copy(tensor: torch.Tensor) -> Array:
@@ -92,11 +97,21 @@ def resolve_weights(model: ModelSpec) -> Weights | None:
         return _download(known[model.weights])
     path = Path(os.path.expanduser(model.weights))
     if path.is_file():
-        return read_weights(path)
+        return replace(read_weights(path), statistics=_likely(model, known))
     names = f"a name of {model.name}'s weights ({', '.join(known)})" if known else f"a name ({model.name} has none)"
     raise ModelError(
         f"model.weights '{model.weights}' is neither {names} nor a .pth, .pt or .safetensors file that exists; "
         "give one of them, or none for random weights"
+    )
+
+
+def _likely(model: ModelSpec, known: Mapping[str, Any]) -> Statistics | None:
+    """How images were normalised for weights in a file, which say nothing of it: as for torchvision's of that
+    network, nearly all of which were trained with ImageNet's statistics. None for other networks."""
+    if "DEFAULT" not in known:
+        return None
+    return torchvision_statistics(
+        known["DEFAULT"], f"as for torchvision's weights of {model.name}, which the file fits"
     )
 
 
@@ -109,7 +124,9 @@ def _download(entry: Any) -> Weights:
             f"the weights {entry} could not be fetched from {entry.url} ({_reason(error)}); "
             "give model.weights the path of a .pth or .safetensors file instead"
         ) from error
-    return Weights.from_state_dict(state, f"torchvision {entry}")
+    return Weights.from_state_dict(
+        state, f"torchvision {entry}", torchvision_statistics(entry, f"as torchvision says of {entry}")
+    )
 
 
 def _reason(error: Exception) -> str:

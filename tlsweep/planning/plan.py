@@ -58,6 +58,8 @@ class Plan:
     """Networks that a trial trains side by side, an epoch of each for an epoch of the trial."""
     head: str = ""
     """The layer that makes the classes: new, and the only one that learns where the backbone is frozen."""
+    normalisation: tuple[str, ...] = ()
+    """What images are normalised by, and why: a line for each of the weights that say something else."""
     augmentation: str = ""
     """What happens to training images, in words."""
     findings: tuple[str, ...] = ()
@@ -138,6 +140,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
         skipped_files=len(task.skipped),
         nodes_checked=nodes_checked,
+        normalisation=_normalisation(spec, prepared),
         augmentation=in_words(task.augment, int(task.images.shape[1]), task.image_size),
         findings=task.remarks,
         remarks=(*remarks(spec), *_too_little_time(spec, epoch_seconds)),
@@ -156,6 +159,16 @@ def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
         return "random" if name in prepared.weights else "source task"
 
     return ", ".join(map(origin, spec.model.origins))
+
+
+def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
+    """What trials of the main arm normalise images by."""
+    from tlsweep.training.normalising import normalisation_in_words, statistics_of
+    from tlsweep.training.pretraining import source_statistics
+
+    known = {name: statistics_of(weights) for name, weights in prepared.weights.items()}
+    known |= {name: source_statistics(source) for name, source in prepared.sources.items()}
+    return tuple(dict.fromkeys(normalisation_in_words(prepared.task, known[name]) for name in spec.model.origins))
 
 
 def _write_sheet(path: Path, task: Task) -> None:

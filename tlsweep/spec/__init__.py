@@ -1,6 +1,15 @@
 """Reads and validates what the user wrote: specs, presets, overrides."""
 
-from tlsweep.spec.data import Augment, DataSpec, DigitsData, FolderData, PythonData, TorchvisionData
+from tlsweep.spec.data import (
+    Augment,
+    DataSpec,
+    DigitsData,
+    FolderData,
+    Normalisation,
+    Normalise,
+    PythonData,
+    TorchvisionData,
+)
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
 from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
@@ -24,8 +33,8 @@ from tlsweep.spec.sweep import SweepSpec
 
 __all__ = [
     "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "Arm", "AshaSearch", "AshaThenPbtSearch", "Augment", "Budget",
-    "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Pb2Search",
-    "PbtSearch", "Perturbed", "PopulationSearch", "PythonData", "RandomSearch", "Resources", "SearchSpec",
-    "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec", "derive_seed", "dump_spec",
-    "generator", "load_spec", "presets",
+    "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Normalisation",
+    "Normalise", "Pb2Search", "PbtSearch", "Perturbed", "PopulationSearch", "PythonData", "RandomSearch",
+    "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec",
+    "derive_seed", "dump_spec", "generator", "load_spec", "presets",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.base import Bytes, SpecModel
@@ -23,6 +23,41 @@ class Augment(SpecModel):
     """Mirror half of the images left to right. Wrong for digits and letters: off unless written, but for `folder`,
     where pictures are photographs more often than not."""
 
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
+
+
+class Normalisation(SpecModel):
+    """What is subtracted from the pixels of each channel, scaled to 0..1, and what they are then divided by."""
+
+    mean: tuple[Share, ...] = Field(min_length=1, max_length=3)
+    """One number for grey images, three (red, green, blue) for colour, of pixels scaled to 0..1."""
+    std: tuple[Spread, ...] = Field(min_length=1, max_length=3)
+    """As many as in `mean`."""
+
+    @model_validator(mode="after")
+    def _as_many_of_both(self) -> Self:
+        if len(self.mean) != len(self.std) or len(self.mean) == 2:
+            raise ValueError(
+                f"mean has {len(self.mean)} numbers and std {len(self.std)}; give both one for grey images, or both "
+                "three (red, green, blue)"
+            )
+        return self
+
+
+def _normalise_tag(value: Any) -> str:
+    """Tell words from mappings, so that a mistake in one is not reported as one in both."""
+    return NORMALISE_TAGS[isinstance(value, Mapping | Normalisation)]
+
+
+NORMALISE_TAGS: Final = ("normalize as word", "normalize as mapping")
+Normalise = Annotated[
+    Annotated[Literal["auto", "weights", "train"], Tag(NORMALISE_TAGS[0])]
+    | Annotated[Normalisation, Tag(NORMALISE_TAGS[1])],
+    Discriminator(_normalise_tag),
+]
+"""What pixels are normalised by."""
 
 MAX_RUNS = 1000
 
@@ -55,6 +90,12 @@ class DataCommon(SpecModel):
     few labels are kept), judged by their mean; with `folds`, how many for each fold, cut in another way each time."""
     augment: Augment = Augment()
     """Random changes of training images."""
+    normalize: Normalise = "auto"
+    """What pixels are normalised by. `weights`: what the network was trained with, as torchvision says of its weights
+    (and, for a file that fits one of its networks, of that network's), or the source task's statistics; grey images
+    have the mean of the three colours. `train`: mean and standard deviation of the training split. `auto`: the weights'
+    where they say so, else `train`. Or `{mean: [...], std: [...]}`, of pixels scaled to 0..1. Random weights have
+    `train` in any case."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How a picture that is no square becomes one. `crop`: its middle; `pad`: the whole of it, `background` beside it;
     `squash`: the whole of it, its sides made equal."""

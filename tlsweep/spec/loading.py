@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.earlier import as_it_was_meant
 from tlsweep.spec.explaining import VARIANTS, explained, shown, variant_fields
 from tlsweep.spec.plain import check_plain
 from tlsweep.spec.sweep import SweepSpec
@@ -180,6 +181,6 @@ def _set(tree: Any, keys: list[str], value: Any, what: str) -> dict[str, Any]:
 def _validate(tree: Mapping[str, Any], origin: str, *, stored: bool = False) -> SweepSpec:
     check_plain(tree)
     try:
-        return SweepSpec.model_validate(tree, context={"stored": stored})
+        return SweepSpec.model_validate(as_it_was_meant(tree) if stored else tree, context={"stored": stored})
     except ValidationError as error:
         raise explained(error, origin) from None

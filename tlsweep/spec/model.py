@@ -28,6 +28,8 @@ class SourceTask(SpecModel):
     def _trained_once(cls, data: DataSpec) -> DataSpec:
         if data.folds is not None or data.repeats > 1:
             raise ValueError("a source task is trained on once: leave folds and repeats out; they belong to data:")
+        if data.normalize == "weights":
+            raise ValueError("a source task starts from random weights, which no normalize: weights is known of")
         return data
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.earlier import as_it_was_meant
 from tlsweep.spec.hyperparameters import TrainSettings
 from tlsweep.text import shortened
 
@@ -37,13 +38,15 @@ def _spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
         for step in recipe["schedule"]
     ]
     settings = {name: recipe[name] for name in TrainSettings.model_fields if name in recipe}
-    return {
-        "seed": recipe["seed"],
-        "data": {**recipe["data"], "repeats": repeats},
-        "model": recipe["model"],
-        "train": {**settings, **recipe["constants"], **steps[0]["values"]},
-        "search": {"strategy": "recipe", "schedule": steps},
-    }
+    return as_it_was_meant(
+        {
+            "seed": recipe["seed"],
+            "data": {**recipe["data"], "repeats": repeats},
+            "model": recipe["model"],
+            "train": {**settings, **recipe["constants"], **steps[0]["values"]},
+            "search": {"strategy": "recipe", "schedule": steps},
+        }
+    )
 
 
 def check_overrides(spec: Mapping[str, Any], overrides: Iterable[str]) -> None:

@@ -73,6 +73,11 @@ class SweepSpec(SpecModel):
         self.search.check(self)
         if SCRATCH_ARM in self.controls and self.model.weights is None:
             raise ValueError("controls: scratch compares with random weights, but model.weights is none already")
+        if self.data.normalize == "weights" and self.model.weights is None:
+            raise ValueError(
+                "data.normalize: weights takes what model.weights were trained with, but they are none; write train, "
+                "or give weights"
+            )
         self._study_fits()
         return self
 

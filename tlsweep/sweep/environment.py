@@ -50,6 +50,7 @@ def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dic
             "notes": list(task.notes),
         },
         "weights": _weights(weights),
+        "normalize": _normalisations(task, weights),
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
     }
 
@@ -69,6 +70,13 @@ def _weights(weights: Mapping[str, Any]) -> dict[str, Any] | None:
     if len(facts) == 1:
         return next(iter(facts.values()))
     return {"origin": f"one of {', '.join(facts)}", "sha256": weights_hash(weights), "choice": facts}
+
+
+def _normalisations(task: Task, weights: Mapping[str, Any]) -> dict[str, str]:
+    """For each name of weights, what `data.normalize` came to."""
+    from tlsweep.training.normalising import normalisation_in_words, statistics_of
+
+    return {name: normalisation_in_words(task, statistics_of(loaded)) for name, loaded in weights.items()}
 
 
 def _version(package: str) -> str | None:

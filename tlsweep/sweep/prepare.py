@@ -9,7 +9,7 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.data.cache import default_cache
 from tlsweep.data.duplicates import count_in_source
-from tlsweep.errors import DataError, TlsweepError
+from tlsweep.errors import DataError, ModelError, TlsweepError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.store import SweepFolder
@@ -61,6 +61,7 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
         validate_model(model, **_seen_by(task), smallest_batch=_smallest_normalised(spec))
         if not isinstance(origin, SourceTask):
             weights[name] = resolve_weights(model)
+            _check_statistics(spec, weights[name])
             continue
         observer.phase("reading the source task's images")
         source = load_task(origin.data, spec.seed, progress=observer.progress)
@@ -69,6 +70,17 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
         weights |= {name: cached} if cached else {}
         sources |= {} if cached else {name: source}
     return Prepared(task, weights, sources)
+
+
+def _check_statistics(spec: SweepSpec, weights: "Weights | None") -> None:
+    """Raises:
+    ModelError: images are to be normalised as for the weights, and that is not known.
+    """
+    if spec.data.normalize == "weights" and weights is not None and weights.statistics is None:
+        raise ModelError(
+            f"data.normalize = weights: how images were normalised for the weights ({weights.origin}) is not known, as "
+            f"{spec.model.name} is no network of torchvision; write data.normalize: train, or {{mean: […], std: […]}}"
+        )
 
 
 def _compared(task: Task, source: Task, observer: Observer) -> Task:

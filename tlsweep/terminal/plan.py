@@ -25,6 +25,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
                    f"{plan.test_images:,} for the test{skipped}"),
         ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
+        *(("normalize", line) for line in plan.normalisation),
         ("augment", plan.augmentation),
         *(("look at", finding) for finding in plan.findings),
         ("model", f"{plan.model}, {counted(plan.parameters, 'parameter')}{_head(plan.head)}"),

@@ -25,7 +25,7 @@ Features = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same arguments give other features, so that kept ones are not used."""
 
 
@@ -99,7 +99,7 @@ def _key(transfer: Transfer, split: str, device: str) -> str:
         "version": VERSION,
         "torch": torch.__version__,
         "device": torch.device(device).type,
-        "data": [task.fingerprint, split, task.image_size],
+        "data": [task.fingerprint, split, task.image_size, task.mean, task.std],
         "model": [transfer.model.name, transfer.model.args],
         "weights": weights.sha256 if weights else ["random", transfer.seed],
     }

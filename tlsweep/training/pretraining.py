@@ -14,6 +14,7 @@ from tlsweep.data import Task
 from tlsweep.errors import ModelError
 from tlsweep.files import kept_in, write_whole
 from tlsweep.models import Weights, read_weights
+from tlsweep.models.statistics import Statistics
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
 from tlsweep.training.devices import Compute
 from tlsweep.training.finetuning import finetune
@@ -88,7 +89,7 @@ def pretrain(
     settings = TrainSettings(epochs=source.epochs)
     finetune(source.train, settings, transfer, report=report, compute=compute)
     module = trained_network(checkpoint, transfer).module
-    return Weights.from_state_dict(module.state_dict(), _origin(key))
+    return Weights.from_state_dict(module.state_dict(), _origin(key), source_statistics(task))
 
 
 def pretrained(
@@ -132,7 +133,13 @@ def cached_weights(source: SourceTask, model: ModelSpec, task: Task, *, seed: in
         weights = read_weights(path) if path.exists() else None
     except ModelError:
         return None
-    return weights and replace(weights, origin=_origin(source_key(source, model, seed, task.fingerprint)))
+    origin = _origin(source_key(source, model, seed, task.fingerprint))
+    return weights and replace(weights, origin=origin, statistics=source_statistics(task))
+
+
+def source_statistics(task: Task) -> Statistics:
+    """With what the images of a source task are normalised while its weights are trained."""
+    return Statistics(task.mean, task.std, "as the source task's images were")
 
 
 def _path(source: SourceTask, model: ModelSpec, task: Task, seed: int, cache: Path) -> Path:

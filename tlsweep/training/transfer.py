@@ -6,6 +6,7 @@ from tlsweep.data import Task
 from tlsweep.data.views import run_tasks
 from tlsweep.models import Weights
 from tlsweep.spec import ModelSpec
+from tlsweep.training.normalising import normalised_for, statistics_of
 
 
 @dataclass(frozen=True)
@@ -13,14 +14,19 @@ class Transfer:
     """A network, what it starts from, and the task that it is to learn."""
 
     task: Task
-    """The images, split; `train` is trained on, `val` is evaluated. If it has several runs (folds, repeats), so many
-    networks are trained side by side, an epoch of each for an epoch of the trial."""
+    """The images, split, normalised as the weights expect them unless the spec says otherwise; `train` is trained on,
+    `val` is evaluated. If it has several runs (folds, repeats), so many networks are trained side by side, an epoch of
+    each for an epoch of the trial."""
     model: ModelSpec
     """The network."""
     weights: Weights | None
     """What it starts from; None: random weights."""
     seed: int
     """Initialisation, order, augmentation and dropout follow from it."""
+
+    def __post_init__(self) -> None:
+        # Here, so that nothing that trains, evaluates or exports this network can see the images in another way.
+        object.__setattr__(self, "task", normalised_for(self.task, statistics_of(self.weights)))
 
     def runs(self) -> list["Transfer"]:
         """What each run sees, with its own seed; the first's is the trial's."""
