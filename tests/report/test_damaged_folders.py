@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import make_ended_sweep
+from in_process import Run
 from rich.console import Console
 
 from tlsweep.cli.program import open_sweep
@@ -291,9 +292,10 @@ def test_without_its_journal_nothing_is_made_up(folder: Path, what: str) -> None
     with pytest.raises(ResultsError, match=r"journal.jsonl' (is missing|holds nothing).*put a"):
         repair(SweepFolder(folder))
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    for begun in (True, False):  # as whoever reads, and as a resume
-        with pytest.raises(ResultsError, match="journal.jsonl' is missing or empty, and all else is made from it"):
-            find_sweep_folder(folder.parent, "demo", begun=begun)
+    with pytest.raises(ResultsError, match="journal.jsonl' is missing or empty, and all else is made from it"):
+        find_sweep_folder(folder.parent, "demo", begun=False)
+    with pytest.raises(ResultsError, match="journal.jsonl' is missing or empty, and all else is made from it"):
+        open_results(folder).winner()
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
@@ -339,5 +341,17 @@ def test_the_newest_is_looked_for_among_those_with_a_journal_and_the_others_are_
     assert open_sweep("whole", str(tmp_path)).name == "whole"
     assert capsys.readouterr().err == ""
     shutil.rmtree(tmp_path / "whole")
-    with pytest.raises(ResultsError, match=r"lost/journal.jsonl' is missing or empty"):
+    with pytest.raises(ResultsError, match="has a journal, which tells the newest; name one: lost$"):
         open_sweep(None, str(tmp_path))
+
+
+@pytest.mark.parametrize("verb", [("report",), ("best",), ("trial",), ("trial", "t0001")])
+def test_a_sweep_that_was_kept_without_its_journal_is_read_all_the_same(
+    folder: Path, run: Run, verb: tuple[str, ...]
+) -> None:
+    word, *which = verb
+    with_journal = run(word, "demo", *which, "--results", str(folder.parent))
+    (folder / "journal.jsonl").unlink()
+    code, out, err = run(word, "demo", *which, "--results", str(folder.parent))
+    assert (code, out) == with_journal[:2]
+    assert (code, err) == (0, "'demo' has no journal: all that is known of it is in its tables\n")

@@ -149,6 +149,17 @@ def test_the_report_has_every_section(here: Path) -> None:
         assert start in lines
 
 
+@pytest.mark.parametrize(
+    ("width", "title", "cell"),
+    [(80, "mean ± standard error (runs)", "0.760 ± 0.060 (2)"), (70, "mean (runs)", "0.760 (2)")],
+)
+def test_a_landscape_without_room_for_errors_has_none(here: Path, width: int, title: str, cell: str) -> None:
+    lines = printed(print_report, make_sweep(here / "results"), width=width)
+    begin = lines.index(f"What works here in the arm main: best val accuracy, {title}")
+    assert cell in lines[begin + 3]
+    assert not any("…" in line for line in lines[begin : begin + 5])
+
+
 def test_the_report_of_a_sweep_that_never_wrote_its_environment(here: Path) -> None:
     results = make_sweep(here / "results")
     results.folder.environment.unlink()

@@ -156,7 +156,7 @@ def announce(what: str, *, quiet: bool) -> None:
 
 
 def open_sweep(name: str | None, results: str) -> "Results":
-    """The sweep called `name`, or the newest, with a word on what cannot be it for want of a journal.
+    """The sweep called `name`, or the newest, with a word on a journal that is not there.
 
     Raises:
         ResultsError: there is none.
@@ -165,6 +165,8 @@ def open_sweep(name: str | None, results: str) -> "Results":
     from tlsweep.store.folder import passed_over
 
     found = open_results(name, results)
+    if name is not None and found.folder.unused:
+        print(one_line(f"'{found.name}' has no journal: all that is known of it is in its tables"), file=sys.stderr)
     for path in passed_over(to_location(results)) if name is None else ():
         print(one_line(f"passed over '{path}': its journal is missing or empty"), file=sys.stderr)
     return found

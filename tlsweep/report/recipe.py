@@ -10,7 +10,7 @@ from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
 from tlsweep.spec.space import Value
 from tlsweep.spec.yaml_text import read_yaml, write_yaml
-from tlsweep.store import Location, Results, SweepFolder, read_journal
+from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journal
 from tlsweep.store.files import write_text
 from tlsweep.store.results import damaged
 from tlsweep.text import one_line
@@ -75,8 +75,7 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
     Raises:
         ResultsError: the sweep has no recipe yet.
     """
-    state = results.state()
-    if not (results.folder.recipe.exists() or (state.launched and MAIN_ARM in state.test)):
+    if not (results.folder.recipe.exists() or _has_ended(results.state())):
         raise ResultsError(
             f"'{results.name}' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'"
         )
@@ -89,6 +88,10 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
         "resources": spec.resources.model_dump(mode="json"),
         "faults": spec.faults.model_dump(mode="json"),
     }
+
+
+def _has_ended(state: SweepState) -> bool:
+    return bool(state.launched) and MAIN_ARM in state.test
 
 
 def missing_recipe(folder: SweepFolder) -> str | None:

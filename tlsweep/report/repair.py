@@ -14,6 +14,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Record, Results, SweepFolder, SweepState, lock_folder, read_journal
 from tlsweep.store.files import write_json, write_text
+from tlsweep.store.folder import refuse_without_journal
 from tlsweep.store.locations import Location
 from tlsweep.store.results import damaged, read_spec, with_sound_name
 from tlsweep.text import one_line
@@ -35,6 +36,7 @@ def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None
     Raises:
         ResultsError: the journal is missing or damaged, or somebody runs the sweep.
     """
+    refuse_without_journal(folder)
     with lock_folder(folder, phase):
         records = list(read_journal(folder.journal))
         if not records:
@@ -164,9 +166,9 @@ def faults(tables: SweepTables) -> dict[str, str]:
     Those without which nothing can be read are not among them: reading them says so.
     """
     launches = [event["details"] for event in tables.events if event["kind"] in ("launched", "resumed")]
-    if not launches:
-        return {}
     folder = SweepFolder(tables.path)
+    if not launches or folder.unused:  # kept without its journal, from which they could be made
+        return {}
     found: dict[str, str | None] = (
         {} if tables.environment else {"environment": str(damaged(folder, "environment.json"))}
     )

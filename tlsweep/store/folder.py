@@ -266,13 +266,16 @@ def _next_free(results: Location, name: str) -> str:
     return candidate
 
 
-def find_sweep_folder(results: Location, name: str | None = None, *, begun: bool = True) -> SweepFolder:
+def find_sweep_folder(
+    results: Location, name: str | None = None, *, begun: bool = True, tables: bool = False
+) -> SweepFolder:
     """The folder of a sweep: by name below `results`, by path, or the newest.
 
     Args:
         results: What holds sweeps.
         name: Name, path or address; None for the newest.
         begun: Whether trials must have begun; a launch that was killed before has left a spec.
+        tables: Whether the tables of a named sweep are enough, as for a page: its journal may not have been kept.
 
     Raises:
         ResultsError: there is none, it cannot be read, a link leads out of it, or object storage does not answer.
@@ -283,18 +286,23 @@ def find_sweep_folder(results: Location, name: str | None = None, *, begun: bool
         if name is not None:
             for path in (given,) if given else (results / name, to_location(name)):
                 folder = SweepFolder(path)
-                _refuse_without_journal(folder)
-                if folder.journal_facts() or (not begun and folder.spec.exists()):
+                readable = tables and _lost_journal(folder)
+                if not readable:
+                    refuse_without_journal(folder)
+                if readable or folder.journal_facts() or (not begun and folder.spec.exists()):
                     found = absolute(path)
                     refuse_links(found)
                     return SweepFolder(found)
         sweeps = _dated(results)
-        if name is None and (lost := passed_over(results)):
-            sweeps = {sweep: when for sweep, when in sweeps.items() if sweep.path not in lost}
-            if not sweeps:
-                _refuse_without_journal(SweepFolder(lost[0]))
+        lost = passed_over(results)
+        sweeps = {sweep: when for sweep, when in sweeps.items() if sweep.path not in lost}
+        if name is None and lost and not sweeps:
+            raise ResultsError(
+                f"no sweep in '{one_line(str(results))}' has a journal, which tells the newest; name one: "
+                f"{listed([path.name for path in lost], _LISTED)}"
+            )
         if name is not None or not sweeps:
-            raise _no_sweep(results, name, [sweep.name for sweep in sweeps])
+            raise _no_sweep(results, name, [*(sweep.name for sweep in sweeps), *(path.name for path in lost)])
     except OSError as error:
         raise ResultsError(f"cannot read '{one_line(str(results))}': {error.strerror}") from None
     newest = max(sweeps, key=lambda sweep: sweeps[sweep])
@@ -327,8 +335,8 @@ def unnamed(results: Location, verb: str) -> ResultsError:
 
 
 def passed_over(results: Location) -> list[Location]:
-    """What was a sweep below `results` and has lost its journal: the newest is looked for among the others."""
-    folders = [SweepFolder(results / name) for name in children(results)]
+    """Sweeps below `results` without their journals: the newest is looked for among the others."""
+    folders = [SweepFolder(results / name) for name in sorted(children(results))]
     with suppress(OSError):
         return [folder.path for folder in folders if _lost_journal(folder)]
     return []
@@ -341,12 +349,16 @@ def _lost_journal(folder: SweepFolder) -> bool:
     return False
 
 
-def _refuse_without_journal(folder: SweepFolder) -> None:
-    """Refuse a folder that lost its journal: a resume would begin at the start, and write over the tables."""
+def refuse_without_journal(folder: SweepFolder) -> None:
+    """Refuse a folder that lost its journal: a resume would begin at the start, and write over the tables.
+
+    Raises:
+        ResultsError: it has tables and no journal.
+    """
     if _lost_journal(folder):
         raise ResultsError(
             f"'{one_line(str(folder.journal))}' is missing or empty, and all else is made from it; put a copy of it "
-            "there"
+            "there. What the tables hold is read without it: tlsweep report, best, trial"
         )
 
 

@@ -11,7 +11,7 @@ from tlsweep.errors import ResultsError, SpecError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.loading import StoredSpec, read_stored
 from tlsweep.spec.sweep import NAME
-from tlsweep.store.folder import SweepFolder, command, find_sweep_folder
+from tlsweep.store.folder import SweepFolder, command, find_sweep_folder, refuse_without_journal
 from tlsweep.store.journal import read_journal
 from tlsweep.store.locations import Location, to_location
 from tlsweep.store.shapes import wrong_environment
@@ -112,7 +112,12 @@ class Results:
         return frame
 
     def state(self) -> SweepState:
-        """Every trial as of the last journal record (later than the tables while the sweep runs)."""
+        """Every trial as of the last journal record (later than the tables while the sweep runs).
+
+        Raises:
+            ResultsError: the journal is missing, as in a sweep that was kept without it, or damaged.
+        """
+        refuse_without_journal(self.folder)
         search = self.spec.search
         return SweepState(search.metric, search.sign).replay(read_journal(self.folder.journal), self.folder.journal)
 
@@ -176,7 +181,9 @@ def with_sound_name(spec: Mapping[str, Any]) -> StoredSpec:
 def open_results(name: str | Path | None = None, results: str | Path = "results") -> Results:
     """Open a sweep by name, by path, or the newest one of `results`: a folder, or s3://BUCKET/PREFIX, gs://…
 
+    A sweep that was kept without its journal has tables, but no `state`.
+
     Raises:
         ResultsError: there is no such sweep.
     """
-    return Results(find_sweep_folder(to_location(results), None if name is None else str(name)))
+    return Results(find_sweep_folder(to_location(results), None if name is None else str(name), tables=True))

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, load_tables
-from tlsweep.store import Location, Results
+from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import location, uncertain, value, words
@@ -41,7 +41,7 @@ def print_best(console: Console, results: Results) -> None:
         print_arms(console, tables, best.arms)
     console.print()
     steps = next_steps(tables.path, ("report",), best.trial, "its epochs, and each decision about it")
-    console.print(named_lines([*_files(best, faults(tables)), *steps]))
+    console.print(named_lines([*_files(best, results.folder, faults(tables)), *steps]))
 
 
 def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
@@ -85,7 +85,9 @@ def _test(best: Best, of_runs: str) -> str:
     return _metrics(result.test, result.test_error) + of_runs
 
 
-def _files(best: Best, faults: Mapping[str, str]) -> list[tuple[str, str]]:
+def _files(best: Best, folder: SweepFolder, faults: Mapping[str, str]) -> list[tuple[str, str]]:
     files: list[tuple[str, Location | None]] = [("model", best.model), ("recipe", best.recipe)]
-    known = {name: location(path) if path else "not written: the sweep has not ended" for name, path in files}
+    # A sweep that was kept as evidence has no journal, and mostly no model either.
+    without = "not kept" if folder.unused else "not written: the sweep has not ended"
+    known = {name: location(path) if path else without for name, path in files}
     return list({**known, **faults}.items())

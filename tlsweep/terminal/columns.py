@@ -62,6 +62,12 @@ def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Gr
     return Group(table)  # a bare Text would lose no_wrap: Console.print joins texts into a new one
 
 
+def table_width(columns: Sequence[Column[T]], rows: Sequence[T]) -> int:
+    """How wide a table is that nothing is left out of."""
+    widest = (max(cell_len(one_line(text)) for text in (column.heading, *map(column.cell, rows))) for column in columns)
+    return sum(widest) + _GAP * (len(columns) - 1)
+
+
 def _fitting(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[int]:
     """Which columns are shown."""
     room = width + _GAP

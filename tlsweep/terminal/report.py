@@ -23,7 +23,7 @@ from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Results
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.classes import print_classes
-from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.columns import Column, fit_table, named_lines, table_width
 from tlsweep.terminal.console import line
 from tlsweep.terminal.format import counted, duration, location, score, value, words
 from tlsweep.terminal.outcome import asked_about, headline, next_steps, print_arms, print_leaders
@@ -101,26 +101,33 @@ def _print_landscape(console: Console, tables: SweepTables) -> None:
     if not grid.cells:
         return
     arm = f" in the arm {MAIN_ARM}" if len(tables.spec.arms) > 1 else ""
-    _title(console, f"What works here{arm}: best {words(tables.spec.search.metric)}, mean ± standard error (runs)")
+    rows = range(len(grid.learning_rates))
+    errors = table_width(_landscape_columns(grid, errors=True), rows) <= console.width
+    figure = "mean ± standard error (runs)" if errors else "mean (runs)"
+    _title(console, f"What works here{arm}: best {words(tables.spec.search.metric)}, {figure}")
+    console.print(fit_table(_landscape_columns(grid, errors=errors), rows, console.width))
+
+
+def _landscape_columns(grid: Landscape, *, errors: bool) -> list[Column[int]]:
+    """A column for each batch size, a row for each range of lr; without standard errors it is half as wide."""
 
     def low(row: int) -> str:
         first, last = grid.learning_rates[row]
         return f"{value(first)} to {value(last)}"
 
     def at(column: int) -> Column[int]:
-        return Column(f"batch {grid.batch_sizes[column]}", lambda row: _cell(grid, row, column))
+        return Column(f"batch {grid.batch_sizes[column]}", lambda row: _cell(grid, row, column, errors=errors))
 
-    columns = [Column[int]("lr", low, right=False), *map(at, range(len(grid.batch_sizes)))]
-    console.print(fit_table(columns, range(len(grid.learning_rates)), console.width))
+    return [Column[int]("lr", low, right=False), *map(at, range(len(grid.batch_sizes)))]
 
 
-def _cell(grid: Landscape, row: int, column: int) -> str:
+def _cell(grid: Landscape, row: int, column: int, *, errors: bool) -> str:
     cell: Cell | None = grid.cells.get((row, column))
     if cell is None:
         return ""
     if cell.mean is None:
         return f"diverged ({cell.diverged})"
-    error = f" ± {score(cell.error)}" if cell.error is not None else ""
+    error = f" ± {score(cell.error)}" if errors and cell.error is not None else ""
     return f"{score(cell.mean)}{error} ({cell.n}{f', {cell.diverged} diverged' if cell.diverged else ''})"
 
 
