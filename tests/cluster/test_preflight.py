@@ -90,6 +90,7 @@ def streamed(images: Path) -> Any:
     return load_task(load_spec(SPEC | {"data": folder}).data, 0)
 
 
+@pytest.mark.slow
 def test_all_that_is_wrong_with_a_node_is_told_at_once(
     address: str, here: Path, spoilt: tuple[list[str], dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

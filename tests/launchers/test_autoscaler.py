@@ -9,7 +9,7 @@ from command_line import wait_until
 from completeness import assert_complete
 from ray_hosts import RAY, RayHosts, ray_hosts
 
-from tlsweep.store import open_results, read_journal
+from tlsweep.store import Record, open_results, read_journal
 
 pytestmark = pytest.mark.slow
 
@@ -65,19 +65,24 @@ def cluster() -> Iterator[RayHosts]:
 
 
 def test_a_sweep_gets_the_nodes_that_it_can_use_and_they_go_when_it_has_ended(cluster: RayHosts) -> None:
-    results = cluster.shared / "results"
+    results, gate = cluster.shared / "results", cluster.shared / "gate"
+    network = f"{{name: own_code:gated, args: {{free: 15, gate: {gate}}}}}"
     launch = ["launch", "digits", "--address", cluster.address, "--results", str(results), "--name", "it",
-              "-o", "data.labels_per_class=5", "-o", "model={name: own_code:paced, args: {seconds: 0.05}}",
-              "-o", "controls=[]", "-o", "train.epochs=16", "-o", "train.batch_size=5",
-              "-o", "search={strategy: pbt, population: 3, interval: 4}"]  # fmt: skip
+              "-o", "data.labels_per_class=5", "-o", f"model={network}",
+              "-o", "controls=[]", "-o", "train.epochs=4", "-o", "train.batch_size=5",
+              "-o", "search={strategy: pbt, population: 3, interval: 2}"]  # fmt: skip
+
+    def records() -> list[Record]:
+        return list(read_journal(results / "it" / "journal.jsonl"))
+
     with cluster.tlsweep(*launch, host=cluster.head, env=cluster.with_token, cwd=OWN_CODE) as running:
+        running.until(lambda: len({one["node"] for one in records() if one["type"] == "report"}) == 2)
+        gate.touch()
         ended = running.wait()
     assert ended.code == 0, ended.out + ended.err
 
-    reports = assert_complete(open_results("it", results))
-    assert reports.node.nunique() == 2
-    joined = [one["details"]["slots"] for one in read_journal(results / "it" / "journal.jsonl")
-              if one.get("kind") == "node_joined"]  # fmt: skip
+    assert_complete(open_results("it", results))
+    joined = [one["details"]["slots"] for one in records() if one.get("kind") == "node_joined"]
     assert joined[-1] == 2
     wait_until(lambda: nodes(cluster) == [cluster.head.address], 60)
 

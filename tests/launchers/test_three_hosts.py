@@ -17,7 +17,6 @@ pytestmark = pytest.mark.slow
 
 OWN_CODE = Path(__file__).parents[1] / "support"
 """The folder of own_code.py, from which its user submits."""
-PBT = {"strategy": "pbt", "population": 4, "interval": 4}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +60,8 @@ def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
         def lost() -> list[str]:
             return [one["details"]["address"] for one in records("node_lost")]
 
-        submit = ["submit", write_spec(cluster.shared, PBT), cluster.dashboard, "--name", "it",
+        gate = cluster.shared / "gate"
+        submit = ["submit", write_spec(cluster.shared, gate), cluster.dashboard, "--name", "it",
                   "--results", str(journal.parents[1])]  # fmt: skip
         with cluster.tlsweep(*submit, host=operator, env=cluster.with_token, cwd=OWN_CODE) as running:
             running.until(lambda: journal.exists() and len({one["node"] for one in records("report")}) == 3)
@@ -74,6 +74,7 @@ def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
             # What was cut off comes back, with a worker that still holds a report of a trial that went on elsewhere.
             cut_off.reconnect()
             running.until(lambda: lost() == [cut_off.address, killed.address])
+            gate.touch()
             ended = running.wait()
         assert ended.code == 0, ended.out + ended.err
         wait_until(lambda: not trains(cut_off), 60)
@@ -94,13 +95,13 @@ def trains(host: Host) -> bool:
     return "raylet/raylet" in commands or "ray::" in commands
 
 
-def write_spec(folder: Path, search: dict[str, Any]) -> str:
-    """Epochs of half a second, in which processors have nothing to do."""
+def write_spec(folder: Path, gate: Path) -> str:
+    """A population whose members wait in their second epoch until the gate is there."""
     spec = {
         "data": {"source": "digits", "labels_per_class": 5},
-        "model": {"name": "own_code:paced", "args": {"seconds": 0.05}},
-        "train": {"epochs": 24, "lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": 5},
-        "search": search,
+        "model": {"name": "own_code:gated", "args": {"free": 15, "gate": str(gate)}},
+        "train": {"epochs": 8, "lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": 5},
+        "search": {"strategy": "pbt", "population": 4, "interval": 4},
     }
     path = folder / "spec.yaml"
     path.write_text(json.dumps(spec))

@@ -56,6 +56,26 @@ def paced(num_classes: int, in_channels: int, image_size: int, seconds: float) -
     return network
 
 
+class Gated(Traced):
+    """Trains on `free` batches and then waits until the file `gate` is there: nothing ends before its test wants it."""
+
+    free: int
+    gate: Path
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        if self.training:
+            self.free -= 1
+            while self.free < 0 and not self.gate.exists():
+                time.sleep(0.05)
+        return super().forward(images)
+
+
+def gated(num_classes: int, in_channels: int, image_size: int, free: int, gate: str) -> nn.Module:
+    network = Gated(num_classes, in_channels, image_size)
+    network.free, network.gate = free, Path(gate)
+    return network
+
+
 class Hostile(Traced):
     """Does something bad to its process in the training step number `at`, once: `marker` says that it has."""
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,24 @@ def network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     with open("built", "a") as file:
         file.write(f"{os.getpid()}\n")
     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))
+
+
+class Gate(nn.Module):
+    """Lets eight batches through, and more once the file is there."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path, self._free = path, 8
+
+    def forward(self, images):  # type: ignore[no-untyped-def]
+        self._free -= self.training
+        while self._free < 0 and not self._path.exists():
+            time.sleep(0.05)
+        return images
+
+
+def gated(num_classes: int, in_channels: int, image_size: int, gate: str) -> nn.Module:
+    return nn.Sequential(Gate(Path(gate)), nn.Flatten(), nn.Linear(in_channels * image_size**2, num_classes))
 
 
 def debugged(num_classes: int, in_channels: int, image_size: int) -> nn.Module:

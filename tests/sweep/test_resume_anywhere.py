@@ -91,7 +91,14 @@ def some(transactions: int, name: str, stride: int = 1) -> range:
 
 
 @every_search
-@pytest.mark.parametrize(("dies", "stride"), [(None, 1), (unlucky, 3)], ids=["", "failures"])
+@pytest.mark.parametrize(
+    ("dies", "stride"),
+    [
+        pytest.param(None, 4, id=""),
+        pytest.param(unlucky, 7, id="failures"),
+        pytest.param(None, 1, id="every one", marks=pytest.mark.slow),
+    ],
+)
 def test_killed_at_any_transaction_it_decides_as_if_nothing_had_happened(
     tmp_path: Path, name: str, dies: Dies | None, stride: int
 ) -> None:
@@ -110,7 +117,7 @@ def test_killed_and_interrupted_again_and_again_it_decides_as_if_nothing_had_hap
     tmp_path: Path, name: str
 ) -> None:
     whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
-    for seed in range(1 if name == "pb2" else 3):
+    for seed in range(1 if name == "pb2" else 2):
         sweep, chance = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name]), random.Random(seed)
         for _ in range(transactions // 2):
             try:
@@ -126,7 +133,7 @@ def test_killed_and_interrupted_again_and_again_it_decides_as_if_nothing_had_hap
 @every_search
 def test_interrupted_at_any_step_every_trial_has_an_end_and_the_sweep_goes_on(tmp_path: Path, name: str) -> None:
     whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
-    for at in some(2 * transactions, name, 5):
+    for at in some(2 * transactions, name, 7):
         sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
         assert all(one.status.final for one in sweep.launch(steps=at).trials.values())
         sweep.launch()
@@ -163,7 +170,7 @@ def spoil(sweep: SimulatedSweep, chance: random.Random) -> None:
 def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Path, name: str) -> None:
     whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
     told = set()
-    for at in some(transactions, name, 3):
+    for at in some(transactions, name, 4):
         sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
         with pytest.raises(Killed), killed_at(at, "after"):
             sweep.launch()
@@ -181,7 +188,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Pat
 def test_with_several_places_nothing_is_missing_or_doubled_whatever_happens(
     tmp_path: Path, name: str, alike: bool
 ) -> None:
-    for seed in range(1 if name == "pb2" else 5):
+    for seed in range(1 if name == "pb2" else 3):
         chance = random.Random(seed)
         dies = chance.choice([None, unlucky])
         sweep = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name], slots=chance.randint(2, 6), seed=seed, dies=dies)
