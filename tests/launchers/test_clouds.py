@@ -14,7 +14,7 @@ import boto3
 import googleapiclient
 import jsonschema
 import pytest
-from manifests import CLUSTER, code_blocks, filled, marks
+from manifests import CLUSTER, filled, marks
 from moto import mock_aws
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -79,7 +79,7 @@ def test_the_head_has_no_trials_and_workers_are_spot(file: str) -> None:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    """aws.yaml as `ray up` sees it, on an account in which the README's commands were run."""
+    """aws.yaml as `ray up` sees it, on an account that `aws-setup.sh` has set up."""
     monkeypatch.setenv("HOME", str(tmp_path))  # `ray up` writes an ssh key
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
@@ -99,16 +99,15 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, A
 
 
 def policies() -> dict[str, Any]:
-    """The rights that the README gives to head and workers."""
+    """The rights that `aws-setup.sh` gives to head and workers."""
     found = {}
-    for language, text in code_blocks("AWS"):
-        for part in text.split("cat > ")[1:] if language == "sh" else []:
-            name, _, rest = part.partition(".json <<EOF\n")
-            filled_in = rest.partition("\nEOF\n")[0]
-            for variable, value in {"$BUCKET": "bucket", "$ACCOUNT": "123456789012", "$REGION": REGION}.items():
-                filled_in = filled_in.replace(variable, value)
-            assert "$" not in filled_in
-            found[name] = json.loads(filled_in)
+    for part in (CLUSTER / "aws-setup.sh").read_text(encoding="utf-8").split("cat > ")[1:]:
+        name, _, rest = part.partition(".json <<EOF\n")
+        filled_in = rest.partition("\nEOF\n")[0]
+        for variable, value in {"$BUCKET": "bucket", "$ACCOUNT": "123456789012", "$REGION": REGION}.items():
+            filled_in = filled_in.replace(variable, value)
+        assert "$" not in filled_in
+        found[name] = json.loads(filled_in)
     assert found.keys() == {"tlsweep-head", "tlsweep-worker"}
     return found
 

@@ -12,7 +12,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from manifests import code_blocks, filled
+from manifests import CLUSTER, filled
 
 from tlsweep.spec import load_spec
 
@@ -164,11 +164,9 @@ def test_the_entrypoint_reaches_tlsweep_as_it_is_written(job: dict[str, Any], tm
 
 
 def test_the_variant_with_a_shared_volume_is_valid_too(job: dict[str, Any], rayjob_schema: dict[str, Any]) -> None:
-    (claim, patched), (_, kustomization) = (
-        (text, yaml.safe_load(text))
-        for language, text in code_blocks("A shared volume instead of a bucket")
-        if language == "yaml"
-    )
+    claim = (CLUSTER / "shared-volume" / "claim.yaml").read_text(encoding="utf-8")
+    kustomization = yaml.safe_load((CLUSTER / "shared-volume" / "kustomization.yaml").read_text(encoding="utf-8"))
+    patched = yaml.safe_load(claim)
     assert "ReadWriteMany" in claim
     kubernetes_validate.validate(patched, KUBERNETES[-1], strict=True)
     for operation in yaml.safe_load(kustomization["patches"][0]["patch"]):

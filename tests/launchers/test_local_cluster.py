@@ -40,7 +40,7 @@ def run(command: list[str], environment: dict[str, str]) -> "subprocess.Complete
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("script", ["local.sh", "slurm.sbatch"])
+@pytest.mark.parametrize("script", ["local.sh", "slurm.sbatch", "aws-setup.sh", "gcp-setup.sh", "kuberay-bucket.sh"])
 def test_script_is_clean(script: str) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("needs the Debian package shellcheck")
