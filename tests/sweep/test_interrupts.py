@@ -42,6 +42,26 @@ def test_a_later_one_ends_at_once_with_the_exit_code_of_an_interrupt(number: sig
     assert run(3, number).returncode == 130
 
 
+THIRD = """
+import signal
+from tlsweep.sweep import interrupts
+def kill_private_ray():
+    signal.raise_signal(signal.SIGINT)  # by somebody who is impatient
+    raise RuntimeError("a process of Ray is gone already")
+interrupts.kill_private_ray = kill_private_ray
+with interrupts.Interrupts() as heard, heard.handled_by(lambda: None):
+    signal.raise_signal(signal.SIGINT)
+    heard._seen -= 60
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_third_one_does_not_change_how_the_second_ends() -> None:
+    ended = subprocess.run([sys.executable, "-c", THIRD], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 130
+    assert "Traceback" not in ended.stderr
+
+
 def test_under_nohup_a_terminal_may_close() -> None:
     ended = run(2, signal.SIGHUP, "ignored")
     assert (ended.returncode, ended.stdout) == (0, "0\n"), ended.stderr

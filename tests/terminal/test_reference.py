@@ -1,6 +1,7 @@
 """`tlsweep fields`, `columns` and `events`."""
 
 import re
+from typing import Any
 
 import pytest
 from in_process import Run
@@ -9,11 +10,34 @@ from tlsweep.spec.reference import spec_fields
 from tlsweep.store.schema import KINDS, TABLES
 
 
-def test_every_field_of_a_spec_is_explained(run: Run) -> None:
-    code, out, err = run("fields")
+@pytest.mark.parametrize("section", dict.fromkeys(field.path.partition(".")[0] for field in spec_fields()))
+def test_every_field_of_a_spec_is_explained(run: Run, section: str) -> None:
+    code, out, err = run("fields", section)
     assert (code, err) == (0, "")
     shown = re.findall(r"^\w\S+$", out, re.MULTILINE)
-    assert shown == [field.path for field in spec_fields()]
+    assert shown == [field.path for field in spec_fields() if field.path.partition(".")[0] == section]
+
+
+@pytest.mark.parametrize(
+    ("verb", "groups"), [("fields", {field.path.partition(".")[0] for field in spec_fields()}), ("columns", TABLES)]
+)
+def test_without_an_argument_a_page_says_what_there_is_and_how_to_ask(run: Run, verb: str, groups: Any) -> None:
+    code, out, err = run(verb)
+    assert (code, err) == (0, "")
+    assert set(re.findall(r"^(\w+) ", out, re.MULTILINE)) == {*groups, "more"}
+    assert len(out.splitlines()) < 60
+    for example in re.findall(rf"'tlsweep {verb} (\w\S*)'", out):
+        assert run(verb, example)[0] == 0
+    names = {field.path.partition(".")[2] for field in spec_fields()} if verb == "fields" else {"lr", "reason", "gain"}
+    assert names <= {"", *out.replace(",", " ").split()}
+
+
+def test_a_name_alone_is_explained_wherever_it_is(run: Run) -> None:
+    assert run("columns", "reason") == run("columns", "trials.reason")
+    assert run("fields", "lr") == run("fields", "train.lr")
+    titles = [line for line in run("fields", "epochs")[1].splitlines() if not line.startswith(" ")]
+    assert titles == ["model.weights.epochs", "train.epochs", "budget.epochs"]
+    assert re.findall(r"^(\w+).parquet:", run("columns", "freeze")[1], re.MULTILINE) == ["reports", "trials"]
 
 
 def test_a_field_is_explained_with_type_rule_default_and_meaning(run: Run) -> None:
@@ -35,12 +59,11 @@ def test_a_section_brings_the_fields_below_it_alone(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("fields", "lr"), "there is no field 'lr'; did you mean 'train.lr'?"),
         (("fields", "trian.lr"), "there is no field 'trian.lr'; did you mean 'train.lr'?"),
         (("fields", "learning_rate"), "there is no field 'learning_rate'; did you mean 'train.lr'?"),
         (("fields", "\x1b[31mzzz"), "there is no field '\\x1b[31mzzz'; 'tlsweep fields' lists them"),
         (("columns", "report"), "there is no table or column 'report'; did you mean 'reports'?"),
-        (("columns", "reason"), "there is no table or column 'reason'; did you mean 'trials.reason'?"),
+        (("columns", "reasons"), "there is no table or column 'reasons'; did you mean 'trials.reason'?"),
         (("columns", "xyzzy"), "there is no table or column 'xyzzy'; 'tlsweep columns' lists them"),
         (("events", "exploit"), "there is no kind of event 'exploit'; did you mean 'exploited'?"),
     ],

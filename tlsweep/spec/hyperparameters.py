@@ -81,8 +81,8 @@ class Hyperparameters(OptimizerDefaults):
     batch_size_limit: int = Field(1024, ge=1)
     """What `decay_by: batch_size` grows the batch to at most; the training split's size is another limit."""
     freeze: Literal["nothing", "backbone", "gradual"] = "nothing"
-    """`backbone`: train the new head only. `gradual`: start with the head, thaw one layer group after another, from the
-    head down, all by half of the training (Howard & Ruder 2018)."""
+    """`nothing`: train the whole network. `backbone`: train the new head only. `gradual`: start with the head, thaw one
+    layer group after another, from the head down, all by half of the training (Howard & Ruder 2018)."""
     head_lr_multiplier: float = Field(1.0, gt=0)
     """The new head learns with lr times this."""
     layer_decay: float = Field(1.0, gt=0, le=1)

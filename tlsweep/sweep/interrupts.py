@@ -69,12 +69,16 @@ class Interrupts:
             self._end_at_once()
 
     def _end_at_once(self) -> None:
+        for number in SIGNALS:  # a third one, within this, would tear apart what it does, and end with a traceback
+            signal.signal(number, signal.SIG_IGN)
         if self.folder is not None:
             goes_on = command("resume", self.folder)
             said = f"\nstopped at once; what was reported until now is on disk, and '{goes_on}' goes on with it\n"
             # Not by sys.stderr, which may be in use at this moment, or closed with its terminal.
             with suppress(OSError):
                 os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, said.encode())
-        # Not by sys.exit, which waits for threads and for Ray's exit functions; and those may be what hangs.
-        kill_private_ray()
-        os._exit(INTERRUPTED)
+        try:
+            kill_private_ray()
+        finally:
+            # Not by sys.exit, which waits for threads and for Ray's exit functions; and those may be what hangs.
+            os._exit(INTERRUPTED)

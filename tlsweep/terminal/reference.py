@@ -1,28 +1,34 @@
 """References of the program, printed from what it works with: fields of a spec, columns of tables, kinds of events."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 
 from tlsweep.errors import UserError
 from tlsweep.spec.explaining import where_field_belongs
 from tlsweep.spec.reference import SpecField, spec_fields
-from tlsweep.store.schema import KINDS, ROWS, TABLES, Column
+from tlsweep.store.schema import HYPERPARAMETERS, KINDS, ROWS, TABLES, Column
 from tlsweep.terminal.columns import named_lines
 from tlsweep.terminal.console import line
 from tlsweep.text import shortened
 
+_KINDS_OF_COLUMNS = ("*_se", "start_*", "best_*", "last_*")
+_OTHER_HYPERPARAMETERS = HYPERPARAMETERS.keys() - {"lr", "batch_size", "optimizer"}
+
 
 def print_fields(console: Console, wanted: str | None, *, markdown: bool) -> None:
-    """The fields of a spec, or those at and below a path.
+    """The fields at and below a path, or of a name; without one an overview of all.
 
     Raises:
         UserError: there is none.
     """
     fields = spec_fields()
     shown = _below(fields, wanted.strip(".").lower()) if wanted else fields
+    if not (wanted or markdown):
+        _print_overview(console, _sections(fields), "tlsweep fields", ("train.lr", "train"))
+        return
     if markdown:
         rows = [(f"`{field.path}`{_only(field)}", _kind(field), field.default, field.meaning) for field in shown]
         _print_markdown(("field", "type", "default", "meaning"), rows)
@@ -30,8 +36,32 @@ def print_fields(console: Console, wanted: str | None, *, markdown: bool) -> Non
     for field in shown:
         console.print(line(field.path, "bold"))
         default = field.default if field.default == "required" else f"default {field.default}"
-        for text in (line(f"{_kind(field)}; {default}{_only(field)}", "dim"), line(field.meaning)):
-            console.print(Padding(text, (0, 0, 0, 4), expand=False))
+        console.print(named_lines([("  ", f"{_kind(field)}; {default}{_only(field)}"), ("  ", field.meaning)]))
+
+
+def _sections(fields: Sequence[SpecField]) -> dict[str, tuple[str, list[str]]]:
+    """For each field of the top level what it means, and what lies below it."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for field in fields:
+        section, _, below = field.path.partition(".")
+        _, names = found.setdefault(section, (field.meaning.partition(". ")[0].rstrip("."), []))
+        if below and below not in names:
+            names.append(below)
+    return found
+
+
+def _print_overview(
+    console: Console, groups: Mapping[str, tuple[str, Sequence[str]]], verb: str, examples: tuple[str, str]
+) -> None:
+    """A line for each group with the names in it: all 450 lines of the reference are more than a question asks for."""
+    lines: list[tuple[str, str]] = []
+    for group, (meaning, names) in groups.items():
+        lines += [(group, meaning), *([("", ", ".join(names))] if names else [])]
+    console.print(named_lines(lines))
+    one, all_of_it = (f"'{verb} {example}'" for example in examples)
+    console.print()
+    more = f"{one} explains one, {all_of_it} all of these, '{verb} --markdown' everything"
+    console.print(named_lines([("more", more)]))
 
 
 def _kind(field: SpecField) -> str:
@@ -50,9 +80,10 @@ def _only(field: SpecField) -> str:
 
 
 def _below(fields: Sequence[SpecField], wanted: str) -> list[SpecField]:
-    """The fields at a path and below it; a section that is listed elsewhere is found there."""
+    """The fields at a path and below it, else all of a name; a section that is listed elsewhere is found there."""
     found = [field for field in fields if _is_below(field.path, wanted)]
     aliases = [field for field in fields if field.same_as and wanted.startswith(f"{field.path}.")]
+    found = found or [field for field in fields if _last(field.path) == wanted]
     if not found and aliases:
         return _below(fields, wanted.replace(aliases[0].path, aliases[0].same_as, 1))
     if found:
@@ -63,7 +94,7 @@ def _below(fields: Sequence[SpecField], wanted: str) -> list[SpecField]:
 
 
 def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> None:
-    """The columns of all tables, of one (`reports`), or one of them (`reports.lr`).
+    """The columns of a table (`reports`), one of them (`reports.lr`), or those of a name; without one an overview.
 
     Raises:
         UserError: there is none.
@@ -71,6 +102,11 @@ def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> No
     known = {f"{table}.{name}": column for table, columns in TABLES.items() for name, column in columns.items()}
     path = (wanted or "").replace(".parquet", "").strip(".").lower()
     shown = {name: column for name, column in known.items() if not path or _is_below(name, path)}
+    shown = shown or {name: column for name, column in known.items() if _last(name) == path}
+    if not (wanted or markdown):
+        tables = {table: (ROWS[table], _folded(columns)) for table, columns in TABLES.items()}
+        _print_overview(console, tables, "tlsweep columns", ("trials.reason", "trials"))
+        return
     if not shown:
         raise _unknown("table or column", str(wanted), _near(path, [*TABLES, *known]), "tlsweep columns")
     if markdown:
@@ -81,6 +117,17 @@ def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> No
         if own := {name: column for name, column in shown.items() if _is_below(name, table)}:
             console.print(line(f"{table}.parquet: {ROWS[table]}", "bold"))
             console.print(named_lines([(f"  {_last(name)}", _described(column)) for name, column in own.items()]))
+
+
+def _folded(columns: Iterable[str]) -> list[str]:
+    """Names of columns, with one word for those of a kind: 'start_*' for 25 hyperparameters at the start."""
+    found: dict[str, None] = {}
+    names = list(columns)
+    kinds = [kind for kind in _KINDS_OF_COLUMNS if len(fnmatch.filter(names, kind)) > 2]
+    for name in names:
+        kind = next((kind for kind in kinds if fnmatch.fnmatchcase(name, kind)), name)
+        found["the other hyperparameters" if name in _OTHER_HYPERPARAMETERS else kind] = None
+    return list(found)
 
 
 def _described(column: Column) -> str:
