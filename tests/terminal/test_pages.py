@@ -138,7 +138,7 @@ def test_the_report_has_every_section(here: Path) -> None:
         "weights   source task 3f2a; sha256 aaaaaaaaaaaa",
         "hardware  some CPU, 2 CPUs, 0 GPUs",
         "Best trials, by val accuracy",
-        "What works here in the arm main: best val accuracy, mean ± standard error (runs)",
+        "What works here in the arm main: best val accuracy, mean ± standard error (n)",
         "0.01 to 0.0316               0.760 ± 0.060 (2)  0.950 (1)",
         "0.1 to 0.316                                    0.550 (1)  diverged (1)",
         "The arms against each other",
@@ -151,7 +151,7 @@ def test_the_report_has_every_section(here: Path) -> None:
 
 @pytest.mark.parametrize(
     ("width", "title", "cell"),
-    [(80, "mean ± standard error (runs)", "0.760 ± 0.060 (2)"), (70, "mean (runs)", "0.760 (2)")],
+    [(80, "mean ± standard error (n)", "0.760 ± 0.060 (2)"), (70, "mean (n)", "0.760 (2)")],
 )
 def test_a_landscape_without_room_for_errors_has_none(here: Path, width: int, title: str, cell: str) -> None:
     lines = printed(print_report, make_sweep(here / "results"), width=width)

@@ -39,7 +39,7 @@ def shift_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
     """A square of `size` at a random place of each image: uint8 (B, S, S, C) to (B, size, size, C)."""
     count, side, _, channels = images.shape
     top, left = ((drawn[:, column] * (side - size + 1)).long() for column in (_TOP, _LEFT))
-    # A row of a crop is one run of bytes: seen through overlapping windows, the crops are one index_select
+    # A row of a crop is contiguous in memory: seen through overlapping windows, the crops are one index_select
     # (measured for 32 crops of 224 from 256 pixels: 0.4 ms, against 30 ms for indexing every pixel).
     windows = images.view(-1).as_strided((count * side * side - size + 1, size * channels), (channels, 1))
     first = torch.arange(count, device=images.device) * side + top

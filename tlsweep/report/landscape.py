@@ -13,16 +13,16 @@ from tlsweep.store.journal import is_finite
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one batch size in one half decade of learning rates."""
+    """The stretches of training with one batch size and a learning rate in one half decade."""
 
     mean: float | None
-    """The mean of the best metrics of the runs; None where all diverged."""
+    """The mean of their best metrics; None where all diverged."""
     error: float | None
     """Standard error of the mean; None for fewer than two."""
     n: int
-    """Runs with a finite metric."""
+    """Stretches with a finite metric."""
     diverged: int
-    """Runs without one."""
+    """Stretches without one."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class Landscape:
 def landscape(tables: SweepTables, arm: str = MAIN_ARM) -> Landscape:
     """The grid of one arm.
 
-    A run is one generation of one trial, so it has one configuration; it counts with its best epoch.
+    A stretch is one generation of one trial, so it has one configuration; it counts with its best epoch.
     """
     search = tables.spec.search
-    runs: dict[tuple[str, int], tuple[float, int]] = {}
+    stretches: dict[tuple[str, int], tuple[float, int]] = {}
     scores: dict[tuple[str, int], list[float]] = defaultdict(list)
     for row in tables.reports:
         if row["arm"] == arm:
-            run = row["trial"], row["generation"]
-            runs[run] = row["lr"], row["batch_size"]
+            stretch = row["trial"], row["generation"]
+            stretches[stretch] = row["lr"], row["batch_size"]
             if is_finite(row[search.metric]):
-                scores[run].append(search.sign * row[search.metric])
+                scores[stretch].append(search.sign * row[search.metric])
     groups: dict[tuple[int, int], list[float | None]] = defaultdict(list)
-    for run, (lr, batch_size) in runs.items():
-        best = search.sign * max(scores[run]) if scores[run] else None
+    for stretch, (lr, batch_size) in stretches.items():
+        best = search.sign * max(scores[stretch]) if scores[stretch] else None
         groups[_half_decade(lr), batch_size].append(best)
     return _grid(groups)
 

@@ -1,4 +1,4 @@
-"""One stage: a Ray Tune run, to which we hand four thin things."""
+"""One stage on Ray Tune, to which we hand four thin things."""
 
 import os
 import tempfile
@@ -38,7 +38,7 @@ class TrialQueue(SearchAlgorithm):
         return sum(map(spec.trials_in, spec.arms))
 
     def add_configurations(self, experiments: Any) -> None:
-        """Tune's description of the run: where its own files go, what to run."""
+        """Tune's description of the experiment: where its own files go, what to run."""
         self._experiment = experiments[0].spec
 
     def next_trial(self) -> Trial | None:
@@ -83,7 +83,7 @@ class _RayGone(BaseException):
 
 
 class _Stopper(tune.Stopper):
-    """Ends the run when the referee halts it; single trials are ended by decisions, never here."""
+    """Ends the stage when the referee halts it; single trials are ended by decisions, never here."""
 
     def __init__(self, referee: Referee) -> None:
         self._referee = referee
@@ -100,7 +100,7 @@ class _Stopper(tune.Stopper):
         return halted
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune keeps a pickled copy of the run's description, which nobody reads; a referee does not pickle."""
+        """Tune keeps a pickled copy of that description, which nobody reads; a referee does not pickle."""
         return {}
 
 
@@ -136,7 +136,7 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
             storage_path=scratch,
             # A new process took some six seconds until the function was entered, a worker used again 70 ms.
             reuse_actors=True,
-            # A failed trial is an event of the sweep, told and counted by the referee, not an error of the run.
+            # A failed trial is an event of the sweep, told and counted by the referee, not an error of the stage.
             raise_on_failed_trial=False,
             verbose=0,
         )

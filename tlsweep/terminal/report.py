@@ -1,4 +1,4 @@
-"""The report on the screen: what was done, what works here, what went wrong."""
+"""The report page on the screen: what was done, what works here, what went wrong."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -103,7 +103,7 @@ def _print_landscape(console: Console, tables: SweepTables) -> None:
     arm = f" in the arm {MAIN_ARM}" if len(tables.spec.arms) > 1 else ""
     rows = range(len(grid.learning_rates))
     errors = table_width(_landscape_columns(grid, errors=True), rows) <= console.width
-    figure = "mean ± standard error (runs)" if errors else "mean (runs)"
+    figure = "mean ± standard error (n)" if errors else "mean (n)"
     _title(console, f"What works here{arm}: best {words(tables.spec.search.metric)}, {figure}")
     console.print(fit_table(_landscape_columns(grid, errors=errors), rows, console.width))
 

@@ -7,14 +7,14 @@ from tlsweep.training.exported import ExportInfo, load_exported
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.metrics import ClassScores, Evaluation
 from tlsweep.training.pretraining import cached_weights, pretrain, pretrained, source_key
-from tlsweep.training.reports import EpochReport, Report, Snapshot
+from tlsweep.training.reports import EpochReport, Receiver, Snapshot
 from tlsweep.training.runs import evaluate_runs, unpack
 from tlsweep.training.schedules import lr_factor
 from tlsweep.training.summary import summarise_test
 from tlsweep.training.transfer import Transfer
 
 __all__ = [
-    "ClassScores", "Compute", "EpochReport", "Evaluation", "ExportInfo", "Report", "Snapshot", "Transfer",
+    "ClassScores", "Compute", "EpochReport", "Evaluation", "ExportInfo", "Receiver", "Snapshot", "Transfer",
     "cached_weights", "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model",
     "finetune", "load_exported", "lr_factor", "pretrain", "pretrained", "source_key", "summarise_test", "unpack",
 ]  # fmt: skip

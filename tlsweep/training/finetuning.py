@@ -5,7 +5,7 @@ import time
 
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, device_name, isolated, peak_memory, reset_peak_memory
-from tlsweep.training.reports import EpochReport, Report
+from tlsweep.training.reports import EpochReport, Receiver
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
 from tlsweep.training.trainer import Trainer
@@ -17,7 +17,7 @@ def finetune(
     settings: TrainSettings,
     transfer: Transfer,
     *,
-    report: Report,
+    report: Receiver,
     resume: bytes | None = None,
     compute: Compute = Compute(),
 ) -> None:

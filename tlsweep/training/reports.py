@@ -91,5 +91,5 @@ class EpochReport:
 Snapshot = Callable[[], bytes]
 """Makes the checkpoint of the epoch that is being reported; costs nothing unless it is called."""
 
-Report = Callable[[EpochReport, Snapshot], None]
+Receiver = Callable[[EpochReport, Snapshot], None]
 """Receives the reports. It ends the trial by raising; the exception leaves `finetune` as it is."""
