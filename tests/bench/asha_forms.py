@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tlsweep.schedulers import Continue, Hold, Observation, PromotionAsha, StoppingAsha
+from tlsweep.schedulers import Continue, Ended, Hold, Observation, Promote, Promoted, PromotionAsha, StoppingAsha
 from tlsweep.spec import AshaSearch
 
 BUDGETS = (60, 120, 240, 480)
@@ -72,10 +72,11 @@ def simulate(setting: Setting, curves: Curves, seed: int, budget: int) -> list[f
     now = 0.0
     while len(best) <= budget:
         while len(running) < setting.slots:
-            promotion = rules.promotion(idle=not running and not new)
-            if promotion:
-                rules.promoted(promotion.trial)
-            trial = int(promotion.trial) if promotion else new.pop() if new else None
+            steps = rules.next_steps(idle=not running and not new).items()
+            promoted = next((trial for trial, step in steps if isinstance(step, Promote)), None)
+            if promoted:
+                rules.apply(Promoted(promoted))
+            trial = int(promoted) if promoted else new.pop() if new else None
             if trial is None:
                 break
             heapq.heappush(running, (now + speeds[trial], trial))
@@ -86,12 +87,12 @@ def simulate(setting: Setting, curves: Curves, seed: int, budget: int) -> list[f
         done[trial] += 1
         best.append(max(best[-1], score) if score == score else best[-1])
         report = Observation(str(trial), trial, 0, done[trial], score, {}, None)
-        rules.observe(report)
+        rules.apply(report)
         decision = rules.decide(report)
         if isinstance(decision, Continue) and done[trial] < epochs:
             heapq.heappush(running, (now + speeds[trial], trial))
         elif not isinstance(decision, Hold):
-            rules.ended(report.trial)
+            rules.apply(Ended(report.trial))
     return best[1:]
 
 

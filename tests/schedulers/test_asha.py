@@ -103,8 +103,8 @@ def test_the_order_of_reports_of_different_rungs_does_not_matter(order: list[Arr
 def test_questions_change_nothing_and_a_replayed_fold_answers_alike(order: list[Arrival]) -> None:
     asked, fresh = asha(1, 30, 3), asha(1, 30, 3)
     for one in (report(*arrival) for arrival in order):
-        asked.observe(one)
-        fresh.observe(one)
+        asked.apply(one)
+        fresh.apply(one)
         first = asked.decide(one)
         before = copy.deepcopy(vars(asked))
         assert asked.decide(one) == first == fresh.decide(one)
@@ -145,6 +145,6 @@ def test_ties_go_on_and_the_reason_holds_the_numbers() -> None:
 def test_a_trial_that_comes_past_rungs_counts_for_the_highest() -> None:
     rules = asha(1, 27)
     for trial in ("t0", "t1"):
-        rules.observe(report(trial, 3, 0.5))
+        rules.apply(report(trial, 3, 0.5))
     assert isinstance(tell(rules, report("t2", 4, 0.4)), Stop)
     assert tell(rules, report("t3", 1, 0.1)) == Continue()  # nobody was counted at the first rung

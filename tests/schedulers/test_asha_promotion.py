@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from populations import answers, equal, report, tell
+from populations import answers, due_now, equal, next_promotion, report, tell
 
-from tlsweep.schedulers import Continue, Hold, Observation, PromotionAsha, Stop
+from tlsweep.schedulers import Continue, Ended, Fact, Hold, Observation, Promoted, PromotionAsha, Reopened, Stop
 from tlsweep.schedulers.asha import rungs
 from tlsweep.spec import AshaSearch
 
@@ -67,21 +67,21 @@ class Run:
     """Chance that a job fails, or that its trial diverges."""
     drop: bool = True
     """Carry out what is due."""
-    calls: list[tuple[str, tuple[object, ...]]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     promotions: list[tuple[str, int, bool]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     at: dict[str, int] = field(default_factory=dict)
     scores: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def fold(self, name: str, *arguments: object) -> None:
-        getattr(self.rules, name)(*arguments)
-        self.calls.append((name, arguments))
+    def fold(self, fact: Fact) -> None:
+        self.rules.apply(fact)
+        self.facts.append(fact)
 
     def start(self, *, idle: bool) -> str | None:
-        if promotion := self.rules.promotion(idle=idle):
+        if promotion := next_promotion(self.rules, idle=idle):
             self.promotions.append((promotion.trial, self.at[promotion.trial], promotion.details["idle"]))
-            self.fold("promoted", promotion.trial)
+            self.fold(Promoted(promotion.trial))
             return promotion.trial
         return None
 
@@ -113,14 +113,14 @@ class Run:
         if self.rng.random() < self.failure:
             if self.rng.random() < 0.5:
                 one = report(trial, rung, math.nan)
-                self.fold("observe", one)
+                self.fold(one)
                 assert isinstance(self.rules.decide(one), Stop)
             self.end(trial, paper)
         else:
             score = self.scores.setdefault((trial, rung), self.rng.choice([0.1, 0.2, 0.3, 0.4, 0.5]))
             one = report(trial, rung, score)
             self.at[trial] = rung
-            self.fold("observe", one)
+            self.fold(one)
             assert self.rules.decide(one) == (Hold() if rung < self.epochs else Continue())
             assert self.rules.held(trial) == (rung < self.epochs)
             if rung < self.epochs and paper:
@@ -128,14 +128,14 @@ class Run:
             if rung == self.epochs:
                 self.finished.append(trial)
                 self.end(trial, paper)
-        while self.drop and (due := self.rules.due()):
+        while self.drop and (due := due_now(self.rules)):
             for hopeless, stop in due.items():
                 assert isinstance(stop, Stop)
                 self.dropped.append(hopeless)
-                self.fold("ended", hopeless)
+                self.fold(Ended(hopeless))
 
     def end(self, trial: str, paper: Paper | None) -> None:
-        self.fold("ended", trial)
+        self.fold(Ended(trial))
         if paper:
             paper.gone.add(trial)
 
@@ -195,20 +195,20 @@ def test_no_completion_of_what_is_to_come_promotes_one_that_is_dropped(
     """From a random moment, over many random futures (scores above, among and below those so far)."""
     rules, rng = asha(len(scores) + to_come, eta, 27, min_reports=min_reports), random.Random(seed)
     for at, score in enumerate(scores):
-        rules.observe(report(f"t{at}", 1, score))
-        if rng.random() < 0.3 and (promotion := rules.promotion(idle=False)):
-            rules.promoted(promotion.trial)
-    hopeless = rules.due()
+        rules.apply(report(f"t{at}", 1, score))
+        if rng.random() < 0.3 and (promotion := next_promotion(rules, idle=False)):
+            rules.apply(Promoted(promotion.trial))
+    hopeless = due_now(rules)
     for _ in range(20):
         future = copy.deepcopy(rules)
         for at in range(to_come):
-            future.observe(report(f"t{len(scores) + at}", 1, rng.choice([0.0, 0.15, 0.25, 0.9])))
-            while (promotion := future.promotion(idle=False)) and rng.random() < 0.8:
+            future.apply(report(f"t{len(scores) + at}", 1, rng.choice([0.0, 0.15, 0.25, 0.9])))
+            while (promotion := next_promotion(future, idle=False)) and rng.random() < 0.8:
                 assert promotion.trial not in hopeless
-                future.promoted(promotion.trial)
-        while promotion := future.promotion(idle=True):
+                future.apply(Promoted(promotion.trial))
+        while promotion := next_promotion(future, idle=True):
             assert promotion.trial not in hopeless
-            future.promoted(promotion.trial)
+            future.apply(Promoted(promotion.trial))
             if promotion.details["idle"]:
                 break
 
@@ -230,7 +230,7 @@ def test_when_all_have_come_the_best_have_gone_on(case: Case) -> None:
     run = case.run()
     run.simulate(case.workers)
     for rung in rungs(1, case.epochs, case.eta):
-        there = [one[1][0] for one in run.calls if one[0] == "observe" and one[1][0].epoch == rung]  # type: ignore[attr-defined]
+        there = [fact for fact in run.facts if isinstance(fact, Observation) and fact.epoch == rung]
         ranking = sorted(there, key=lambda one: -one.score)
         places = math.floor(len(there) / case.eta) if len(there) >= case.min_reports else 0
         gone_on = {trial for trial, at, _ in run.promotions if at == rung}
@@ -243,9 +243,9 @@ def test_questions_change_nothing_and_a_replayed_fold_answers_alike(case: Case, 
     run, asked, quiet = case.run(failure), case.rules(), case.rules()
     run.simulate(case.workers)
     names = [f"t{number}" for number in range(case.trials)]
-    for name, arguments in run.calls:
+    for fact in run.facts:
         for rules in (asked, quiet):
-            getattr(rules, name)(*arguments)
+            rules.apply(fact)
         before = copy.deepcopy(vars(asked))
         first = answers(asked, names)
         assert equal(answers(asked, names), first)
@@ -262,9 +262,9 @@ def test_the_order_of_reports_of_different_rungs_does_not_matter(order: list[tup
     kept = {rung: iter(sorted(one for one in order if one[1] == rung)) for rung in (1, 3, 9)}
     for _, rung in order:
         trial, epoch = next(kept[rung])
-        rules.observe(report(trial, epoch, 0.5))
+        rules.apply(report(trial, epoch, 0.5))
     for trial, epoch in sorted(order):
-        sorted_rules.observe(report(trial, epoch, 0.5))
+        sorted_rules.apply(report(trial, epoch, 0.5))
     assert equal(answers(rules, list("abcdef")), answers(sorted_rules, list("abcdef")))
 
 
@@ -276,9 +276,9 @@ def held_at_1(*scores: float, trials: int = 9, min_reports: int = 1) -> Promotio
 
 
 def promoted(rules: PromotionAsha, *, idle: bool = False) -> str | None:
-    promotion = rules.promotion(idle=idle)
+    promotion = next_promotion(rules, idle=idle)
     if promotion:
-        rules.promoted(promotion.trial)
+        rules.apply(Promoted(promotion.trial))
     return promotion.trial if promotion else None
 
 
@@ -290,9 +290,9 @@ def test_the_highest_rung_comes_first_and_the_reason_holds_the_numbers() -> None
         assert tell(rules, report(trial, 2, 0.1)) == Continue()
         assert tell(rules, report(trial, 3, 0.9)) == Hold()
     assert promoted(rules) is None
-    rules.observe(report("t8", 1, 0.0))
-    rules.observe(report("t9", 3, 0.1))
-    promotion = rules.promotion(idle=False)
+    rules.apply(report("t8", 1, 0.0))
+    rules.apply(report("t9", 3, 0.1))
+    promotion = next_promotion(rules, idle=False)
     assert promotion is not None
     assert promotion.trial == "t7"  # it arrived before t6, with the same score
     assert promotion.details == {"rung": 3, "score": 0.9, "threshold": 0.9, "compared": 3, "rank": 1, "idle": False}
@@ -300,18 +300,18 @@ def test_the_highest_rung_comes_first_and_the_reason_holds_the_numbers() -> None
 
 def test_one_that_ended_keeps_its_place_in_the_ranking_and_the_next_goes_on() -> None:
     rules = held_at_1(0.9, 0.8, 0.7, 0.1, 0.1)
-    rules.ended("t0")
+    rules.apply(Ended("t0"))
     assert promoted(rules) is None
-    rules.observe(report("t5", 1, 0.1))
+    rules.apply(report("t5", 1, 0.1))
     assert promoted(rules) == "t1"
     assert promoted(rules) is None
 
 
 def test_a_reopened_one_can_be_promoted_again() -> None:
     rules = held_at_1(0.9, 0.8, 0.7)
-    rules.ended("t0")
+    rules.apply(Ended("t0"))
     assert not rules.held("t0")
-    rules.reopened("t0")
+    rules.apply(Reopened("t0"))
     assert rules.held("t0")
     assert promoted(rules) == "t0"
 
@@ -325,19 +325,19 @@ def test_idle_the_best_of_the_highest_rung_goes_on_and_after_its_failure_the_nex
     rules = held_at_1(0.5, 0.6, trials=2)
     assert promoted(rules) is None
     assert promoted(rules, idle=True) == "t1"
-    rules.ended("t1")
+    rules.apply(Ended("t1"))
     assert promoted(rules, idle=True) == "t0"
-    rules.observe(report("t0", 3, 0.6))
+    rules.apply(report("t0", 3, 0.6))
     assert promoted(rules, idle=True) == "t0"
-    rules.observe(report("t0", 9, 0.6))
+    rules.apply(report("t0", 9, 0.6))
     assert promoted(rules, idle=True) is None
 
 
 def test_the_hopeless_are_dropped_and_told_why() -> None:
     rules = held_at_1(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, trials=9)
-    assert set(rules.due()) == {"t4", "t5"}  # 3 of 9 may go on; t3 is kept for when nothing else can
-    assert rules.due()["t5"].details == {"rung": 1, "score": 0.4, "threshold": 0.8, "compared": 6, "rank": 6}
-    assert rules.verdict("t5") == rules.due()["t5"]
+    assert set(due_now(rules)) == {"t4", "t5"}  # 3 of 9 may go on; t3 is kept for when nothing else can
+    assert due_now(rules)["t5"].details == {"rung": 1, "score": 0.4, "threshold": 0.8, "compared": 6, "rank": 6}
+    assert rules.verdict("t5") == due_now(rules)["t5"]
     assert "number 6 of 6 at the rung of epoch 1" in rules.verdict("t5").reason
 
 
@@ -351,6 +351,6 @@ def test_a_trial_that_diverged_is_stopped_and_counts_nowhere() -> None:
 def test_a_trial_that_comes_past_rungs_is_held_at_the_highest() -> None:
     rules = asha(9, 3, 27)
     assert tell(rules, Observation("t0", 0, 0, 4, 0.5, {}, None)) == Hold()
-    promotion = rules.promotion(idle=True)
+    promotion = next_promotion(rules, idle=True)
     assert promotion is not None
     assert promotion.details["rung"] == 3

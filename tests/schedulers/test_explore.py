@@ -38,7 +38,7 @@ def test_100_000_mutations_stay_in_bounds_and_on_the_lattice(space: dict[str, Di
     for generation in range(12_500):
         donor = report("a", 2, 0.9, generation=generation, values=values)
         if generation % 5 == 0:
-            pbt.observe(donor)
+            pbt.apply(donor)
             exploit = tell(pbt, report("b", 2, 0.1, generation=generation, values=values))
             assert isinstance(exploit, Exploit)
             values = dict(exploit.hyperparameters)
@@ -83,7 +83,7 @@ def test_coupling_ends_at_the_bounds_and_lands_on_the_lattice() -> None:
 
 def exploit_of(seed: int, **options: object) -> Exploit:
     pbt = population(members=2, quantile=0.5, seed=seed, **options)  # type: ignore[arg-type]
-    pbt.observe(report("a", 2, 0.9))
+    pbt.apply(report("a", 2, 0.9))
     exploit = tell(pbt, report("b", 2, 0.1))
     assert isinstance(exploit, Exploit)
     return exploit

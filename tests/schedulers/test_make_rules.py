@@ -54,7 +54,7 @@ def changed(one: SweepSpec, arm: str) -> set[str]:
     """What an exploit changes, over several generations."""
     rules, names = make_rules(one, arm), set[str]()
     for generation in range(5):
-        rules.observe(report("a", 1, 0.9, generation=generation))
+        rules.apply(report("a", 1, 0.9, generation=generation))
         decision = tell(rules, report("b", 1, 0.1, generation=generation))
         assert isinstance(decision, Exploit)
         names |= set(decision.mutated)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from populations import SPACE, VALUES, Simulated, population, report, simulation
 
-from tlsweep.schedulers import Exploit
+from tlsweep.schedulers import Exploit, Exploited
 from tlsweep.schedulers.explore import Interval, Perturb
 from tlsweep.schedulers.pb2 import LATEST, Bandit, Process, fit, standardised, unit
 from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform
@@ -158,10 +158,10 @@ def test_pending_values_of_other_members_reach_the_explorer() -> None:
     pbt = population(members=4, interval=1, strategy="pb2", quantile=0.5)
     for epoch in (1, 2, 3, 4):
         for trial, score in (("a", 0.9), ("b", 0.8), ("c", 0.2), ("d", 0.1)):
-            pbt.observe(report(trial, epoch, score * epoch))
+            pbt.apply(report(trial, epoch, score * epoch))
     exploit = pbt.decide(report("d", 4, 0.4))
     assert isinstance(exploit, Exploit)
-    pbt.exploited("d", 1, exploit)
+    pbt.apply(Exploited("d", 1, exploit))
     pending = {one.number: one for one in pbt._pending(without={"c"})}
     assert pending[3].hyperparameters == exploit.hyperparameters
     assert pending[3].epoch == exploit.epoch + 1

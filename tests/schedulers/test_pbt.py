@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from populations import answers, copied, equal, population, replayed, report, simulation, tell
+from populations import answers, copied, due_now, equal, population, replayed, report, simulation, tell
 
-from tlsweep.schedulers import Continue, Exploit, Pbt, Stop, Yield
+from tlsweep.schedulers import Continue, Ended, Exploit, Exploited, Observation, Pbt, Reopened, Stop, Yield
 from tlsweep.schedulers.population import quantiles
 from tlsweep.spec import generator
 
@@ -26,7 +26,7 @@ class FakeTrial(NamedTuple):
 def ranked(pbt: Pbt, *, checkpoints: str = "abc", epoch: int = 2) -> Pbt:
     """a, b and c have reported, a the best."""
     for trial, score in (("a", 0.9), ("b", 0.5), ("c", 0.4)):
-        pbt.observe(report(trial, epoch, score, checkpoint=trial in checkpoints))
+        pbt.apply(report(trial, epoch, score, checkpoint=trial in checkpoints))
     return pbt
 
 
@@ -56,7 +56,7 @@ def test_nothing_is_decided_between_intervals_and_at_the_end() -> None:
 
 def test_the_worst_copies_the_best_at_the_same_progress_and_mutates() -> None:
     pbt = ranked(population())
-    pbt.observe(report("a", 4, 0.95))
+    pbt.apply(report("a", 4, 0.95))
     decision = tell(pbt, report("d", 2, 0.1))
     assert isinstance(decision, Exploit)
     assert (decision.donor, decision.epoch, decision.checkpoint) == ("a", 2, "a/g0-e2")
@@ -104,12 +104,12 @@ def test_what_all_have_passed_is_forgotten() -> None:
     pbt = population(interval=1)
     for epoch in (1, 2, 3):
         for trial in "abcd":
-            pbt.observe(report(trial, epoch, 0.5))
-    pbt.observe(report("a", 4, 0.5))
+            pbt.apply(report(trial, epoch, 0.5))
+    pbt.apply(report("a", 4, 0.5))
     assert pbt.needed("a") == {"a/g0-e3", "a/g0-e4"}
     for trial in "bcd":
-        pbt.ended(trial)
-    pbt.observe(report("a", 5, 0.5))
+        pbt.apply(Ended(trial))
+    pbt.apply(report("a", 5, 0.5))
     assert pbt.needed("a") == {"a/g0-e5"}
 
 
@@ -124,10 +124,10 @@ def test_what_is_no_longer_needed_is_never_copied(data: st.DataObject) -> None:
         trial = data.draw(st.sampled_from(members))
         if trial in ended:
             ended.discard(trial)
-            pbt.reopened(trial)
+            pbt.apply(Reopened(trial))
         elif data.draw(st.integers(0, 5)) == 0:
             ended.add(trial)
-            pbt.ended(trial)
+            pbt.apply(Ended(trial))
         else:
             epochs[trial] += 1
             score = data.draw(st.floats(0, 1) | st.just(math.nan))
@@ -136,7 +136,7 @@ def test_what_is_no_longer_needed_is_never_copied(data: st.DataObject) -> None:
                 assert decision.checkpoint not in gone
                 assert decision.donor not in ended
                 generations[trial], epochs[trial] = generations[trial] + 1, decision.epoch
-                pbt.exploited(trial, generations[trial], decision)
+                pbt.apply(Exploited(trial, generations[trial], decision))
         needed = set().union(*(pbt.needed(one) for one in members))
         gone |= there - needed
         there |= needed
@@ -155,17 +155,17 @@ def test_a_diverged_member_without_any_donor_is_stopped() -> None:
 
 def test_a_diverged_member_is_never_a_donor() -> None:
     pbt = population(members=2, quantile=0.5)
-    pbt.observe(report("a", 2, math.nan))
+    pbt.apply(report("a", 2, math.nan))
     assert tell(pbt, report("b", 2, 0.1)) == Yield()
 
 
 def test_members_that_ended_are_neither_donors_nor_counted_until_they_are_reopened() -> None:
     pbt = ranked(population())
-    pbt.ended("a")
+    pbt.apply(Ended("a"))
     decision = tell(pbt, report("d", 2, 0.1))
     assert isinstance(decision, Exploit)
     assert decision.donor == "b"
-    pbt.reopened("a")
+    pbt.apply(Reopened("a"))
     again = pbt.decide(report("d", 2, 0.1))
     assert isinstance(again, Exploit)
     assert again.donor == "a"
@@ -174,16 +174,16 @@ def test_members_that_ended_are_neither_donors_nor_counted_until_they_are_reopen
 def test_of_a_member_that_ended_only_the_state_that_it_would_go_on_from_is_kept() -> None:
     pbt = population(interval=1)
     for epoch in (1, 2, 3):
-        pbt.observe(report("a", epoch, 0.5))
-    pbt.ended("a")
+        pbt.apply(report("a", epoch, 0.5))
+    pbt.apply(Ended("a"))
     assert pbt.needed("a") == {"a/g0-e3"}
 
 
 def test_after_an_exploit_the_history_begins_anew() -> None:
     pbt = ranked(population())
-    pbt.observe(report("d", 2, 0.1))
-    pbt.exploited("d", 1, copied("a", 2))
-    pbt.observe(report("d", 4, 0.99, generation=1))
+    pbt.apply(report("d", 2, 0.1))
+    pbt.apply(Exploited("d", 1, copied("a", 2)))
+    pbt.apply(report("d", 4, 0.99, generation=1))
     assert pbt.needed("d") == {"d/g1-e4"}
 
 
@@ -192,10 +192,10 @@ def test_progress_falls_back_to_the_donors() -> None:
     pbt = population(interval=1)
     for epoch in (1, 2, 3):
         ranked(pbt, epoch=epoch)
-        pbt.observe(report("d", epoch, 0.1))
-    pbt.exploited("d", 1, copied("a", 1))
+        pbt.apply(report("d", epoch, 0.1))
+    pbt.apply(Exploited("d", 1, copied("a", 1)))
     for epoch in (4, 5):
-        pbt.observe(report("a", epoch, 0.9))
+        pbt.apply(report("a", epoch, 0.9))
     assert "a/g0-e3" in pbt.needed("a")
 
 
@@ -213,20 +213,20 @@ def test_a_replayed_fold_answers_alike_from_any_point_on_and_questions_change_no
     run = simulation(population(epochs=6, quantile=0.5, **options), 6, gain)  # type: ignore[arg-type]
     run.run(rng)
     names, quiet, asked = list(run.members), *(population(epochs=6, quantile=0.5, **options) for _ in range(2))  # type: ignore[arg-type]
-    for at, (name, arguments) in enumerate(run.calls):
+    for at, fact in enumerate(run.facts):
         for rules in (quiet, asked):
-            getattr(rules, name)(*arguments)
+            rules.apply(fact)
         first, before = answers(asked, names), copy.deepcopy(vars(asked))
-        if name == "observe":
-            decision = asked.decide(arguments[0])
-            assert equal(asked.decide(arguments[0]), decision)
+        if isinstance(fact, Observation):
+            decision = asked.decide(fact)
+            assert equal(asked.decide(fact), decision)
         assert equal(answers(asked, names), first)
         assert repr({key: one for key, one in vars(asked).items() if key != "_explorer"}) == repr(
             {key: one for key, one in before.items() if key != "_explorer"}
         )
-        if at % 5 == 0 or at == len(run.calls) - 1:
+        if at % 5 == 0 or at == len(run.facts) - 1:
             assert equal(answers(quiet, names), first)
-    fresh = replayed(population(epochs=6, quantile=0.5, **options), run.calls)  # type: ignore[arg-type]
+    fresh = replayed(population(epochs=6, quantile=0.5, **options), run.facts)  # type: ignore[arg-type]
     assert equal(answers(fresh, names), answers(run.rules, names))
 
 
@@ -248,12 +248,12 @@ def test_the_same_seed_gives_the_same_decisions(synchronous: bool) -> None:
 def test_a_member_that_diverges_again_from_the_same_state_with_the_same_values_ends(synchronous: bool) -> None:
     """Its seed is its own, so a third time would be no other than the second."""
     rules = population(2, 1, quantile=0.5, explore=False, synchronous=synchronous)
-    rules.observe(report("a", 1, 0.9))
+    rules.apply(report("a", 1, 0.9))
     tell(rules, report("b", 1, 0.5))
-    copied = rules.due().get("b") if synchronous else rules.decide(report("b", 1, 0.5))
+    copied = due_now(rules).get("b") if synchronous else rules.decide(report("b", 1, 0.5))
     assert isinstance(copied, Exploit)
-    rules.exploited("b", 1, copied)
+    rules.apply(Exploited("b", 1, copied))
     if synchronous:
-        rules.observe(report("a", 2, 0.95, checkpoint=False))
+        rules.apply(report("a", 2, 0.95, checkpoint=False))
     decision = tell(rules, report("b", 2, float("nan"), generation=1))
-    assert isinstance(rules.due().get("b") if synchronous else decision, Stop)
+    assert isinstance(due_now(rules).get("b") if synchronous else decision, Stop)

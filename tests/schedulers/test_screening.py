@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from populations import report, tell
+from populations import due_now, next_promotion, report, tell
 
 from tlsweep.errors import SpecError
-from tlsweep.schedulers import Exploit, Hold, Join, Promotion, Stop, make_rules
+from tlsweep.schedulers import Ended, Exploit, Hold, Join, Joined, Promoted, Stop, make_rules
 from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.spec import load_spec
 
@@ -28,8 +28,8 @@ def screened(**search: Any) -> AshaThenPbt:
     screening = rules(**search)
     for number in range(9):
         assert isinstance(tell(screening, report(f"t{number}", 1, number / 10)), Hold)
-    while promotion := screening.promotion(idle=False):
-        screening.promoted(promotion.trial)
+    while promotion := next_promotion(screening, idle=False):
+        screening.apply(Promoted(promotion.trial))
         number = int(promotion.trial[1:])
         tell(screening, report(promotion.trial, 2, 0.5))
         assert isinstance(tell(screening, report(promotion.trial, 3, number / 10)), Hold)
@@ -37,24 +37,26 @@ def screened(**search: Any) -> AshaThenPbt:
 
 
 def joined(arm: AshaThenPbt) -> list[str]:
-    """Carry out the handover; who are the members, the best first."""
-    decisions = arm.handover()
-    for trial, decision in decisions.items():
-        assert arm.stage == "asha"  # all of it is decided by the screening
-        if isinstance(decision, Join):
-            arm.joined(trial, decision.members)
-        else:
-            arm.ended(trial)
-    return [trial for trial, decision in decisions.items() if isinstance(decision, Join)]
+    """Carry out all that is due when nothing runs; who are the members, the best first."""
+    members = []
+    while steps := arm.next_steps(idle=True):
+        for trial, step in steps.items():
+            assert arm.stage == "asha"  # all of it is decided by the screening
+            if isinstance(step, Join):
+                members.append(trial)
+                arm.apply(Joined(trial, step.members))
+            else:
+                arm.apply(Ended(trial))
+    return members
 
 
 def test_the_best_of_the_highest_rungs_are_the_population() -> None:
     arm = screened()
-    assert (arm.stage, arm.takes_turns, arm.last_stage) == ("asha", False, False)
+    assert (arm.stage, arm.takes_turns) == ("asha", False)
     assert joined(arm) == ["t8", "t7", "t6"]
-    assert (arm.stage, arm.takes_turns, arm.last_stage, arm.accepts_new) == ("pbt", True, True, False)
+    assert (arm.stage, arm.takes_turns, arm.accepts_new) == ("pbt", True, False)
     assert not any(arm.held(trial) for trial in ("t6", "t7", "t8"))
-    assert arm.handover() == {}
+    assert arm.next_steps(idle=True) == {}
 
 
 def test_where_too_few_reached_the_last_rung_the_best_below_it_join() -> None:
@@ -62,14 +64,14 @@ def test_where_too_few_reached_the_last_rung_the_best_below_it_join() -> None:
 
 
 def test_who_cannot_survive_is_ended_early_and_who_may_is_not() -> None:
-    ended = screened(population=5).due()
+    ended = due_now(screened(population=5))
     assert set(ended) == {"t0", "t1", "t2", "t3"}
     assert all(isinstance(stop, Stop) and "at the rung of epoch 1" in stop.reason for stop in ended.values())
 
 
 def test_nobody_goes_on_from_the_last_rung_before_the_population_forms() -> None:
     arm = screened()
-    assert arm.promotion(idle=True) is None
+    assert next_promotion(arm, idle=True) is None
     assert all(arm.held(f"t{number}") for number in range(9))
 
 
@@ -94,11 +96,11 @@ def test_a_budget_ends_the_screening_at_its_share() -> None:
     arm = rules(screening_share=0.5)
     for number in range(4):
         tell(arm, report(f"t{number}", 1, number / 10))
-    assert isinstance(arm.promotion(idle=False), Promotion)
+    assert next_promotion(arm, idle=False) is not None
     decision = tell(arm, report("t4", 1, 0.9, spent=0.5))
     assert isinstance(decision, Hold)
     assert not arm.accepts_new
-    assert arm.promotion(idle=False) is None
+    assert next_promotion(arm, idle=False) is None
     assert joined(arm) == ["t4", "t3", "t2"]
     # A worker had just begun with it when the screening ended.
     assert isinstance(tell(arm, report("t5", 1, 1.0)), Stop)
@@ -109,7 +111,7 @@ def test_a_diverged_trial_is_no_survivor() -> None:
     for number, score in enumerate((0.1, float("nan"), 0.3)):
         decision = tell(arm, report(f"t{number}", 1, score))
         if isinstance(decision, Stop):
-            arm.ended(f"t{number}")
+            arm.apply(Ended(f"t{number}"))
     assert joined(arm) == ["t2", "t0"]
 
 

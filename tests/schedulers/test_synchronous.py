@@ -6,9 +6,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from populations import Simulated, population, report, simulation, tell
+from populations import Simulated, due_now, population, report, simulation, tell
 
-from tlsweep.schedulers import Continue, Exploit, Hold, Pbt, Stop
+from tlsweep.schedulers import Continue, Ended, Exploit, Exploited, Hold, Pbt, Reopened, Stop
 
 
 def synchronous(members: int = 4, interval: int = 2, epochs: int = 20, **options: object) -> Pbt:
@@ -17,7 +17,7 @@ def synchronous(members: int = 4, interval: int = 2, epochs: int = 20, **options
 
 def arrive(pbt: Pbt, scores: dict[str, float], *, epoch: int = 2, without: str = "") -> None:
     for trial, score in scores.items():
-        pbt.observe(report(trial, epoch, score, checkpoint=trial not in without))
+        pbt.apply(report(trial, epoch, score, checkpoint=trial not in without))
 
 
 SCORES = {"a": 0.9, "b": 0.5, "c": 0.4, "d": 0.1}
@@ -28,18 +28,18 @@ def test_everybody_waits_for_the_last_even_for_one_that_was_never_heard_of() -> 
     for trial in "abc":
         assert tell(pbt, report(trial, 1, 0.5)) == Continue()
         assert tell(pbt, report(trial, 2, SCORES[trial])) == Hold()
-    assert pbt.due() == {}
+    assert due_now(pbt) == {}
     assert all(pbt.held(trial) for trial in "abc")
     assert tell(pbt, report("d", 2, SCORES["d"])) == Hold()  # it is to be replaced
     assert [pbt.held(trial) for trial in "abcd"] == [False, False, False, True]
-    due = pbt.due()
+    due = due_now(pbt)
     assert set(due) == {"d"}
     exploit = due["d"]
     assert isinstance(exploit, Exploit)
     assert (exploit.donor, exploit.epoch, exploit.checkpoint, exploit.digest) == ("a", 2, "a/g0-e2", "sha of a/g0-e2")
     assert exploit.details["scores"] == SCORES
-    pbt.exploited("d", 1, exploit)
-    assert pbt.due() == {}
+    pbt.apply(Exploited("d", 1, exploit))
+    assert due_now(pbt) == {}
     assert not any(pbt.held(trial) for trial in "abcd")
 
 
@@ -55,7 +55,7 @@ def test_what_is_due_does_not_depend_on_who_came_first() -> None:
         random.Random(seed).shuffle(order)
         pbt = synchronous(quantile=0.5)
         arrive(pbt, {trial: SCORES[trial] if trial != "c" else 0.5 for trial in order})
-        dues.append(pbt.due())
+        dues.append(due_now(pbt))
     assert len(dues[0]) == 2
     assert all(due == dues[0] for due in dues)
 
@@ -66,7 +66,7 @@ def test_the_rest_stays_due_as_it_was_when_one_is_carried_out() -> None:
         pbt = synchronous(quantile=0.5, strategy=strategy, interval=1)
         for epoch in (1, 2, 3, 4):
             arrive(pbt, {trial: score * epoch for trial, score in SCORES.items()}, epoch=epoch)
-        due = dict(pbt.due())
+        due = dict(due_now(pbt))
         assert set(due) == {"c", "d"}
         for first, second in (("c", "d"), ("d", "c")):
             other = synchronous(quantile=0.5, strategy=strategy, interval=1)
@@ -74,28 +74,28 @@ def test_the_rest_stays_due_as_it_was_when_one_is_carried_out() -> None:
                 arrive(other, {trial: score * epoch for trial, score in SCORES.items()}, epoch=epoch)
             taken = due[first]
             assert isinstance(taken, Exploit)
-            other.exploited(first, 1, taken)
-            assert other.due() == {second: due[second]}
-            other.ended("a")
-            assert other.due() == {second: due[second]}
+            other.apply(Exploited(first, 1, taken))
+            assert due_now(other) == {second: due[second]}
+            other.apply(Ended("a"))
+            assert due_now(other) == {second: due[second]}
             assert not other.held("b")
 
 
 def test_an_end_can_be_the_last_arrival() -> None:
     pbt = synchronous()
     arrive(pbt, {trial: SCORES[trial] for trial in "abc"})
-    pbt.ended("d")
-    assert set(pbt.due()) == {"c"}
-    pbt.reopened("d")
-    assert pbt.due() == {}
+    pbt.apply(Ended("d"))
+    assert set(due_now(pbt)) == {"c"}
+    pbt.apply(Reopened("d"))
+    assert due_now(pbt) == {}
     assert pbt.held("a")
 
 
 def test_all_that_diverged_are_replaced_and_are_the_lowest() -> None:
     pbt = synchronous()
-    pbt.observe(report("b", 1, math.nan))
+    pbt.apply(report("b", 1, math.nan))
     arrive(pbt, {"a": 0.9, "c": math.inf, "d": 0.1})
-    due = pbt.due()
+    due = due_now(pbt)
     assert set(due) == {"b", "c"}  # of four one is the lowest quarter; d goes on
     assert all(isinstance(one, Exploit) and (one.donor, one.epoch) == ("a", 2) for one in due.values())
 
@@ -104,13 +104,13 @@ def test_one_that_diverged_takes_any_sound_one_or_is_stopped() -> None:
     for saved, wanted in (("d", Exploit), ("", Stop)):
         pbt = synchronous()
         arrive(pbt, {"a": 0.9, "b": 0.5, "c": math.nan, "d": 0.1}, without="".join(set("abcd") - set(saved)))
-        assert {trial: type(one) for trial, one in pbt.due().items()} == {"c": wanted}
+        assert {trial: type(one) for trial, one in due_now(pbt).items()} == {"c": wanted}
 
 
 def test_a_donor_without_a_checkpoint_is_never_copied() -> None:
     pbt = synchronous()
     arrive(pbt, SCORES, without="a")
-    assert pbt.due() == {}
+    assert due_now(pbt) == {}
     assert not any(pbt.held(trial) for trial in "abcd")
 
 
@@ -129,21 +129,21 @@ def test_only_the_decision_that_is_next_can_still_be_copied() -> None:
     assert pbt.needed("a") == {"a/g0-e1"}
     arrive(pbt, SCORES, epoch=2)
     assert pbt.needed("a") == {"a/g0-e2"}
-    pbt.observe(report("b", 3, 0.1))
+    pbt.apply(report("b", 3, 0.1))
     assert pbt.needed("a") == set()
 
 
 def test_a_reopened_member_that_is_behind_is_waited_for_but_waits_nowhere() -> None:
     pbt = synchronous()
     arrive(pbt, SCORES)
-    pbt.ended("d")
+    pbt.apply(Ended("d"))
     for epoch in (3, 4, 5, 6):
         arrive(pbt, {trial: SCORES[trial] for trial in "abc"}, epoch=epoch)
-    pbt.reopened("d")
+    pbt.apply(Reopened("d"))
     assert pbt.held("a")
     assert tell(pbt, report("d", 4, 0.1)) == Continue()
     tell(pbt, report("d", 6, 0.1))
-    assert set(pbt.due()) == {"d"}
+    assert set(due_now(pbt)) == {"d"}
 
 
 @settings(max_examples=120, deadline=None)
@@ -186,4 +186,4 @@ def test_nobody_passes_a_decision_before_all_are_there_and_nothing_deadlocks(
 def test_a_population_of_two(scores: dict[str, float]) -> None:
     pbt = synchronous(members=2)
     arrive(pbt, scores)
-    assert set(pbt.due()) == {"a"}
+    assert set(due_now(pbt)) == {"a"}

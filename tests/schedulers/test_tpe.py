@@ -8,7 +8,7 @@ import optuna
 import pytest
 from populations import report
 
-from tlsweep.schedulers import Tpe
+from tlsweep.schedulers import Created, Tpe
 from tlsweep.schedulers.tpe import STARTUP
 from tlsweep.spec import derive_seed
 from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, Value
@@ -33,9 +33,9 @@ def search(tpe: Tpe, trials: int, seed: int, score: Callable[[dict[str, Value]],
         values = tpe.propose(number) or {name: one.sample(chance) for name, one in SPACE.items()}
         for name, one in SPACE.items():
             assert one.clip(values[name]) == values[name]
-        tpe.created(f"t{number}", values)
+        tpe.apply(Created(f"t{number}", values))
         scores.append(score(values))
-        tpe.observe(report(f"t{number}", 4, scores[-1]))
+        tpe.apply(report(f"t{number}", 4, scores[-1]))
     return scores
 
 
@@ -57,8 +57,8 @@ def test_a_proposal_is_what_optuna_would_ask_for() -> None:
     known = {"lr": optuna.distributions.FloatDistribution(1e-5, 1.0, log=True)}
     for number in range(12):
         lr = SPACE["lr"].sample(chance)
-        tpe.created(f"t{number}", {"lr": lr})
-        tpe.observe(report(f"t{number}", 4, -abs(float(lr) - 0.1)))
+        tpe.apply(Created(f"t{number}", {"lr": lr}))
+        tpe.apply(report(f"t{number}", 4, -abs(float(lr) - 0.1)))
         study.add_trial(
             optuna.trial.create_trial(params={"lr": lr}, distributions=dict(known), value=-abs(float(lr) - 0.1))
         )
@@ -79,8 +79,8 @@ def test_who_was_stopped_early_or_diverged_is_avoided(fate: str) -> None:
     tpe, chance = Tpe(space, 4, 0), random.Random(0)
     for number in range(40):
         lr = chance.random()
-        tpe.created(f"t{number}", {"lr": lr})
+        tpe.apply(Created(f"t{number}", {"lr": lr}))
         epoch, score = (4, 0.5) if lr < 0.5 else (1, 0.9) if fate == "stopped early" else (3, math.nan)
-        tpe.observe(report(f"t{number}", epoch, score))
+        tpe.apply(report(f"t{number}", epoch, score))
     proposals = [tpe.propose(number) for number in range(40, 60)]
     assert sum(one is not None and float(one["lr"]) < 0.5 for one in proposals) >= 16

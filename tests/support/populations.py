@@ -3,16 +3,20 @@
 import copy
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlsweep.schedulers import (
     Decision,
+    Ended,
     Exploit,
+    Exploited,
+    Fact,
     Hold,
     Observation,
     Pbt,
+    Promote,
     Rules,
     Stop,
     SynchronousPbt,
@@ -63,9 +67,27 @@ def report(
     return Observation(trial, number, generation, epoch, score, values, path, digest, spent)
 
 
+class Promotion(NamedTuple):
+    """Who goes on next from where it is held."""
+
+    trial: str
+    details: Mapping[str, Any]
+
+
+def next_promotion(rules: Rules, *, idle: bool) -> Promotion | None:
+    """The promotion among the next steps, if there is one."""
+    steps = rules.next_steps(idle=idle).items()
+    return next((Promotion(trial, step.details) for trial, step in steps if isinstance(step, Promote)), None)
+
+
+def due_now(rules: Rules) -> dict[str, Any]:
+    """The steps that need no slot."""
+    return {trial: step for trial, step in rules.next_steps().items() if not isinstance(step, Promote)}
+
+
 def tell(rules: Rules, one: Observation) -> Decision:
     """Report and ask."""
-    rules.observe(one)
+    rules.apply(one)
     return rules.decide(one)
 
 
@@ -85,7 +107,7 @@ class Simulated:
 
 @dataclass
 class Simulation:
-    """Trains a population as a sweep would; every call of the fold is kept, with its arguments."""
+    """Trains a population as a sweep would; every fact of the fold is kept."""
 
     rules: Rules
     epochs: int
@@ -94,14 +116,14 @@ class Simulation:
     """Change of score in the next epoch; NaN: it diverges."""
     saves: Callable[[], bool] = lambda: True
     """Whether the next checkpoint is written."""
-    calls: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
     decisions: list[tuple[str, Any]] = field(default_factory=list)
     states: dict[str, float] = field(default_factory=dict)
     """Score at each checkpoint."""
 
-    def fold(self, name: str, *arguments: Any) -> None:
-        getattr(self.rules, name)(*arguments)
-        self.calls.append((name, arguments))
+    def fold(self, fact: Fact) -> None:
+        self.rules.apply(fact)
+        self.facts.append(fact)
 
     def runnable(self) -> list[str]:
         return [one.name for one in self.members.values() if not one.ended and not self.rules.held(one.name)]
@@ -115,7 +137,7 @@ class Simulation:
         )
         if row.checkpoint and math.isfinite(one.score):
             self.states[row.checkpoint] = one.score
-        self.fold("observe", row)
+        self.fold(row)
         decision = self.rules.decide(row)
         self.carry_out(trial, decision)
         if not one.ended and one.epoch >= self.epochs and not isinstance(decision, Exploit):
@@ -124,10 +146,10 @@ class Simulation:
 
     def end(self, trial: str) -> None:
         self.members[trial].ended = True
-        self.fold("ended", trial)
+        self.fold(Ended(trial))
 
     def settle(self) -> None:
-        while due := self.rules.due():
+        while due := due_now(self.rules):
             for trial, decision in due.items():
                 self.carry_out(trial, decision)
 
@@ -140,7 +162,7 @@ class Simulation:
         if isinstance(decision, Exploit):
             one.generation, one.epoch = one.generation + 1, decision.epoch
             one.score, one.values = self.states[decision.checkpoint], dict(decision.hyperparameters)
-            self.fold("exploited", trial, one.generation, decision)
+            self.fold(Exploited(trial, one.generation, decision))
 
     def run(self, rng: random.Random) -> None:
         """Train members in random order until all have ended."""
@@ -168,9 +190,8 @@ def simulation(rules: Rules, epochs: int, gain: Callable[[Simulated], float], me
 def answers(rules: Rules, trials: list[str]) -> dict[str, object]:
     """All that can be asked without a report."""
     return {
-        "due": rules.due(),
+        "steps": [rules.next_steps(idle=idle) for idle in (False, True)],
         "held": [rules.held(trial) for trial in trials],
-        "promotion": [rules.promotion(idle=idle) for idle in (False, True)],
         "verdict": [rules.verdict(trial) for trial in trials],
         "needed": [rules.needed(trial) for trial in trials],
     }
@@ -181,8 +202,8 @@ def equal(one: object, other: object) -> bool:
     return repr(one) == repr(other)
 
 
-def replayed(fresh: Rules, calls: list[tuple[str, tuple[Any, ...]]]) -> Rules:
+def replayed(fresh: Rules, facts: list[Fact]) -> Rules:
     """Other rules after the same fold."""
-    for name, arguments in copy.deepcopy(calls):
-        getattr(fresh, name)(*arguments)
+    for fact in copy.deepcopy(facts):
+        fresh.apply(fact)
     return fresh

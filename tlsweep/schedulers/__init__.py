@@ -7,14 +7,22 @@ from typing import Any, Final
 from tlsweep.schedulers.asha import PromotionAsha, StoppingAsha
 from tlsweep.schedulers.decisions import (
     Continue,
+    Created,
     Decision,
+    Ended,
     Exploit,
+    Exploited,
+    Fact,
     Hold,
     Independent,
     Join,
+    Joined,
     Observation,
-    Promotion,
+    Promote,
+    Promoted,
+    Reopened,
     Rules,
+    Step,
     Stop,
     Yield,
 )
@@ -85,7 +93,8 @@ def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution]) -
 
 
 __all__ = [
-    "AshaThenPbt", "Continue", "Decision", "Exploit", "Explorer", "Hold", "Independent", "Join", "Observation", "Pbt",
-    "Promotion", "PromotionAsha", "Rules", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer",
-    "make_rules", "make_tpe", "uses_tpe",
+    "AshaThenPbt", "Continue", "Created", "Decision", "Ended", "Exploit", "Exploited", "Explorer", "Fact", "Hold",
+    "Independent", "Join", "Joined", "Observation", "Pbt", "Promote", "Promoted", "PromotionAsha", "Reopened", "Rules",
+    "Step", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer", "make_rules", "make_tpe",
+    "uses_tpe",
 ]  # fmt: skip

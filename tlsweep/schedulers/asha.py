@@ -10,7 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from tlsweep.schedulers.decisions import Continue, Decision, Hold, Observation, Promotion, Rules, Stop, diverged
+from tlsweep.schedulers.decisions import (
+    Continue,
+    Decision,
+    Ended,
+    Fact,
+    Hold,
+    Observation,
+    Promote,
+    Promoted,
+    Reopened,
+    Rules,
+    Step,
+    Stop,
+    diverged,
+)
 from tlsweep.spec.search import HalvingSearch
 
 
@@ -45,10 +59,11 @@ class Asha(Rules):
         milestones = rungs(search.min_epochs, epochs if below is None else below, search.reduction_factor)
         self._arrivals: dict[int, dict[str, Observation]] = {rung: {} for rung in milestones}
 
-    def observe(self, report: Observation) -> None:
-        rung = self._rung(report.epoch)
-        if rung is not None and not diverged(report):
-            self._arrivals[rung].setdefault(report.trial, report)
+    def apply(self, fact: Fact) -> None:
+        if isinstance(fact, Observation) and not diverged(fact):
+            rung = self._rung(fact.epoch)
+            if rung is not None:
+                self._arrivals[rung].setdefault(fact.trial, fact)
 
     def _rung(self, epoch: int) -> int | None:
         return max((rung for rung in self._arrivals if rung <= epoch), default=None)
@@ -98,8 +113,19 @@ class PromotionAsha(Asha):
         self._finished = False
         """Whether a trial was trained to the end."""
 
-    def observe(self, report: Observation) -> None:
-        super().observe(report)
+    def apply(self, fact: Fact) -> None:
+        super().apply(fact)
+        match fact:
+            case Observation():
+                self._arrived(fact)
+            case Promoted():
+                self._held.discard(fact.trial)
+            case Ended():
+                self._ended.add(fact.trial)
+            case Reopened():
+                self._ended.discard(fact.trial)
+
+    def _arrived(self, report: Observation) -> None:
         rung = self._rung(report.epoch)
         if diverged(report) or rung is None:
             return
@@ -109,44 +135,40 @@ class PromotionAsha(Asha):
             if report.epoch < self._epochs:
                 self._held.add(report.trial)
 
-    def promoted(self, trial: str) -> None:
-        self._held.discard(trial)
-
-    def ended(self, trial: str) -> None:
-        self._ended.add(trial)
-
-    def reopened(self, trial: str) -> None:
-        self._ended.discard(trial)
-
     def decide(self, report: Observation) -> Decision:
         return diverged(report) or (Hold() if self.held(report.trial) else Continue())
 
     def held(self, trial: str) -> bool:
         return trial in self._held and trial not in self._ended
 
-    def promotion(self, *, idle: bool) -> Promotion | None:
-        """The best of the highest rung where a trial is held that is among the best 1/eta."""
-        waiting = {rung: self._waiting(rung) for rung in reversed(self._arrivals)}
-        for rung, ranks in waiting.items():
-            for trial, rank in ranks.items():
-                if rank <= self._places(rung, len(self._arrivals[rung])):
-                    return Promotion(trial, self._standing(trial, rank) | {"idle": False})
-        if idle and not self._finished:
-            for ranks in waiting.values():
-                for trial, rank in ranks.items():
-                    return Promotion(trial, self._standing(trial, rank) | {"idle": True})
-        return None
+    def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
+        waiting = {rung: self._waiting(rung) for rung in self._arrivals}
+        return self._hopeless(waiting) | self._promotion(waiting, idle=idle)
 
-    def due(self) -> Mapping[str, Stop]:
+    def _promotion(self, waiting: dict[int, dict[str, int]], *, idle: bool) -> dict[str, Step]:
+        """The best of the highest rung where a trial is held that is among the best 1/eta."""
+        # Ranks ascend, so where the first of a rung may not go on nobody there may. To ask all of them took 1.2 ms for
+        # each report of 1000 trials instead of 0.5 (measured, tests/bench/scale.py).
+        best = [next(iter(ranks.items())) for ranks in reversed(waiting.values()) if ranks]
+        for trial, rank in best:
+            rung = self._at[trial]
+            if rank <= self._places(rung, len(self._arrivals[rung])):
+                return {trial: Promote(self._standing(trial, rank) | {"idle": False})}
+        if idle and best and not self._finished:
+            trial, rank = best[0]
+            return {trial: Promote(self._standing(trial, rank) | {"idle": True})}
+        return {}
+
+    def _hopeless(self, waiting: dict[int, dict[str, int]]) -> dict[str, Step]:
         """An end for those that are held and will never be promoted, whatever the trials do that are still to come.
 
         While nobody was trained to the end, the best of them at each rung is kept for when there is nothing else to do.
         """
-        hopeless: dict[str, Stop] = {}
+        hopeless: dict[str, Step] = {}
         to_come = self._trials - len(self._at.keys() | self._ended)
         for rung, arrivals in self._arrivals.items():
             places = self._places(rung, len(arrivals) + to_come)
-            beyond = [(trial, rank) for trial, rank in self._waiting(rung).items() if rank > places]
+            beyond = [(trial, rank) for trial, rank in waiting[rung].items() if rank > places]
             dropped = beyond if self._finished else beyond[1:]
             hopeless |= {trial: self._cut(trial, rank) for trial, rank in dropped}
             live = sum(self._at[trial] == rung and trial not in self._ended for trial in arrivals)

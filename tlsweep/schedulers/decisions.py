@@ -51,7 +51,7 @@ class Yield:
 
 @dataclass(frozen=True)
 class Hold:
-    """Give up the slot, and wait until the rules say how to go on (`Rules.due`, `Rules.promotion`)."""
+    """Give up the slot, and wait until the rules say how to go on (`Rules.next_steps`)."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Exploit:
 
 
 Decision: TypeAlias = Continue | Stop | Yield | Hold | Exploit
+"""What is to be done with a trial that reports."""
 
 
 @dataclass(frozen=True)
@@ -127,31 +128,79 @@ class Join:
 
 
 @dataclass(frozen=True)
-class Promotion:
-    """A trial that was held goes on to the next rung."""
+class Promote:
+    """A trial that was held goes on to the next rung, as soon as there is a slot for it."""
 
-    trial: str
     details: Mapping[str, Any]
     """The numbers that decided."""
+
+
+Step: TypeAlias = Stop | Exploit | Join | Promote
+"""What is to be done with a trial that waits."""
+
+
+@dataclass(frozen=True)
+class Created:
+    """A trial begins, with these values."""
+
+    trial: str
+    hyperparameters: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Exploited:
+    """A trial took a donor's weights and values, and began a generation."""
+
+    trial: str
+    generation: int
+    exploit: Exploit
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """A trial that was held was told to go on."""
+
+    trial: str
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A trial that survived the screening became one of so many members of a population."""
+
+    trial: str
+    members: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The trial will send nothing more, for whatever reason. Its scores still count."""
+
+    trial: str
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """A trial that had ended goes on after all: the sweep was resumed with more to spend."""
+
+    trial: str
+
+
+Fact: TypeAlias = Observation | Created | Exploited | Promoted | Joined | Ended | Reopened
+"""What happened to a trial, as the journal tells it, reduced to what decides."""
 
 
 class Rules:
     """A search strategy for one arm: a deterministic machine over what the journal says. This one stops nobody.
 
-    The state is a fold: `observe`, `exploited`, `promoted`, `ended` and `reopened` are called for every record of the
-    journal, in its order, while the sweep runs and again when it is resumed. The other methods only ask; they change
-    nothing, and draw from generators that are seeded anew for each decision, so asking twice gives the same answer.
+    The state is a fold: `apply` is called for every fact of the journal, in its order, while the sweep runs and again
+    when it is resumed. The other methods only ask; they change nothing, and draw from generators that are seeded anew
+    for each decision, so asking twice gives the same answer.
     """
 
     @property
     def stage(self) -> str | None:
         """What the arm does now, where a sweep has several stages."""
         return None
-
-    @property
-    def last_stage(self) -> bool:
-        """Whether no other stage follows (`handover`)."""
-        return True
 
     @property
     def takes_turns(self) -> bool:
@@ -163,47 +212,23 @@ class Rules:
         """Whether trials that have not begun still may."""
         return True
 
-    # The fold
-
-    def observe(self, report: Observation) -> None:
-        """A trial completed an epoch."""
-
-    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
-        """A trial took a donor's weights and values, and began `generation`."""
-
-    def promoted(self, trial: str) -> None:
-        """A trial that was held was told to go on."""
-
-    def joined(self, trial: str, members: int) -> None:
-        """A trial that survived the screening became one of so many members of a population."""
-
-    def ended(self, trial: str) -> None:
-        """The trial will send nothing more, for whatever reason. Its scores still count."""
-
-    def reopened(self, trial: str) -> None:
-        """A trial that had ended goes on after all: the sweep was resumed with more to spend."""
-
-    # The questions
+    def apply(self, fact: Fact) -> None:
+        """Take notice of what happened."""
 
     def decide(self, report: Observation) -> Decision:
-        """On the trial whose `report` was observed last."""
+        """Decide on the trial whose `report` was applied last; it runs, and its worker waits for the answer."""
         return diverged(report) or Continue()
 
-    def due(self) -> Mapping[str, Exploit | Stop]:
-        """What is to be done with trials that wait for others, now that what they waited for is there."""
+    def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
+        """Say what is to be done with trials that wait, in this order; one is promoted at a time.
+
+        `idle`: nothing of the arm runs, and nothing is new, so that what waits would wait for ever.
+        """
         return {}
 
     def held(self, trial: str) -> bool:
         """Whether a trial must not be given a slot now."""
         return False
-
-    def promotion(self, *, idle: bool) -> Promotion | None:
-        """The trial to go on next from where it is held. `idle`: nothing of the arm runs, and nothing is new."""
-        return None
-
-    def handover(self) -> Mapping[str, Join | Stop]:
-        """What becomes of the trials that wait, now that none can go on by itself: the next stage begins."""
-        return {}
 
     def verdict(self, trial: str) -> Stop:
         """Why a trial that is still held when the sweep ends got no further."""

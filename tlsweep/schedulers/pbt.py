@@ -8,7 +8,19 @@ lattice, a diverged member is the first to be replaced, and a donor without a ch
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Rules, Yield, diverged
+from tlsweep.schedulers.decisions import (
+    Continue,
+    Decision,
+    Ended,
+    Exploit,
+    Exploited,
+    Fact,
+    Observation,
+    Reopened,
+    Rules,
+    Yield,
+    diverged,
+)
 from tlsweep.schedulers.explore import Explorer, Interval, coupled_lr
 from tlsweep.schedulers.population import Member, Ranks, quantiles
 from tlsweep.spec import PopulationSearch, generator
@@ -36,8 +48,22 @@ class Pbt(Rules):
 
     # The fold
 
-    def observe(self, report: Observation) -> None:
-        member = self._members.setdefault(report.trial, Member())
+    def apply(self, fact: Fact) -> None:
+        match fact:
+            case Observation():
+                self._observe(fact)
+            case Exploited():
+                self._exploited(fact.trial, fact.generation, fact.exploit)
+            case Ended():
+                self._ended(fact.trial)
+            case Reopened():
+                self._member(fact.trial).ended = False
+
+    def _member(self, trial: str) -> Member:
+        return self._members.setdefault(trial, Member())
+
+    def _observe(self, report: Observation) -> None:
+        member = self._member(report.trial)
         member.number, member.generation = report.number, report.generation
         member.epoch = report.epoch
         member.hyperparameters = report.hyperparameters
@@ -46,28 +72,25 @@ class Pbt(Rules):
 
     def admit(self, report: Observation) -> None:
         """A trial that was trained before becomes a member; from where it stands others may copy it."""
-        self.observe(report)
+        self.apply(report)
         if not self._decides(report):
             self._remember(self._members[report.trial], report)
 
-    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
-        member = self._members.setdefault(trial, Member())
+    def _exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
+        member = self._member(trial)
         member.generation, member.epoch = generation, exploit.epoch
         member.copied = exploit.checkpoint
         member.start = (exploit.epoch, exploit.details["donor_score"])
         member.hyperparameters = exploit.hyperparameters
 
-    def ended(self, trial: str) -> None:
+    def _ended(self, trial: str) -> None:
         """Leave a member out from now on: neither replaced nor copied, its score not counted, unless it is reopened.
 
         Of its checkpoints only the one that it would go on from itself can be relied on then.
         """
-        member = self._members.setdefault(trial, Member())
+        member = self._member(trial)
         member.ended = True
         member.history = {epoch: state for epoch, state in member.history.items() if epoch == member.epoch}
-
-    def reopened(self, trial: str) -> None:
-        self._members.setdefault(trial, Member()).ended = False
 
     # The questions
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from tlsweep.schedulers.asha import PromotionAsha
-from tlsweep.schedulers.decisions import Decision, Exploit, Join, Observation, Promotion, Rules, Stop, diverged
+from tlsweep.schedulers.decisions import Decision, Fact, Join, Joined, Observation, Rules, Step, Stop, diverged
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.spec import AshaThenPbtSearch
 
@@ -25,44 +25,35 @@ class Screening(Rules):
         self.over = False
         """Whether the screening has used its share of the budget: nobody begins, or goes on, in it."""
 
-    # The fold
-
-    def observe(self, report: Observation) -> None:
-        self._halving.observe(report)
-        # Once over it stays so: a budget that is extended later must not open it again.
-        self.over |= report.spent >= self._share
-        if self.over and not diverged(report):
-            self._halving.hold(report.trial)
-
-    def promoted(self, trial: str) -> None:
-        self._halving.promoted(trial)
-
-    def ended(self, trial: str) -> None:
-        self._halving.ended(trial)
-
-    def reopened(self, trial: str) -> None:
-        self._halving.reopened(trial)
-
-    # The questions
+    def apply(self, fact: Fact) -> None:
+        self._halving.apply(fact)
+        if isinstance(fact, Observation):
+            # Once over it stays so: a budget that is extended later must not open it again.
+            self.over |= fact.spent >= self._share
+            if self.over and not diverged(fact):
+                self._halving.hold(fact.trial)
 
     def decide(self, report: Observation) -> Decision:
         return self._halving.decide(report)
 
+    def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
+        """End those that will be neither promoted nor among the survivors; where nothing runs, hand over."""
+        survivors = self._halving.ranking()[: self._survivors]
+        steps = {
+            trial: step
+            for trial, step in self._halving.next_steps().items()
+            if (trial not in survivors if isinstance(step, Stop) else not self.over)
+        }
+        # Who is promoted can still overtake a survivor, so nothing is handed over while somebody can go on by itself.
+        return self._handover() if idle and not steps else steps
+
     def held(self, trial: str) -> bool:
         return self._halving.held(trial)
-
-    def promotion(self, *, idle: bool) -> Promotion | None:
-        return None if self.over else self._halving.promotion(idle=False)
-
-    def due(self) -> Mapping[str, Stop]:
-        """An end for those that will be neither promoted nor among the survivors."""
-        survivors = self._halving.ranking()[: self._survivors]
-        return {trial: stop for trial, stop in self._halving.due().items() if trial not in survivors}
 
     def verdict(self, trial: str) -> Stop:
         return self._halving.verdict(trial) if self._halving.standing(trial) else super().verdict(trial)
 
-    def handover(self) -> Mapping[str, Join | Stop]:
+    def _handover(self) -> Mapping[str, Step]:
         """The end of those that wait and are not of the population; then who is."""
         ranking, size = self._halving.ranking(), self._survivors
         members = min(size, len(ranking))
@@ -91,10 +82,6 @@ class AshaThenPbt(Rules):
         return "pbt" if self._population and len(self._members) == self._size else "asha"
 
     @property
-    def last_stage(self) -> bool:
-        return self._population is not None
-
-    @property
     def takes_turns(self) -> bool:
         return self._population is not None
 
@@ -102,62 +89,37 @@ class AshaThenPbt(Rules):
     def accepts_new(self) -> bool:
         return not (self._population or self._screening.over)
 
-    # The fold
+    def apply(self, fact: Fact) -> None:
+        if isinstance(fact, Joined):
+            self._join(fact)
+            return
+        if isinstance(fact, Observation) and not self._population:
+            self._latest[fact.trial] = fact
+        self._of(fact.trial).apply(fact)
 
-    def observe(self, report: Observation) -> None:
-        if not self._population:
-            self._latest[report.trial] = report
-        self._of(report.trial).observe(report)
-
-    def joined(self, trial: str, members: int) -> None:
+    def _join(self, joined: Joined) -> None:
         """Make a trial a member, with where it stands: others may copy it from now on."""
         if self._population is None:
-            self._population, self._size = self._make_population(members), members
-        self._members.add(trial)
-        self._population.admit(self._latest[trial])
-
-    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
-        self._of(trial).exploited(trial, generation, exploit)
-
-    def promoted(self, trial: str) -> None:
-        self._of(trial).promoted(trial)
-
-    def ended(self, trial: str) -> None:
-        self._of(trial).ended(trial)
-
-    def reopened(self, trial: str) -> None:
-        self._of(trial).reopened(trial)
-
-    # The questions
+            self._population, self._size = self._make_population(joined.members), joined.members
+        self._members.add(joined.trial)
+        self._population.admit(self._latest[joined.trial])
 
     def decide(self, report: Observation) -> Decision:
         if self._population and report.trial not in self._members:
             return Stop("the screening was over before its first report")
         return self._of(report.trial).decide(report)
 
-    def due(self) -> Mapping[str, Exploit | Stop]:
-        return self._now.due()
+    def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
+        return (self._population or self._screening).next_steps(idle=idle)
 
     def held(self, trial: str) -> bool:
         return self._of(trial).held(trial)
-
-    def promotion(self, *, idle: bool) -> Promotion | None:
-        return self._now.promotion(idle=idle)
-
-    def handover(self) -> Mapping[str, Join | Stop]:
-        return {} if self._population else self._screening.handover()
 
     def verdict(self, trial: str) -> Stop:
         return self._of(trial).verdict(trial)
 
     def needed(self, trial: str) -> set[str]:
         return self._of(trial).needed(trial)
-
-    # How
-
-    @property
-    def _now(self) -> Rules:
-        return self._population or self._screening
 
     def _of(self, trial: str) -> Rules:
         return self._population if self._population and trial in self._members else self._screening

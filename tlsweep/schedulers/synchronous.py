@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Hold, Observation, Stop, diverged
+from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Exploited, Fact, Hold, Observation, Stop, diverged
 from tlsweep.schedulers.explore import Explorer, Interval
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.schedulers.population import Member, Ranks
@@ -40,7 +40,7 @@ class SynchronousPbt(Pbt):
         """The decision that is being carried out: what happens to members meanwhile does not change it."""
         self._opened_actions: Mapping[str, Exploit | Stop] = {}
         self._known: tuple[Round | None] | None = None
-        """The answer of `_round`, until the next record: it is asked for every member that waits."""
+        """The answer of `_round`, until the next fact: it is asked for every member that waits."""
 
     @property
     def _barrier(self) -> int:
@@ -48,26 +48,21 @@ class SynchronousPbt(Pbt):
 
     # The fold
 
-    def observe(self, report: Observation) -> None:
-        interval = self._search.interval
-        self._passed = max(self._passed, (report.epoch - 1) // interval * interval)
-        super().observe(report)
+    def apply(self, fact: Fact) -> None:
+        match fact:
+            case Observation():
+                interval = self._search.interval
+                self._passed = max(self._passed, (fact.epoch - 1) // interval * interval)
+            case Exploited():
+                self._open_round()
+        super().apply(fact)
         self._known = None
 
-    def exploited(self, trial: str, generation: int, exploit: Exploit) -> None:
+    def _open_round(self) -> None:
+        """Fix all of a decision with its first exploit."""
         now = self._round()
         if now is not None and now is not self._opened:
             self._opened, self._opened_actions = now, self._actions(now)
-        super().exploited(trial, generation, exploit)
-        self._known = None
-
-    def ended(self, trial: str) -> None:
-        super().ended(trial)
-        self._known = None
-
-    def reopened(self, trial: str) -> None:
-        super().reopened(trial)
-        self._known = None
 
     # The questions
 
@@ -84,7 +79,7 @@ class SynchronousPbt(Pbt):
         now = self._round()
         return now is None or trial in self._outstanding(now)
 
-    def due(self) -> Mapping[str, Exploit | Stop]:
+    def next_steps(self, *, idle: bool = False) -> Mapping[str, Exploit | Stop]:
         now = self._round()
         if now is None or not (outstanding := self._outstanding(now)):
             return {}

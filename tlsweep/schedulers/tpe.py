@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tlsweep.schedulers.decisions import Observation, diverged
+from tlsweep.schedulers.decisions import Created, Fact, Observation, diverged
 from tlsweep.spec import derive_seed
 from tlsweep.spec.space import Choice, Distribution, LogUniform, Value
 
@@ -33,22 +33,22 @@ class _Seen:
 
 
 class Tpe:
-    """Knows the trials of an arm by a fold over their reports, and proposes the next one."""
+    """Knows the trials of an arm by the same fold as `Rules`, and proposes the next one."""
 
     def __init__(self, space: Mapping[str, Distribution], epochs: int, seed: int) -> None:
         self._space, self._epochs = space, epochs
         self._seed = seed
         self._seen: dict[str, _Seen] = {}
 
-    def created(self, trial: str, values: Mapping[str, Value]) -> None:
-        """A trial with these values begins; until it reports, nothing near it is proposed."""
-        self._seen[trial] = _Seen(values)
-
-    def observe(self, report: Observation) -> None:
-        """A trial completed an epoch."""
-        seen = self._seen[report.trial]
-        seen.epoch = report.epoch
-        seen.score = math.nan if diverged(report) else max(seen.score, report.score)
+    def apply(self, fact: Fact) -> None:
+        """Learn what happened; until a trial that was created reports, nothing near it is proposed."""
+        match fact:
+            case Created():
+                self._seen[fact.trial] = _Seen(fact.hyperparameters)
+            case Observation():
+                seen = self._seen[fact.trial]
+                seen.epoch = fact.epoch
+                seen.score = math.nan if diverged(fact) else max(seen.score, fact.score)
 
     def propose(self, number: int) -> dict[str, Value] | None:
         """Values for trial `number`; None while too little is known."""

@@ -11,7 +11,21 @@ from typing import Any
 
 from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer, tell
-from tlsweep.schedulers import Exploit, Observation, Rules, make_rules, make_tpe, uses_tpe
+from tlsweep.schedulers import (
+    Created,
+    Ended,
+    Exploit,
+    Exploited,
+    Fact,
+    Joined,
+    Observation,
+    Promoted,
+    Reopened,
+    Rules,
+    make_rules,
+    make_tpe,
+    uses_tpe,
+)
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.space import Value
 from tlsweep.store import Lease, Location, Record, SweepFolder, SweepState, diverged, open_journal
@@ -21,8 +35,6 @@ from tlsweep.store.schema import HYPERPARAMETERS
 from tlsweep.store.spending import Spending
 from tlsweep.store.tables import TableWriter
 from tlsweep.sweep.assignment import Message, completed, starting_values
-
-_ENDS = ("stopped", "finished", "failed")
 
 
 class Ledger:
@@ -206,31 +218,36 @@ class Ledger:
     def _fold(self, record: Record) -> None:
         reopened = self._reopened(record) if record["type"] == "event" and record["kind"] == "resumed" else []
         self.state.apply(record)
+        for trial in reopened:
+            self.rules[self.state.trials[trial].arm].apply(Reopened(trial))
         if record["type"] == "report":
             self.spending.add(record)
-            seen = self.observation(record)
-            self.rules[record["arm"]].observe(seen)
-            if tpe := self._tpe.get(record["arm"]):
-                tpe.observe(seen)
-        for trial in reopened:
-            self.rules[self.state.trials[trial].arm].reopened(trial)
-        if record["type"] == "event" and record["trial"]:
-            self._fold_event(record)
+            self._learn(record["arm"], self.observation(record))
+        elif record["trial"] and (fact := self._fact(record)):
+            self._learn(record["arm"], fact)
 
     def _reopened(self, record: Record) -> list[str]:
         """Trials for which the rules count as ended."""
         return [name for name in record["details"]["reopened"] if not self.state.trials[name].resumable]
 
-    def _fold_event(self, record: Record) -> None:
-        kind, trial = record["kind"], record["trial"]
-        rules = self.rules[record["arm"]]
-        if kind == "created" and record["arm"] in self._tpe:
-            self._tpe[record["arm"]].created(trial, record["details"]["hyperparameters"])
-        elif kind == "exploited":
-            rules.exploited(trial, record["generation"], Exploit.from_details(record["details"]))
-        elif kind == "promoted":
-            rules.promoted(trial)
-        elif kind == "joined":
-            rules.joined(trial, record["details"]["members"])
-        elif kind in _ENDS and not self.state.trials[trial].resumable:
-            rules.ended(trial)
+    def _fact(self, event: Record) -> Fact | None:
+        """What the rules are told of an event; None if it decides nothing."""
+        trial, details = event["trial"], event["details"]
+        match event["kind"]:
+            case "created":
+                return Created(trial, details["hyperparameters"])
+            case "exploited":
+                return Exploited(trial, event["generation"], Exploit.from_details(details))
+            case "promoted":
+                return Promoted(trial)
+            case "joined":
+                return Joined(trial, details["members"])
+            case "stopped" | "finished" | "failed" if not self.state.trials[trial].resumable:
+                return Ended(trial)
+        return None
+
+    def _learn(self, arm: str, fact: Fact) -> None:
+        """Tell it to the rules of an arm, and to what proposes its configurations."""
+        self.rules[arm].apply(fact)
+        if arm in self._tpe:
+            self._tpe[arm].apply(fact)

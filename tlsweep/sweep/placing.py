@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tlsweep.schedulers import Promotion
+from tlsweep.schedulers import Promote
 from tlsweep.spec import SweepSpec
 from tlsweep.store import SweepState, TrialState
 from tlsweep.sweep.assignment import trial_id
@@ -18,7 +18,7 @@ class Candidate:
     trial: str
     arm: str
     number: int
-    promotion: Promotion | None = None
+    promotion: Promote | None = None
     """Why it goes on, where it was held at a rung."""
 
 
@@ -45,16 +45,22 @@ class Placing:
         return self._ledger.spending.used_up(arm) is not None
 
     def settled(self, arm: str) -> bool:
-        """Whether all trials of an arm that have not ended are held, nobody is promoted, and none is to come."""
-        rules, trials = self._ledger.rules[arm], [trial for trial in self._state.trials.values() if trial.arm == arm]
+        """Whether all trials of an arm that have not ended are held, and none is to come."""
+        rules, known = self._ledger.rules[arm], self._state.trials
+
+        def goes_on(trial: str) -> bool:
+            one = known.get(trial)
+            if one is None:
+                return True  # it is about to begin
+            return (one.resumable or not one.status.final) and not rules.held(trial)
+
+        # These first: nearly always one of them answers, however many trials there were.
+        if any(goes_on(candidate.trial) for candidate in self.placed.values() if candidate.arm == arm):
+            return False
+        trials = [trial.trial for trial in known.values() if trial.arm == arm]
         if rules.accepts_new and len(trials) < self._ledger.spec.trials_in(arm):
             return False
-        if any(
-            candidate.arm == arm and candidate.trial not in self._state.trials for candidate in self.placed.values()
-        ):
-            return False  # it is about to begin
-        live = [trial.trial for trial in trials if not trial.status.final or trial.resumable]
-        return all(rules.held(trial) for trial in live) and rules.promotion(idle=False) is None
+        return not any(map(goes_on, trials))
 
     def next(self) -> Candidate | None:
         """Who is to get a slot; None if nobody can use one now. Changes nothing."""
@@ -112,9 +118,12 @@ class Placing:
     def _promoted(self, new: Candidate | None) -> Candidate | None:
         """Who is promoted next, in the arm that has used least."""
         for arm in sorted(self._arms, key=lambda arm: self._ledger.spending.epochs.get(arm, 0)):
-            if promotion := self._promotion(arm, idle=new is None and not self._runs(arm)):
-                one = self._state.trials[promotion.trial]
-                return Candidate(one.trial, arm, one.number, promotion)
+            if self.exhausted(arm):
+                continue
+            idle = new is None and not self._runs(arm)
+            for trial, step in self._ledger.rules[arm].next_steps(idle=idle).items():
+                if isinstance(step, Promote):
+                    return Candidate(trial, arm, self._state.trials[trial].number, step)
         return None
 
     def _behind(self, new: Candidate, waiting: TrialState) -> bool:
@@ -132,11 +141,6 @@ class Placing:
     def _closed(self, arm: str) -> bool:
         """Whether no trial of an arm begins any more."""
         return self.exhausted(arm) or not self._ledger.rules[arm].accepts_new
-
-    def _promotion(self, arm: str, *, idle: bool) -> Promotion | None:
-        if self.exhausted(arm):
-            return None
-        return self._ledger.rules[arm].promotion(idle=idle)
 
     def _runs(self, arm: str) -> bool:
         return any(candidate.arm == arm for candidate in self.placed.values())

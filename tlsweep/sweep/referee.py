@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from tlsweep.schedulers import Continue, Exploit, Hold, Join, Stop, Yield
+from tlsweep.schedulers import Continue, Exploit, Hold, Join, Promote, Step, Stop, Yield
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.space import Value
 from tlsweep.store import Record, SweepState, TrialState, diverged
@@ -304,26 +304,30 @@ class Referee:
     def _settle(self) -> None:
         """Carry out what is due for trials that wait; an end can make more of it due."""
         while due := self._due():
-            for trial, decision in due.items():
+            for trial, step in due.items():
                 one = self.state.trials[trial]
-                match decision:
+                match step:
                     case Stop():
-                        self._stop(one, decision)
+                        self._stop(one, step)
                     case Exploit():
-                        self._exploit(one, decision)
+                        self._exploit(one, step)
                     case Join():
-                        self._ledger.event("joined", trial, {"members": decision.members, **decision.details})
+                        self._ledger.event("joined", trial, {"members": step.members, **step.details})
 
-    def _due(self) -> dict[str, Exploit | Stop | Join]:
-        """What rules have decided on trials that wait; where an arm has nothing else to do, the next stage begins."""
-        due: dict[str, Exploit | Stop | Join] = {}
+    def _due(self) -> dict[str, Step]:
+        """What rules have decided on trials that wait, but for promotions: these wait for a slot (`Placing`)."""
         if self.halted is not None:
-            return due
-        for arm, rules in self._ledger.rules.items():
-            due |= rules.due()
-            if not (due or rules.last_stage or self._placing.exhausted(arm)) and self._placing.settled(arm):
-                due |= rules.handover()
-        return due
+            return {}
+        # Asked after every end too, since others may have waited for that trial alone.
+        return {
+            trial: step
+            for arm, rules in self._ledger.rules.items()
+            for trial, step in rules.next_steps(idle=self._idle(arm)).items()
+            if not isinstance(step, Promote)
+        }
+
+    def _idle(self, arm: str) -> bool:
+        return not self._placing.exhausted(arm) and self._placing.settled(arm)
 
     def _repeated(self, trial: TrialState, message: Message) -> bool:
         """An epoch that was reported before, trained again from an older checkpoint: the first report stays."""

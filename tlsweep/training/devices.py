@@ -137,6 +137,7 @@ def isolated(compute: Compute) -> Iterator[str]:
     Raises:
         ResourceError: the device does not exist here.
     """
+    # Chosen before anything is changed: what does not exist here must leave no trace.
     device = choose_device(compute.device)
     threads_before = torch.get_num_threads()
     gpus = []
