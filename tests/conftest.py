@@ -26,7 +26,7 @@ NO_FAULT_OF_CI = ("needs a CUDA device", "installed are other versions than clus
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where signals are ignored, as under nohup or in the background of a script, programs that tests start hear them.
+    """Let programs that tests start hear signals, also under nohup or in the background of a script, which ignore some.
 
     A handler of ours is not passed on to them, what is ignored is.
     """
@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With CI set, a test that is skipped for want of something that CI installs or is given has failed."""
+    """Fail, with CI set, a test that is skipped for want of something that CI installs or is given has failed."""
     report = yield
     if report.skipped and os.environ.get("CI") and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
@@ -111,13 +111,13 @@ def ray_address() -> Iterator[str]:
 
 @pytest.fixture
 def instant_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For simulated sweeps, whose processes die but whose machine does not: nobody waits for the disk."""
+    """Let nobody wait for the disk, in simulated sweeps, whose processes die but whose machine does not."""
     monkeypatch.setattr(os, "fdatasync", lambda file: None)
 
 
 @pytest.fixture
 def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what the journal says: the Parquet files, which only repeat it, are not written."""
+    """Write no Parquet files, which only repeat the journal, in tests of what that says."""
     from tlsweep.store.tables import TableWriter
 
     monkeypatch.setattr(TableWriter, "write", lambda self, state: None)

@@ -110,6 +110,6 @@ def test_the_lowest_versions_that_are_tried_are_those_that_are_asked_for() -> No
 
 
 def test_the_lowest_versions_are_plain() -> None:
-    """Names and versions: where they come from is for whoever installs them to say."""
+    """Names and versions: where they come from is for those to say who install them."""
     for line in (ROOT / "tests" / "requirements-lowest.txt").read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[a-z0-9.]+", line), line

@@ -25,7 +25,7 @@ ROOMS = (
     "spec", "data", "models", "training", "store", "schedulers", "report", "cluster", "sweep", "jobs", "planning",
     "terminal", "cli",
 )  # fmt: skip
-"""From left to right."""
+"""The rooms from left to right."""
 BESIDE = {
     "cluster": "Files that start a cluster: ssh, Slurm, Kubernetes, AWS, Google Cloud; metrics; the threat model.",
     "results": "Where sweeps write, and the reference sweeps with what they reached.",

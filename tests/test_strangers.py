@@ -1,4 +1,4 @@
-"""Whatever a stranger hands over, images, weights, results or a model: nothing outside the sweep's folder changes."""
+"""Whatever others hand over, images, weights, results or a model: nothing outside the sweep's folder changes."""
 
 import json
 import os
@@ -22,7 +22,7 @@ FOLDER = ["-o", "data.path=images", "-o", "data.image_size=32", "-o", "data.on_b
 
 @pytest.fixture
 def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
-    """A home with files that matter, a working directory in it, and a sweep that a stranger finished there."""
+    """A home with files that matter, a working directory in it, and a sweep that somebody else finished there."""
     (tmp_path / "work").mkdir()
     for name in ("keys", ".bashrc", "photos/1.jpg", "photos/2.jpg"):
         path = tmp_path / name

@@ -3,7 +3,7 @@
     python tests/bench/asha_forms.py --curves curves.json --out forms.json
 
 The curves are those of random configurations of the digits preset, each trained to the last epoch (minutes; made if the
-file is not there). A simulated sweep starts them in random order on so many slots, at speeds that differ by a third,
+file is not there). A simulated sweep starts them in random order on that many slots, at speeds that differ by a third,
 until its budget of epochs is used up; what counts is the best validation accuracy that any of its trials reported.
 All forms see the same orders and speeds, so differences are paired.
 """
@@ -44,7 +44,7 @@ class Setting:
 
 
 def make_curves(count: int) -> Curves:
-    """Validation accuracy at each epoch of so many configurations of the digits preset; NaN once one diverged."""
+    """Validation accuracy at each epoch of some configurations of the digits preset; NaN once one diverged."""
     from overhead import material, train
 
     from tlsweep.spec import load_spec

@@ -46,7 +46,7 @@ def run(folder: Path, parameters: int) -> dict[str, Any]:
 
 
 def measure(parameters: int) -> dict[str, Any]:
-    """In a process of its own."""
+    """Run it in a process of its own."""
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         command = [sys.executable, __file__, "--one", str(parameters), "--folder", folder]

@@ -24,7 +24,7 @@ RECORDS = 10_000
 
 
 def record(number: int) -> dict[str, Any]:
-    """As large as a report."""
+    """Make a record as large as a report."""
     names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1",
              "train_seconds", "eval_seconds", "wait_seconds", "samples_per_second", "time", "elapsed")  # fmt: skip
     hyperparameters = {f"hyperparameter_{at}": 0.0123456789 for at in range(12)}

@@ -76,7 +76,7 @@ def run_tlsweep(trials: int, folder: Path) -> dict[str, float]:
 
 
 def _summary(rows: list[tuple[float, float]]) -> dict[str, float]:
-    """From (time of a report, seconds of its epoch)."""
+    """Work it out from pairs (time of a report, seconds of its epoch)."""
     return {
         "epochs": len(rows),
         "train_seconds": sum(seconds for _, seconds in rows),

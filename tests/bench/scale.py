@@ -4,7 +4,7 @@
 
 `reports`: the real ledger, referee, retention and journal take down reports of simulated trials; no Ray, no training.
 `fsync` shows what putting each line on disk costs: it depends on the disk alone, the rest on the processor. Memory is
-the growth of the process, tables written. `tables`: the files are written anew now and then; how long that takes at
+the growth of the process, tables written. `tables`: the files are written again now and then; how long that takes at
 10^5 reports. `ray`: trials that do next to nothing, on a private Ray; the processor time of the driver for each report.
 `new_node`: the bytes that a node fetches from the object store before its first trial.
 """

@@ -27,7 +27,7 @@ SEEDS = {"digits": 5, "digits-small": 5, "semeion": 5, "ants-bees": 3}
 
 
 def searches(spec: SweepSpec) -> dict[str, dict[str, Any]]:
-    """For each contender its search; all are given the budget's epochs and can use (nearly) all of them."""
+    """The search of each contender; all are given the budget's epochs and can use (nearly) all of them."""
     epochs, budget = spec.train.epochs, spec.budget.epochs
     assert budget is not None
     whole = budget // epochs  # trials that can be trained to the end
@@ -56,7 +56,7 @@ def contenders(task: str) -> dict[str, dict[str, Any]]:
 
 
 def folder_name(task: str, contender: str, seed: int) -> str:
-    """Of a sweep's results."""
+    """Read the figures of a sweep's results."""
     return f"{task}-{contender.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 

@@ -130,7 +130,7 @@ def test_what_ray_start_made_here_is_joined(said: str | None, tmp_path: Path, mo
     record.write_text("10.9.8.7:6379\n")
     assert cluster_to_join(said) == "10.9.8.7:6379"
     if os.geteuid() == 0:
-        os.chown(record, 65534, 65534)  # whoever likes can write into /tmp/ray, and get our token sent
+        os.chown(record, 65534, 65534)  # everybody can write into /tmp/ray, and get our token sent
         assert cluster_to_join(None) is None
 
 

@@ -1,4 +1,4 @@
-"""The token of this user's Rays is this user's alone, whoever makes it and whatever lies there."""
+"""The token of this user's Rays is this user's alone, by whatever it is made and whatever lies there."""
 
 import os
 import re

@@ -229,7 +229,7 @@ class Screen:
         return self._process.wait(60)
 
     def read(self) -> None:
-        """Until nobody holds the other side any more."""
+        """Read until nobody holds the other side any more."""
         with suppress(OSError):
             while data := os.read(self._terminal, 65536):
                 self.text += data.decode(errors="replace")

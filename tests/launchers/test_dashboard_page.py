@@ -72,7 +72,7 @@ def test_pages_of_a_job(cluster: RayHosts, sweep: Running, browser: "Chrome", tm
             pytest.fail(f"{browser.current_url} shows no {expected}, but:\n{text()}")
 
     def picture(name: str) -> None:
-        """For people to look at, where TLSWEEP_PICTURES names a folder."""
+        """Keep a picture for people, where TLSWEEP_PICTURES names a folder."""
         for size, (width, height) in SIZES.items():
             browser.set_window_size(width, height)
             browser.save_screenshot(Path(os.environ.get("TLSWEEP_PICTURES", tmp_path)) / f"{name}-{size}.png")

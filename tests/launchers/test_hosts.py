@@ -90,6 +90,6 @@ def test_nothing_is_left_even_if_the_tests_are_killed(shared: Path) -> None:
 
 
 def addresses() -> set[str]:
-    """Of this machine."""
+    """This machine's addresses."""
     listing = subprocess.run(["ip", "-json", "address"], capture_output=True, check=True).stdout
     return {one["local"] for interface in json.loads(listing) for one in interface["addr_info"]}

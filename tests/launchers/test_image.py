@@ -63,7 +63,7 @@ def test_the_lock_pins_the_versions_that_these_tests_run_with() -> None:
 
 
 def test_the_lock_is_plain() -> None:
-    """Names and versions: where they come from is for whoever installs them to say."""
+    """Names and versions: where they come from is for those to say who install them."""
     for line in (CLUSTER / "requirements.lock").read_text(encoding="utf-8").splitlines():
         assert line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[a-z0-9.]+", line), line
 

@@ -42,8 +42,8 @@ def test_without_the_token_nobody_gets_in(lone_head: RayHosts, verb: str, token:
         "status": ("status", "--on", lone_head.dashboard),
         "launch": ("launch", "digits", "--address", lone_head.address, "--results", "/tmp/results"),
     }[verb]
-    stranger = lone_head.network.hosts[1]
-    with lone_head.tlsweep(*arguments, host=stranger, env=token, cwd=OWN_CODE) as running:
+    outsider = lone_head.network.hosts[1]
+    with lone_head.tlsweep(*arguments, host=outsider, env=token, cwd=OWN_CODE) as running:
         assert_one_message(running.wait(30), [told, lone_head.head.address, "RAY_AUTH_TOKEN_PATH"])
 
 

@@ -232,7 +232,7 @@ def test_a_view_of_negated_values_and_shared_memory_are_read(tmp_path):
 
 
 def header(text):
-    """Of a safetensors file, and nothing behind it but room for one value."""
+    """The header of a safetensors file, and nothing behind it but room for one value."""
     return struct.pack("<Q", len(text)) + text.encode() + bytes(8)
 
 

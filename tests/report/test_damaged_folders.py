@@ -1,4 +1,4 @@
-"""A sweep's folder that was damaged: whoever reads it says which file, and what the journal knows is made again."""
+"""A sweep's folder that was damaged: every reader says which file, and what the journal knows is made again."""
 
 import io
 import json

@@ -59,7 +59,7 @@ def test_decisions_equal_rays(order: list[Arrival], min_epochs: int, eta: float,
 @settings(max_examples=60, deadline=None)
 @given(arrivals(), st.integers(1, 6))
 def test_nobody_is_cut_before_enough_others_were_there(order: list[Arrival], min_reports: int) -> None:
-    """And whoever is cut would have been cut with any smaller number."""
+    """A trial that is cut would have been cut with any smaller number."""
     ours, eager = asha(1, 30, 2, min_reports=min_reports), asha(1, 30, 2)
     for name, epoch, score in order:
         cut, would = (tell(rules, report(name, epoch, score)) for rules in (ours, eager))

@@ -76,7 +76,7 @@ def test_a_decision_draws_from_its_own_generator() -> None:
     )
     assert isinstance(decision, Exploit)
     rng = generator(7, "mutation", 3, 0, 2)
-    rng.random()  # whether to draw anew
+    rng.random()  # whether to draw again
     assert decision.hyperparameters["lr"] == 1e-2 * rng.choice([0.5, 0.8, 1.25, 2])
 
 

@@ -15,7 +15,7 @@ from tlsweep.store.object_journal import ObjectJournal
 
 @pytest.fixture
 def location(bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
-    """Where a lease is to lie; terms are short."""
+    """The location of a lease; terms are short."""
     monkeypatch.setattr(lease, "TERM", 2.0)
     monkeypatch.setattr(lease, "GRACE", 0.3)
     return bucket / "it" / ".lock"

@@ -1,4 +1,4 @@
-"""The journal on object storage: what was confirmed is there, in order, whoever died, and nothing of those cut off."""
+"""The journal on object storage: what was confirmed is there, in order, and nothing of processes cut off."""
 
 import threading
 from pathlib import Path
@@ -17,7 +17,7 @@ RECORDS: list[Record] = [{"type": "report", "epoch": at, "loss": float("nan") if
 
 @pytest.fixture(params=["folder", "bucket"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """Where a journal of either kind lies."""
+    """The location of a journal of either kind."""
     if request.param == "folder":
         return tmp_path / "journal.jsonl"
     found: ObjectPath = request.getfixturevalue("bucket")
@@ -25,7 +25,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 
 def write(location: Location, *records: Record, known: int = 0) -> None:
-    """A launch that knows so many records, and adds some."""
+    """A launch that knows some records, and adds more."""
     writer = open_journal(location, None, known)
     for record in records:
         writer.append(record)

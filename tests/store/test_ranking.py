@@ -1,4 +1,4 @@
-"""One order of trials, whoever asks."""
+"""One order of trials, for all that ask."""
 
 import itertools
 import math

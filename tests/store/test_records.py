@@ -1,4 +1,4 @@
-"""A journal of a stranger's names nothing outside the sweep's folder."""
+"""A journal of somebody else names nothing outside the sweep's folder."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""For tests of what others may: root may read and write everywhere."""
+"""Acts as another user, for tests of what others may: root may read and write everywhere."""
 
 import os
 from collections.abc import Iterator

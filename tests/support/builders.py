@@ -36,7 +36,7 @@ ENVIRONMENT: Mapping[str, Any] = {
 
 
 def forge_journal(journal: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Write a journal anew with each record changed, its checks made right: what somebody who knows the format can."""
+    """Write a journal again with each record changed, its checks made right: what somebody who knows the format can."""
     forged, last = [], ""
     for line in journal.read_bytes().splitlines():
         found = json.loads(line[9:])
@@ -154,7 +154,7 @@ class SweepBuilder:
         return results
 
     def _checkpoint(self, trial: str, generation: int, epoch: int) -> dict[str, str]:
-        """Where a checkpoint would lie, and its digest; there is no file."""
+        """The path of a checkpoint, and its digest; there is no file."""
         digest = sha256(f"{trial} {generation} {epoch}".encode()).hexdigest()
         return {"checkpoint": self.folder.checkpoint(trial, generation, epoch, digest), "digest": digest}
 

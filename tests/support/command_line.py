@@ -43,7 +43,7 @@ class Running:
         return self._err.read_text()
 
     def wait(self, timeout: float = PATIENCE) -> Ended:
-        """Until it ends by itself."""
+        """Wait until it ends by itself."""
         return Ended(self.process.wait(timeout), self.out, self.err)
 
     def until(self, condition: Callable[[], object]) -> None:
@@ -109,7 +109,7 @@ class CommandLine:
 
     @property
     def results(self) -> Path:
-        """Where sweeps go by default."""
+        """The folder that sweeps go to by default."""
         return self.cwd / "results"
 
     def ray_was_started(self) -> bool:

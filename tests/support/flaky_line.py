@@ -26,7 +26,7 @@ class FlakyLine:
         self._ends.clear()
 
     def mend(self) -> None:
-        """From now on connections work again."""
+        """Let connections work again from now on."""
         self._whole = True
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ def _forward(source: socket.socket, sink: socket.socket) -> None:
 
 @contextmanager
 def flaky_line(port: int) -> Iterator[FlakyLine]:
-    """To a local port, while the block runs."""
+    """Open a line to a local port, while the block runs."""
     line = FlakyLine(port)
     try:
         yield line

@@ -121,7 +121,7 @@ class Network:
         self.switch("link", "set", "bridge", "up")
         self._number = self._plug_in_this_process()
         self.address = self._address(254)
-        """Of this process."""
+        """This process's own."""
 
     def add(self) -> Host:
         """One more host."""

@@ -24,18 +24,18 @@ class RayHosts:
     """A Ray cluster that asks for a token, on hosts that share a folder; the first one is the head.
 
     Args:
-        network: Of the hosts.
+        network: The hosts' network.
         shared: The folder.
-        cpus: Of each node.
+        cpus: How many each node has.
     """
 
     def __init__(self, network: Network, shared: Path, *, cpus: int) -> None:
         self.network, self.shared, self._cpus = network, shared, cpus
         self.head = network.hosts[0]
         self.address = f"{self.head.address}:6379"
-        """Where drivers and workers meet the head."""
+        """The address at which drivers and workers meet the head."""
         self.dashboard = f"http://{self.head.address}:8265"
-        """Where jobs are submitted."""
+        """The URL at which jobs are submitted."""
         self.token = secrets.token_hex(32)
         self._token_file = shared / "token"
         self._token_file.touch(mode=0o600)
@@ -84,7 +84,7 @@ class RayHosts:
 
 @contextmanager
 def ray_hosts(count: int, *, cpus: int = 1) -> Iterator[RayHosts]:
-    """So many hosts for a cluster, which has yet to be started, until the block ends."""
+    """Make hosts for a cluster, which has yet to be started, until the block ends."""
     with (
         tempfile.TemporaryDirectory(prefix="rh-", dir="/tmp", ignore_cleanup_errors=True) as folder,
         hosts(count, Path(folder)) as network,

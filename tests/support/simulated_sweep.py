@@ -1,4 +1,4 @@
-"""A sweep without Ray and without training: what the driver does, its workers, and whoever kills them.
+"""A sweep without Ray and without training: what the driver does, its workers, and what kills them.
 
 An epoch is a pure function of the weights before it and the hyperparameters: a checkpoint holds a chain of hashes, and
 the score follows from it. So two sweeps that decide alike write the same bytes. StoredCheckpoint files, digests and the
@@ -93,7 +93,7 @@ class SimulatedSweep:
         self.spec = load_spec(self.spec.model_dump(mode="json"), overrides)
 
     def launch(self, *, steps: int | None = None) -> SweepState:
-        """Begin or go on with the sweep, as the driver does; after so many steps somebody presses Ctrl-C."""
+        """Begin or go on with the sweep, as the driver does; after some steps somebody presses Ctrl-C."""
         history = read_history(self.folder, self.spec)
         ledger = recall(self.spec, self.folder, history, Silence())
         self._finished |= {one.trial for one in ledger.state.trials.values() if one.status is Status.FINISHED}

@@ -29,7 +29,7 @@ def ssh_hosts(network: Network, folder: Path) -> Iterator[Path]:
     """Let `USER` log in on all hosts, with a home of its own on each.
 
     Args:
-        network: of the hosts.
+        network: the hosts' network.
         folder: which the hosts share; homes are in it, as `home-host1`.
 
     Yields:

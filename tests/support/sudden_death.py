@@ -17,7 +17,7 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(transaction: int, how: Death) -> Iterator[None]:
-    """Whoever writes that transaction of the journal (from 0, in this launch) dies of it."""
+    """Kill the process that writes that transaction of the journal (from 0, in this launch)."""
     written, write = 0, os.write
 
     def mortal_write(file: int, data: bytes) -> int:

@@ -61,7 +61,7 @@ def limited(
     double: bool = False,
     **capacities: int,
 ) -> nn.Module:
-    """Takes at most so many samples: `forward`, `backward`, `evaluation`; 1000 of what is not given."""
+    """Takes at most this many samples: `forward`, `backward`, `evaluation`; 1000 of what is not given."""
     layers = (
         nn.Conv2d(in_channels, 4, 3, padding=1),
         nn.BatchNorm2d(4) if batch_norm else nn.Identity(),

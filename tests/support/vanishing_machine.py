@@ -12,7 +12,7 @@ from tlsweep.store.object_journal import ObjectJournal
 
 @contextmanager
 def vanishes(uploaded: int, appended: int) -> Iterator[None]:
-    """Of the transactions of this launch the first `uploaded` are safe; the machine vanishes after so many `appended`.
+    """Of the transactions of this launch the first `uploaded` are safe; the machine vanishes after `appended` of them.
 
     Or earlier, where the sweep waits for the others to be safe.
     """

@@ -46,7 +46,7 @@ class FakeReferee:
 
 
 class FakePlaces:
-    """So many slots; some nodes leave."""
+    """A cluster with this many slots; some nodes leave."""
 
     def __init__(self, slots: int = 2, leaves: str = "") -> None:
         self.slots, self.leaves, self.looks = slots, leaves, 0

@@ -1,4 +1,4 @@
-"""Exported networks read again: the same outputs from every kind of network, and nothing of a stranger's is obeyed."""
+"""Exported networks read again: the same outputs from every kind of network, and nothing of others is obeyed."""
 
 import json
 import sys

@@ -38,7 +38,7 @@ def test_squared_norms_as_they_are_expected_give_both_unknowns_back(
 
 
 def some_network(task: Task, frozen: int) -> Trainer:
-    """The digits' CNN after three epochs of training, with so many layer groups frozen from now on."""
+    """The digits' CNN after three epochs of training, with some layer groups frozen from now on."""
     hyperparameters = Hyperparameters(lr=1e-3, batch_size=64, optimizer="adam", lr_schedule="constant")
     settings = TrainSettings(epochs=1000, noise_scale=True)
     trainer = Trainer(

@@ -68,7 +68,7 @@ def test_adjusted_is_its_table() -> None:
         (0.9, 0.5),  # good; mean 0.97
         (1.0, 0.25),  # 1.0 <= 1.1 * 0.97, good; mean 0.979
         (1.1, 0.25),  # worse, forgiven; mean 1.0153
-        (1.2, 0.75),  # worse again: × 3; mean 1.07071, the count begins anew
+        (1.2, 0.75),  # worse again: × 3; mean 1.07071, the count begins again
         (1.3, 0.75),  # worse, forgiven; mean 1.139497
         (math.inf, 2.0),  # worse than any: × 3 = 2.25, but 2 at most; the mean stays
         (0.1, 1.0),  # good; mean 0.8276479

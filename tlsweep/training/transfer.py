@@ -15,7 +15,7 @@ class Transfer:
 
     task: Task
     """The images, split, normalised as the weights expect them unless the spec says otherwise; `train` is trained on,
-    `val` is evaluated. If it has several runs (folds, repeats), so many networks are trained side by side, an epoch of
+    `val` is evaluated. If it has several runs (folds, repeats), as many networks are trained side by side, an epoch of
     each for an epoch of the trial."""
     model: ModelSpec
     """The network."""
