@@ -32,5 +32,6 @@ def _standing(server: JobServer, job: Job) -> Mapping[str, Any]:
         tail = server.read(job, stream_name(job.id), STANDING_RECORDS + 20).splitlines(keepends=True)
     except Unreachable:  # the node that the job ran on is gone
         return {}
+    # The last line may still be under way.
     lines = (json.loads(line) for line in reversed(tail) if line.endswith(b"\n"))
     return next((line for line in lines if line["kind"] == "standing"), {})

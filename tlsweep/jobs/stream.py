@@ -146,6 +146,7 @@ class JobStream:
     def _write(self, kind: str, **content: Any) -> None:
         if self._file is None:
             return
+        # By the monotonic clock: rates that a reader makes of the lines survive a clock that is set.
         line = {"at": round(time.monotonic(), 3), "kind": kind} | content
         with suppress(OSError):
             os.write(

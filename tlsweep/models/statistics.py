@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of each channel, pixels scaled to 0..1."""
+    """Mean and standard deviation of each channel, pixels scaled to 0..1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

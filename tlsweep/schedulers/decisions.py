@@ -14,15 +14,15 @@ class Observation:
 
     trial: str
     number: int
-    """Of the trial in its arm: what is drawn for it depends on this, not on its name, so all arms draw alike."""
+    """The trial's number in its arm: what is drawn for it depends on this, not on its name, so all arms draw alike."""
     generation: int
     epoch: int
     score: float
     """Larger is better (see SearchCommon.sign); NaN where training diverged."""
     hyperparameters: Mapping[str, Value]
-    """In force in this epoch, all of them."""
+    """All hyperparameters in force in this epoch."""
     checkpoint: str | None
-    """Where the state after this epoch lies; None where it was not kept."""
+    """The path of the state after this epoch; None where it was not kept."""
     digest: str | None = None
     """SHA-256 of that file."""
     spent: float = 0.0
@@ -39,7 +39,7 @@ class Stop:
     """End the trial."""
 
     reason: str
-    """In words, for people."""
+    """The reason in words, for people."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """The numbers that decided."""
 
@@ -67,7 +67,7 @@ class Exploit:
     hyperparameters: Mapping[str, Value]
     """Complete, after mutation."""
     mutated: Mapping[str, tuple[Value, Value]]
-    """For each value that differs from the donor's: (the donor's, the new one)."""
+    """The values that differ from the donor's: (the donor's, the new one), by name."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -122,7 +122,7 @@ class Join:
     """A trial that survived the screening is a member of the population, and goes on from where it waits."""
 
     members: int
-    """Of the population, together."""
+    """How many members the population has."""
     details: Mapping[str, Any]
     """The numbers that decided."""
 
@@ -165,7 +165,7 @@ class Promoted:
 
 @dataclass(frozen=True)
 class Joined:
-    """A trial that survived the screening became one of so many members of a population."""
+    """A trial that survived the screening became one of the members of a population."""
 
     trial: str
     members: int
@@ -193,7 +193,7 @@ class Rules:
     """A search strategy for one arm: a deterministic machine over what the journal says. This one stops nobody.
 
     The state is a fold: `apply` is called for every fact of the journal, in its order, while the sweep runs and again
-    when it is resumed. The other methods only ask; they change nothing, and draw from generators that are seeded anew
+    when it is resumed. The other methods only ask; they change nothing, and draw from generators that are seeded again
     for each decision, so asking twice gives the same answer.
     """
 
@@ -244,7 +244,9 @@ class Independent(Rules):
 
 
 def diverged(report: Observation) -> Stop | None:
-    """NaN or infinity loses at once: no later epoch mends it."""
+    """Stop a trial whose score is NaN or infinite at once: no later epoch mends it."""
+    # Asked before any comparison: each one with NaN is False, and so Ray's ASHA never stops such a trial (measured, ray
+    # 2.60, schedulers/async_hyperband.py).
     if not math.isfinite(report.score):
         return Stop("diverged: the loss is not a finite number", {"epoch": report.epoch})
     return None

@@ -50,6 +50,7 @@ class SpecModel(BaseModel):
         for name in values:
             if name not in fields:
                 context = {"name": str(name), "known": list(fields)}
+                # Not left to extra="forbid", whose error does not say which names there are.
                 raise PydanticCustomError("unknown_field", "unknown field '{name}'", context)
         return {name: _no_boolean(value, fields[name].annotation) for name, value in values.items()}
 
@@ -146,6 +147,7 @@ def _value_or_distribution(field: FieldInfo) -> Any:
     def dump(value: Any) -> Any:
         return value.to_yaml() if hasattr(value, "to_yaml") else value
 
+    # Plain, since pydantic's own check of the type would come first, and knows no distribution.
     return Annotated[Any, PlainValidator(check), PlainSerializer(dump)]
 
 

@@ -278,4 +278,5 @@ SOURCES: Final = (
 if TYPE_CHECKING:
     DataSpec = DataCommon
 else:
+    # By its tag, so that a mistake is told of the source that was meant, and not once for each.
     DataSpec = Annotated[Union[SOURCES], Field(discriminator="source")]  # noqa: UP007  (a tuple of them)

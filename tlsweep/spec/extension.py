@@ -19,6 +19,7 @@ def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
     """
     found = {}
     for field, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
+        # A folder may have been renamed since; its name decides nothing.
         if field == "name":
             continue
         if field not in EXTENDABLE:

@@ -126,6 +126,7 @@ class SweepSpec(SpecModel):
         weights = self.model.weights is not None
         rule: dict[str, Any] = {}
         if HYPERRULE_ARM in self.controls:
+            # Before a launch the number of images is not known, and the names of the arms do not depend on it.
             rule = hyperrule(self.train_images or BATCH_SIZE, self.train.epochs).model_dump()
         return arms_of(self.controls, self.study, weights=weights, freeze=dict(self.train)["freeze"], rule=rule)
 

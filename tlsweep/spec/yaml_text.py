@@ -72,6 +72,7 @@ def read_yaml(text: str, what: str) -> Any:
     if _DEEP.search(text):
         raise SpecError(f"{what} has brackets more than {MAX_DEPTH} levels deep")
     try:
+        # In pure Python: libyaml, which ruamel.yaml takes otherwise, reads YAML 1.1.
         return _Document(YAML(typ="safe", pure=True).parse(StringIO(text)), what).value()
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)

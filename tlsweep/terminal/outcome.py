@@ -50,6 +50,7 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
         console.print(line("The sweep was interrupted; everything up to then is kept.", "yellow"))
     arms = arm_results(tables)
     if short:
+        # Not wrapped, so that scripts read a line and people copy a path whole.
         console.print(line("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
         how = f"; '{command(_RESUME, tables.path)}' goes on" if interrupted else ""
         console.print(line(f"results in {location(tables.path)}{how}"), soft_wrap=True)
@@ -69,6 +70,7 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
 def draw_outcome(results: Results, width: int, *, short: bool) -> str:
     """The same for a terminal elsewhere, `width` characters wide, with its colours as escape sequences."""
     drawn = io.StringIO()
+    # In the 16 colours that every terminal has: which one will show it is not known here.
     console = SafeConsole(drawn, width=width, force_terminal=True, color_system="standard")
     print_outcome(console, results, short=short)
     return drawn.getvalue().rstrip("\n")

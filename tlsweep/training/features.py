@@ -43,7 +43,7 @@ def features(
         transfer: the network; without weights its backbone has the random ones that the seed gives.
         cache: folder to read them from if they are there, and to leave them in: of several processes one computes, the
             others wait for it. Features of your own code are never kept, as that may change; None keeps none.
-        compute: as for a trial; batch norm uses the statistics of the weights, or mean 0 and variance 1.
+        compute: what a trial is given; batch norm uses the statistics of the weights, or mean 0 and variance 1.
         progress: told while they are computed.
 
     Returns:
@@ -97,6 +97,7 @@ def _key(transfer: Transfer, split: str, device: str) -> str:
     task, weights = transfer.task, transfer.weights
     recipe = {
         "version": VERSION,
+        # Another version's kernels may add up in another order.
         "torch": torch.__version__,
         "device": torch.device(device).type,
         "data": [task.fingerprint, split, task.image_size, task.mean, task.std],
@@ -109,6 +110,7 @@ def _key(transfer: Transfer, split: str, device: str) -> str:
 def _read(path: Path, count: int) -> Features | None:
     """Read kept features; None where the file is missing or damaged."""
     try:
+        # Without pickle, which would run what the file says; an empty file raises EOFError, a torn one ValueError.
         found: Features = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

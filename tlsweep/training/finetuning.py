@@ -27,7 +27,7 @@ def finetune(
     same later reports, bit for bit on a CPU, as never having stopped.
 
     Args:
-        hyperparameters: in force from the first step to the last, also after a restore.
+        hyperparameters: those in force from the first step to the last, also after a restore.
         settings: what all trials of a sweep share.
         transfer: the network, what it starts from, and the images.
         report: receives each epoch's row, and a function that makes the checkpoint, to be called before it returns;
@@ -50,6 +50,7 @@ def finetune(
             row = summarise([run_epoch(trainer, device) for trainer in runs.trainers], transfer.task, reporting_seconds)
             started = time.perf_counter()
             report(row, runs.snapshot)
+            # Told with the next report, as this one has been sent.
             reporting_seconds = time.perf_counter() - started
 
 
