@@ -1,5 +1,7 @@
 """`status`, `attach` and `stop`: sweeps that run as jobs on a cluster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,8 +27,8 @@ def status(
     from tlsweep.terminal.console import to_json
     from tlsweep.terminal.remote import print_jobs
 
-    server = _cluster(on)
-    facts = [job_facts(server, known) for known in ([server.job(job)] if job else server.jobs())]
+    with _cluster(on) as server:
+        facts = [job_facts(server, known) for known in ([server.job(job)] if job else server.jobs())]
     if as_json:
         print(to_json(facts))
     else:
@@ -39,8 +41,9 @@ def attach(job: JobId = None, on: Server = SERVER) -> None:
     from tlsweep.terminal.remote import watch
 
     output_is_not_needed()
-    server = _cluster(on)
-    raise typer.Exit(watch(server, server.find(job).id))
+    with _cluster(on) as server:
+        found = server.find(job).id
+    raise typer.Exit(watch(server, found))
 
 
 @app.command()
@@ -49,16 +52,20 @@ def stop(job: JobId = None, on: Server = SERVER) -> None:
     from tlsweep.terminal.remote import stop_job
 
     output_is_not_needed()
-    server = _cluster(on)
-    stop_job(server, server.find(job))
+    with _cluster(on) as server:
+        found = server.find(job)
+    stop_job(server, found)
 
 
-def _cluster(url: str) -> "JobServer":
-    """The cluster at `url`; where none was named, and none is here, what these verbs are for."""
+@contextmanager
+def _cluster(url: str) -> Iterator["JobServer"]:
+    """Ask the cluster at `url`; where none was named, and none is here, say what these verbs are for too."""
+    from tlsweep.jobs.dashboard import UnknownJob
+
     try:
-        return job_server(url)
+        yield job_server(url)
     except ResourceError as error:
-        if url != SERVER:
+        if url != SERVER or isinstance(error, UnknownJob):
             raise
         raise ResourceError(
             f"{error}. 'status', 'attach' and 'stop' are for sweeps that 'tlsweep submit' sent to a cluster, which "

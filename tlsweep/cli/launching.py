@@ -37,7 +37,7 @@ _JOB_ONLY = "--detach, --dry-run and --code say how a job is submitted"
 def launch(
     spec: Annotated[
         str | None,
-        typer.Argument(metavar="[PRESET|SPEC.YAML]", help="What to do; see 'tlsweep presets'. Default: digits."),
+        typer.Argument(metavar="PRESET|SPEC.YAML", help="What to do; see 'tlsweep presets'. Default: digits."),
     ] = None,
     override: Overrides = None,
     study: Studies = None,

@@ -15,7 +15,7 @@ from tlsweep.cli.program import app, watching
 def check(
     spec: SpecArgument = "digits",
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="With --suggest: the copy; default: SPEC-suggested.yaml.")
+        Path | None, typer.Argument(metavar="FILE", help="With --suggest: the copy; default: SPEC-suggested.yaml.")
     ] = None,
     override: Overrides = None,
     study: Studies = None,
