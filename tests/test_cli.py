@@ -176,8 +176,8 @@ def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path:
     ((spec, passed),) = sweep_room.calls
     assert (code, spec.name, passed["results"], passed["name"]) == (0, "digits", "results", None)
     assert out.splitlines()[:2] == [
-        "starting the preset digits (asha: 24 trials × 27 epochs × 2 arms (main, scratch); cnn, pretrained on digits "
-        "(source), on digits (target))",
+        "starting the demonstration, preset digits (asha: 24 trials × 27 epochs × 2 arms (main, scratch); cnn, pretrained on "
+        "digits (source), on digits (target))",
         "decoding images",
     ]
     assert "tlsweep report demo" in out
@@ -208,7 +208,7 @@ def test_somebody_at_a_terminal_is_asked_before_what_was_not_named_is_started(
     sweep_room.outcome = lambda options: newest
     ended, out, err = at_a_terminal(answer, verb)
     what = {
-        "launch": "This starts the preset digits (asha: 24 trials × 27 epochs",
+        "launch": "This starts the demonstration, preset digits (asha: 24 trials × 27 epochs",
         "confirm": "This starts 5 networks with the recipe of 'mine', the newest sweep in 'results'. Go on? [Y/n]:",
     }[verb]
     assert what in err
@@ -433,8 +433,8 @@ def test_a_working_folder_that_is_removed_meanwhile_is_one_line(run: Run, tmp_pa
 def test_debug_prints_a_line_for_each_epoch(run: Run, sweep_room: Any, verb: list[str]) -> None:
     assert run(*verb) == (
         0,
-        "epoch 1: train_loss 0.500, val_loss 0.250, val_accuracy 0.850, lr 0.0123, 0.13 s\n"
-        "epoch 2: train_loss 0.500, val_loss 0.250, val_accuracy 0.950, lr 0.0123, 0.13 s\n",
+        "epoch 1: train_loss 0.500 val_loss 0.250 val_accuracy 0.850 lr 0.0123 0.13s\n"
+        "epoch 2: train_loss 0.500 val_loss 0.250 val_accuracy 0.950 lr 0.0123 0.13s\n",
         "",
     )
     assert sweep_room.calls == []

@@ -194,7 +194,9 @@ def _announce_default(changes: tuple[str, ...], *, quiet: bool) -> None:
     from tlsweep.spec import load_spec
 
     loaded = load_spec(DEFAULT_SPEC, changes)
-    announce(f"the preset {DEFAULT_SPEC} ({describe_search(loaded)}; {describe_model(loaded)})", quiet=quiet)
+    announce(
+        f"the demonstration, preset {DEFAULT_SPEC} ({describe_search(loaded)}; {describe_model(loaded)})", quiet=quiet
+    )
 
 
 def _has_begun(results: str, name: str) -> bool:
@@ -253,8 +255,8 @@ def _debug(spec: str, changes: tuple[str, ...]) -> None:
 
 
 def _print_epoch(row: Mapping[str, Any]) -> None:
-    """One line for an epoch of `debug`."""
+    """One line for an epoch of `debug`, which 80 characters have room for."""
     from tlsweep.terminal.format import score, value
 
-    metrics = ", ".join(f"{name} {score(row[name])}" for name in ("train_loss", "val_loss", "val_accuracy"))
-    print(f"epoch {row['epoch']}: {metrics}, lr {value(row['scheduled_lr'])}, {row['train_seconds']:.2f} s", flush=True)
+    metrics = " ".join(f"{name} {score(row[name])}" for name in ("train_loss", "val_loss", "val_accuracy"))
+    print(f"epoch {row['epoch']}: {metrics} lr {value(row['scheduled_lr'])} {row['train_seconds']:.2f}s", flush=True)
