@@ -335,7 +335,6 @@ STRATEGIES: Final = (
 if TYPE_CHECKING:
     SearchSpec = SearchCommon
 else:
-    # By its tag, so that a mistake is told of the strategy that was meant, and not once for each.
     SearchSpec = Annotated[Union[STRATEGIES], Field(discriminator="strategy")]  # noqa: UP007  (a tuple of them)
 
 
