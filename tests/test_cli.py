@@ -176,8 +176,8 @@ def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path:
     ((spec, passed),) = sweep_room.calls
     assert (code, spec.name, passed["results"], passed["name"]) == (0, "digits", "results", None)
     assert out.splitlines()[:2] == [
-        "starting the demonstration, preset digits (asha: 24 trials × 27 epochs × 2 arms (main, scratch); cnn, pretrained on "
-        "digits (source), on digits (target))",
+        "starting the demonstration, preset digits (asha: 24 trials × 27 epochs × 2 arms (main, scratch); cnn, "
+        "pretrained on digits (source), on digits (target))",
         "decoding images",
     ]
     assert "tlsweep report demo" in out

@@ -112,6 +112,16 @@ def test_the_trial_that_is_named_is_one_that_people_ask_about(
     assert named == ([told] if told else [])
 
 
+def test_what_has_no_room_beside_a_command_stands_below_it(here: Path) -> None:
+    lines = printed(print_best, make_sweep(here / "an other place"), width=80)
+    assert lines[-4:] == [
+        "next    tlsweep report demo --results 'an other place'",
+        "          what works here, and what does not",
+        "        tlsweep trial demo t0001 --results 'an other place'",
+        "          its epochs, and each decision about it",
+    ]
+
+
 def test_best_shows_values_schedule_metrics_and_files(here: Path) -> None:
     results = make_sweep(here / "results")
     results.folder.best.mkdir()

@@ -40,7 +40,7 @@ def print_best(console: Console, results: Results) -> None:
         console.print()
         print_arms(console, tables, best.arms)
     console.print()
-    steps = next_steps(tables.path, ("report",), best.trial, "its epochs, and each decision about it")
+    steps = next_steps(console, tables.path, ("report",), best.trial, "its epochs, and each decision about it")
     console.print(named_lines([*_files(best, results.folder, faults(tables)), *steps]))
 
 
@@ -49,9 +49,14 @@ def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tupl
         ("sweep", best.sweep),
         ("best trial", f"{best.trial}, at epoch {best.epoch}"),
         *((words(name), value(best.end(name))) for name in steady),
-        *((words(name), f"{value(best.start(name))} at the start, {value(best.end(name))} at the end")
-          for name in changing),
+        *((words(name), _change(value(best.start(name)), value(best.end(name)))) for name in changing),
     ]  # fmt: skip
+
+
+def _change(start: str, end: str) -> str:
+    if start == end:
+        return f"{start} at the start and at the end, and another in between"
+    return f"{start} at the start, {end} at the end"
 
 
 def print_schedule(console: Console, schedule: list[Segment], names: list[str]) -> None:

@@ -40,6 +40,8 @@ from tlsweep.text import one_line
 
 _SHOWN = 10
 _RESUME = "resume"
+_NAMES = 13
+"""Characters that the names on the left of a page take, with the gap behind them."""
 
 
 def print_outcome(console: Console, results: Results, *, short: bool = False) -> None:
@@ -64,7 +66,8 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     verbs = ("best", "report") if arms else ("report",)
     if interrupted:
         verbs = (_RESUME, *verbs)
-    console.print(named_lines(_where(tables) + next_steps(tables.path, verbs, **asked_about(tables))))
+    steps = next_steps(console, tables.path, verbs, **asked_about(tables))
+    console.print(named_lines(_where(tables) + steps))
 
 
 def draw_outcome(results: Results, width: int, *, short: bool) -> str:
@@ -205,7 +208,9 @@ def asked_about(tables: SweepTables) -> dict[str, str]:
     return {}
 
 
-def next_steps(path: Location, verbs: tuple[str, ...], trial: str = "", question: str = "") -> list[tuple[str, str]]:
+def next_steps(
+    console: Console, path: Location, verbs: tuple[str, ...], trial: str = "", question: str = ""
+) -> list[tuple[str, str]]:
     """What to type to see more of the sweep in `path`, and of one of its trials, with what that answers."""
     purpose = {
         _RESUME: "goes on where it stopped",
@@ -216,7 +221,7 @@ def next_steps(path: Location, verbs: tuple[str, ...], trial: str = "", question
     verbs = (*verbs, "trial") if trial else verbs
     commands = [one_line(command(verb, path, trial if verb == "trial" else "")) for verb in verbs]
     width = max(map(len, commands))
-    return [
-        ("" if at else "next", f"{typed:{width}}  {purpose[verb]}")
-        for at, (verb, typed) in enumerate(zip(verbs, commands, strict=True))
-    ]
+    lines = [f"{typed:{width}}  {purpose[verb]}" for verb, typed in zip(verbs, commands, strict=True)]
+    if max(map(len, lines)) > console.width - _NAMES:
+        lines = [text for verb, typed in zip(verbs, commands, strict=True) for text in (typed, f"  {purpose[verb]}")]
+    return [("" if at else "next", text) for at, text in enumerate(lines)]

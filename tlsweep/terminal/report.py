@@ -52,7 +52,7 @@ def print_report(console: Console, results: Results) -> None:
     _print_failures(console, tables)
     console.print()
     steps = (
-        next_steps(tables.path, ("best",), **asked_about(tables))
+        next_steps(console, tables.path, ("best",), **asked_about(tables))
         if arms
         else [("results", "no trial has completed an epoch")]
     )

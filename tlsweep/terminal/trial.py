@@ -50,7 +50,7 @@ def print_trials(console: Console, tables: SweepTables) -> None:
         Column[Row]("why it ended", lambda row: row["reason"] or row["status"], right=False),
     ]
     console.print(fit_table(columns, tables.trials, console.width))
-    steps = next_steps(tables.path, (), _example(tables), "its epochs, and each decision about it")
+    steps = next_steps(console, tables.path, (), _example(tables), "its epochs, and each decision about it")
     console.print()
     console.print(named_lines(steps))
 
