@@ -126,6 +126,7 @@ def alive_nodes() -> tuple[Node, ...]:
         Node(
             id=node["NodeID"],
             address=node["NodeManagerAddress"],
+            # Ray leaves out what a node has none of.
             cpus=node["Resources"].get("CPU", 0.0),
             gpus=node["Resources"].get("GPU", 0.0),
             object_store=node["Resources"].get("object_store_memory"),

@@ -206,6 +206,7 @@ def _joined(dashboard: str | None, *, local: bool) -> Cluster:
         tuple(node for node in alive_nodes() if node.id not in draining),
         node_kinds(),
         grows=autoscaled(),
+        # Ray gives host and port alone.
         dashboard=f"http://{dashboard}" if dashboard else None,
         local=local,
     )

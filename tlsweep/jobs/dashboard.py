@@ -81,7 +81,7 @@ class Dashboard:
             raise token_refused(self.url) from None
         except (requests.RequestException, ConnectionError) as error:
             raise Unreachable(f"no Ray dashboard answers at '{self.url}' ({_reason(error)})") from None
-        # Ray's client raises RuntimeError for every status but 200 (dashboard/modules/dashboard_sdk.py,
+        # Ray's client raises RuntimeError for whatever it did not ask for (dashboard/modules/dashboard_sdk.py,
         # `_raise_error`).
         except RuntimeError as error:
             if job is not None and "status code 404" in str(error):

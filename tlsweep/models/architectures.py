@@ -56,6 +56,7 @@ class _WithoutValues(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        # Torch's layers make their parameters of it before they draw values for them.
         if func is torch.empty:
             kwargs["device"] = "meta"
             made = func(*args, **kwargs)

@@ -125,6 +125,7 @@ class Process:
         """Shape (len(a), len(b)): a squared exponential of the values, times what time has left of it."""
         apart = np.abs(a[:, None, 0] - b[None, :, 0])
         square = np.square(a[:, None, 1:] - b[None, :, 1:]).sum(axis=2)
+        # (1 - ε)^(|t - t'| / 2), as in Bogunovic et al., written as an exponential.
         exponent = apart * (math.log1p(-self.forgetting) / 2) - square / (2 * self.lengthscale**2)
         return np.asarray(np.exp(exponent), dtype=np.float64)
 

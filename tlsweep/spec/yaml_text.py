@@ -105,6 +105,7 @@ def write_yaml(value: Any, *, width: int = 80) -> str:
     """
     writer: Any = YAML(typ="safe", pure=True)
     writer.Representer = _Representer
+    # In the order of the models, which people read; ruamel.yaml would sort by name.
     writer.allow_unicode, writer.sort_base_mapping_type_on_output = True, False
     writer.default_flow_style, writer.width = False, width
     written = StringIO()

@@ -18,13 +18,20 @@ from tlsweep.store.schema import HYPERPARAMETERS
 class Status(StrEnum):
     """What a trial is doing. The last four are final."""
 
-    PENDING = "pending"  # waits for its first slot
-    RUNNING = "running"  # is being trained
-    PAUSED = "paused"  # waits for a slot to go on
-    STOPPED = "stopped"  # ended early, by a rule or by the budget
-    FINISHED = "finished"  # trained to the last epoch
-    FAILED = "failed"  # its function raised or its process died, too often
-    INTERRUPTED = "interrupted"  # the sweep was stopped before it ended
+    PENDING = "pending"
+    """Waits for its first slot."""
+    RUNNING = "running"
+    """Is being trained."""
+    PAUSED = "paused"
+    """Waits for a slot to go on."""
+    STOPPED = "stopped"
+    """Ended early, by a rule or by the budget."""
+    FINISHED = "finished"
+    """Trained to the last epoch."""
+    FAILED = "failed"
+    """Its function raised or its process died, too often."""
+    INTERRUPTED = "interrupted"
+    """The sweep was stopped before it ended."""
 
     @property
     def final(self) -> bool:

@@ -105,6 +105,7 @@ class TuneAdapter(TrialScheduler):
         for actors in cache._cached_objects.values():
             for actor in [actor for actor in actors if self._elastic.leaving(self._home(controller, actor))]:
                 actors.remove(actor)
+                # The cache keeps a count beside its lists (ray 2.60, tune/utils/object_cache.py).
                 cache._num_cached_objects -= 1
                 actor.set_on_stop(None)  # no trial has to hear of its end
                 actor.set_on_error(None)

@@ -53,6 +53,8 @@ class Checkpoint:
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
     """The checkpoint as bytes, readable with `torch.load(weights_only=True)`; equal states give equal bytes."""
+    # Into memory: torch.save writes the name of a file into each record of its archive (torch/serialization.py), and
+    # equal states are to give equal bytes.
     buffer = io.BytesIO()
     torch.save(_interned({"format": FORMAT, **vars(checkpoint)}), buffer)
     return buffer.getvalue()

@@ -78,6 +78,7 @@ def score(
     per_class = ClassScores(
         precision=hits / np.maximum(predicted, 1),
         recall=hits / np.maximum(support, 1),
+        # 2 P R / (P + R), without a quotient of quotients that may be 0 / 0.
         f1=2 * hits / np.maximum(predicted + support, 1),
         support=support,
     )

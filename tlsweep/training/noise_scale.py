@@ -112,6 +112,7 @@ class NoiseScale:
     def step(self, module: nn.Module, samples: int) -> None:
         """Take in the gradient of the step over `samples` samples that is about to be made."""
         gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        # So that both averages forget alike: this one is fed at every step, that of tr(Σ) at every 32nd.
         weight = 1 - MEMORY ** (1 / INTERVAL)
         self._steps += 1
         self._norm = self._norm + weight * (_squared_norm(gradients) - self._norm)

@@ -80,6 +80,7 @@ def _velocity(group: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
 
 def _moments(_: ParameterGroup, parameter: Tensor) -> dict[str, Tensor]:
     moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    # On the device, where the fused kernels count steps (torch/optim/adam.py, `_init_group`).
     return {"step": torch.zeros((), dtype=torch.float32, device=parameter.device), **moments}
 
 
