@@ -71,7 +71,7 @@ class Task:
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
 
     normalize: Normalise = field(default="train")
-    """Where `mean` and `std` come from; those of the weights are put in where the weights are known."""
+    """The origin of `mean` and `std`; those of the weights are put in where the weights are known."""
     rendering: Rendering = field(default=Rendering())
     """How an image became a square."""
     findings: Findings = field(default=Findings())

@@ -46,7 +46,7 @@ def cnn(
     dense: Sequence[int] = (64,),
     dropout: float = 0.0,
 ) -> nn.Module:
-    """3x3 convolutions with ReLU, max-pooling between them, dense layers, head: the network of TensorFlow's tutorial
+    """Build TensorFlow's tutorial network: 3x3 convolutions with ReLU, max-pooling between them, dense layers, head
     (https://www.tensorflow.org/tutorials/images/cnn), padded so that it works on 8x8 images too.
 
     Maps (N, in_channels, image_size, image_size) to (N, num_classes). Pools only while the map stays at least 2 wide;

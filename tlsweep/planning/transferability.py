@@ -102,7 +102,7 @@ class _Spectrum:
         return best
 
     def evidence(self, ratio: Array) -> Array:
-        """log p(y) of each class at its ρ."""
+        """The evidence log p(y) of each class at its ρ."""
         misfit = (ratio / (self.squares + ratio) * self.along).sum(0) + self._missed()
         spread = np.log1p(self.squares / ratio).sum(0)
         value: Array = 0.5 * (self.count * (np.log(self.count / (2 * np.pi * misfit)) - 1) - spread)

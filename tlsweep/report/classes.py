@@ -33,7 +33,7 @@ class ClassResults:
     networks: int = 1
 
     def mistakes(self, label: int | None = None) -> list[tuple[int, int, int]]:
-        """(class, what it was taken for, how often), the most frequent first; of one class, or of all."""
+        """List (class, what it was taken for, how often), the most frequent first; of one class, or of all."""
         rows = range(len(self.classes)) if label is None else (label,)
         found = [
             (row, column, count)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {"data": {"normalize": "train"}}
-"""For fields that earlier versions did not write, by section, the value that does what those versions did."""
+"""The values of fields that earlier versions did not write, by section: they do what those versions did."""
 
 
 def as_it_was_meant(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class ObjectPath:
 
     @property
     def bucket(self) -> "ObjectPath":
-        """The whole bucket."""
+        """The location of the whole bucket."""
         return ObjectPath("/".join(self.uri.split("/", 3)[:3]))
 
     @property

@@ -107,7 +107,7 @@ class TrialState:
         return self.status is Status.INTERRUPTED or self.out_of_budget
 
     def score(self, metric: str, sign: int) -> float | None:
-        """sign × the best value of the metric so far: larger is better; None before the first sound one."""
+        """The best value of the metric so far, times `sign`: larger is better; None before the first sound one."""
         return sign * self.best[metric] if self.best else None
 
 

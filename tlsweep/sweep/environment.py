@@ -73,7 +73,7 @@ def _weights(weights: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _normalisations(task: Task, weights: Mapping[str, Any]) -> dict[str, str]:
-    """For each name of weights, what `data.normalize` came to."""
+    """Say what `data.normalize` came to, for each name of weights."""
     from tlsweep.training.normalising import normalisation_in_words, statistics_of
 
     return {name: normalisation_in_words(task, statistics_of(loaded)) for name, loaded in weights.items()}

@@ -40,7 +40,7 @@ def print_fields(console: Console, wanted: str | None, *, markdown: bool) -> Non
 
 
 def _sections(fields: Sequence[SpecField]) -> dict[str, tuple[str, list[str]]]:
-    """For each field of the top level what it means, and what lies below it."""
+    """Say of each field of the top level what it means, and what lies below it."""
     found: dict[str, tuple[str, list[str]]] = {}
     for field in fields:
         section, _, below = field.path.partition(".")

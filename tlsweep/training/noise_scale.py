@@ -39,7 +39,7 @@ def unbiased(small: Sequence[tuple[int, float]], big: tuple[int, float]) -> tupl
 
 
 def noise_scale(gradient: float, trace: float) -> float:
-    """tr(Σ) / |G|², in samples; NaN where |G|² is not positive: the gradient cannot be told from its noise."""
+    """Divide tr(Σ) by |G|², in samples; NaN where |G|² is not positive: the gradient cannot be told from its noise."""
     return trace / gradient if gradient > 0 else math.nan
 
 
@@ -87,7 +87,7 @@ class NoiseScale:
     """
 
     def __init__(self, state: Mapping[str, float] | None = None) -> None:
-        """`state` is what `state()` gave, to go on with; None or nothing to begin."""
+        """Begin, or go on with what `state()` gave."""
         state = state or {}
         self._steps, self._measurements = int(state.get("steps", 0)), int(state.get("measurements", 0))
         self._norm: Tensor | float = state.get("norm", 0.0)  # on the device: asking for it would make every step wait

@@ -138,7 +138,7 @@ def cached_weights(source: SourceTask, model: ModelSpec, task: Task, *, seed: in
 
 
 def source_statistics(task: Task) -> Statistics:
-    """With what the images of a source task are normalised while its weights are trained."""
+    """Find what the images of a source task are normalised with while its weights are trained."""
     return Statistics(task.mean, task.std, "as the source task's images were")
 
 

@@ -21,7 +21,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """s / √n, where s² = Σ (x - mean)² / (n - 1), of at least two values.
+    """The standard error s / √n, where s² = Σ (x - mean)² / (n - 1), of at least two values.
 
     Folds share most of their training images, and repeats all of them, so that it is rather too small: no estimator of
     the variance of a cross-validation is unbiased (Bengio & Grandvalet 2004, JMLR 5).

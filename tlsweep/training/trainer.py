@@ -67,7 +67,7 @@ class Trainer:
         *,
         beside: "Trainer | None" = None,
     ) -> None:
-        """`beside`: another run of the same trial, with which images and limits of memory are shared."""
+        """Build the network and its optimizer; images and limits of memory are shared with `beside`, another run."""
         self.hyperparameters = hyperparameters
         self.settings = settings
         self.task = task = transfer.task
