@@ -61,11 +61,11 @@ def test_a_member_of_a_population_with_configuration_decisions_epochs_and_origin
         "    4     20s  as the best of its arm it met the test split: accuracy 0.930",
         "",
         "Its epochs",
-        "epoch  generation    lr  scheduled lr  batch  val accuracy  val loss  train loss  seconds",
-        "    1           0   0.1           0.1     64         0.500     0.500       0.500      1.5",
-        "    2           0   0.1           0.1     64         0.550     0.450       0.450      1.5",
-        "    3           1  0.01          0.01     64         0.900     0.100       0.100      1.5",
-        "    4           1  0.01          0.01     64         0.950     0.050       0.050      1.5",
+        "epoch  generation    lr  batch  val accuracy  val loss  train loss  seconds",
+        "    1           0   0.1     64         0.500     0.500       0.500      1.5",
+        "    2           0   0.1     64         0.550     0.450       0.450      1.5",
+        "    3           1  0.01     64         0.900     0.100       0.100      1.5",
+        "    4           1  0.01     64         0.950     0.050       0.050      1.5",
         "",
         "How its weights were trained",
         "epochs  trained by      lr  batch size",
@@ -110,6 +110,17 @@ def test_why_asha_stopped_it_stands_beside_what_was_needed(builder: SweepBuilder
 def test_a_tie_says_what_it_means(builder: SweepBuilder, score: float, threshold: float, told: str) -> None:
     builder.event("stopped", "t0000", reason="number 2 of 3", score=score, threshold=threshold)
     assert decisions(builder.finish(), "t0000")[-1] == f"stopped: number 2 of 3 ({told})"
+
+
+def test_what_the_schedule_made_of_lr_and_batch_is_shown_where_it_differs(builder: SweepBuilder) -> None:
+    report = builder.report("t0000", 0.9)
+    report |= {"scheduled_lr": 0.005, "scheduled_batch_size": 32}
+    lines = told(builder.finish(), "t0000")
+    assert lines[lines.index("Its epochs") + 1 :][:3] == [
+        "epoch    lr  scheduled lr  batch  val accuracy  val loss  train loss  seconds",
+        "    1  0.01          0.01     32         0.810     0.190       0.190      1.5",
+        "    2  0.01         0.005     32         0.900     0.100       0.100      1.5",
+    ]
 
 
 def test_a_score_of_a_loss_is_shown_as_the_loss(tmp_path: Path) -> None:

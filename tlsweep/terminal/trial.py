@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tlsweep.report import TrialLife
 from tlsweep.report.tables import Row, SweepTables
-from tlsweep.store import Record
+from tlsweep.store import Record, Status
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import line
@@ -47,12 +47,19 @@ def print_trials(console: Console, tables: SweepTables) -> None:
             f"best {words(metric)}", lambda row: uncertain(row[f"best_{metric}"], row.get(f"best_{metric}_se"))
         ),
         Column[Row]("state", lambda row: row["status"], right=False, optional=1),
-        Column[Row]("why it ended", lambda row: row["reason"] or row["status"], right=False),
+        Column[Row]("why it ended", _why, right=False),
     ]
     console.print(fit_table(columns, tables.trials, console.width))
     steps = next_steps(console, tables.path, (), _example(tables), "its epochs, and each decision about it")
     console.print()
     console.print(named_lines(steps))
+
+
+def _why(row: Row) -> str:
+    """What has room in a line: of 'number 9 of 15 at the rung of epoch 3, of which …' what comes before the comma."""
+    if row["reason"] and row["status"] == Status.STOPPED:
+        return str(row["reason"]).partition(", ")[0]
+    return str(row["reason"] or row["status"])
 
 
 def _example(tables: SweepTables) -> str:
@@ -115,7 +122,8 @@ def _columns(life: TrialLife) -> list[Column[Row]]:
         return [shown] if name in known else []
 
     def scheduled(name: str, heading: str) -> list[Column[Row]]:
-        differs = any(row.get(name) is not None for row in life.reports)
+        base = name.removeprefix("scheduled_")
+        differs = any(row.get(name) not in (None, row[base]) for row in life.reports)
         return [Column[Row](heading, lambda row: value(row[name]), optional=1)] if differs else []
 
     return [
