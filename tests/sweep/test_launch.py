@@ -1,6 +1,7 @@
 """Whole sweeps on a real Ray: rows complete, decisions carried out, nothing leaking, nothing lost."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def test_the_exported_model_is_the_winner(asha: tuple[SweepSpec, Results]) -> No
 
     spec, results = asha
     module, info = load_exported(results.folder.best)
-    task = load_task(spec.data, spec.seed)
+    # Images are normalised as the source task's were, from which the winner starts; the export says how.
+    seen = {name: tuple(info.preprocessing[name]) for name in ("mean", "std")}
+    task = replace(load_task(spec.data, spec.seed), **seen)
     with torch.inference_mode():
         hits = sum(int((module(x).argmax(1) == y).sum()) for x, y in Batches(task).evaluate("test", 64))
     assert hits / task.size("test") == pytest.approx(results.state().test["main"]["accuracy"])
