@@ -89,10 +89,11 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_chec
 def test_a_worker_that_hangs_is_ended_after_the_timeout(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:
-    spec = digits(*hostile(tmp_path, what), "faults.report_timeout=8s")
+    spec = digits(*hostile(tmp_path, what), "faults.report_timeout=8s", "faults.max_failures=9")
     results = launch(spec, results=tmp_path, address=ray_address)
-    (retried,) = kinds(results, "retried")
-    assert "no report for 8 s" in retried["reason"]
+    retried = kinds(results, "retried")  # on a busy machine a worker may also take that long to start
+    assert retried
+    assert all("no report for 8 s" in one["reason"] for one in retried)
     assert_complete(results)
     assert decisions(results) == decisions(undisturbed)
 
