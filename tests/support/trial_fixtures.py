@@ -7,6 +7,7 @@ from training_trials import SMALL_CNN, Recorder, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.models import Weights
+from tlsweep.models.starting_head import StartingHead
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import Compute, Transfer, finetune
 
@@ -47,10 +48,11 @@ def train(digits: Task) -> Train:
         weights: Weights | None = None,
         threads: int = 1,
         micro_batch: int | None = None,
+        heads: tuple[StartingHead, ...] = (),
         **options: Any,
     ) -> Recorder:
         recorder = Recorder(checkpoints=checkpoints)
-        transfer = Transfer(task, model, weights=weights, seed=seed)
+        transfer = Transfer(task, model, weights, seed, heads)
         options = {"report": recorder, "compute": Compute("cpu", threads, micro_batch)} | options
         settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm, noise_scale=noise_scale)
         finetune(hyperparameters or Hyperparameters(lr=0.05), settings, transfer, **options)

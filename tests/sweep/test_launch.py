@@ -11,6 +11,7 @@ import yaml
 from completeness import assert_complete
 
 from tlsweep.errors import DataError, ResourceError, ResultsError, SweepFailed
+from tlsweep.report import arm_results, load_tables
 from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Results, read_journal
 from tlsweep.store.schema import HYPERPARAMETERS, METRICS
@@ -71,6 +72,12 @@ def test_asha_with_a_control_arm(asha: tuple[SweepSpec, Results]) -> None:
     assert yaml.safe_load(results.folder.recipe.read_text())["trial"] == winner.trial
     assert results.spec == spec.model_copy(update={"name": results.name})
     kept = list((results.path / "checkpoints").rglob("*.pt"))
+    start = results.environment["start"]["main"]["digits-source"]["val_accuracy"]
+    assert 0.2 < start < winner.best["val_accuracy"]
+    assert set(results.environment["start"]) == {"main"}  # from random weights the heads are torch's
+    assert "as the source task's images were" in results.environment["normalize"]["digits-source"]
+    (arm, _) = arm_results(load_tables(results))
+    assert arm.start == {"digits-source": start}
     assert len(kept) <= 12  # of the three best of each arm the best and the last
     assert (results.path / winner.best["checkpoint"]) in kept
 

@@ -1,6 +1,7 @@
 """Arms and weights to choose from, from the decision to the network that is trained."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from tlsweep.data import Task, load_task
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import DataError
 from tlsweep.models import Network, Weights
+from tlsweep.models.starting_head import StartingHead
 from tlsweep.spec import Hyperparameters, ModelSpec, SweepSpec, TrainSettings, load_spec
 from tlsweep.store import SweepFolder
 from tlsweep.store.tables import rows_to_table
-from tlsweep.sweep import trainable
+from tlsweep.sweep import prepare, trainable
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.environment import weights_hash
 from tlsweep.sweep.prepare import check_batch_sizes
@@ -155,6 +157,22 @@ def test_each_arm_starts_from_its_weights_and_sees_its_labels(shared: Shared, ta
     assert shared.base_weights("main", {"weights": "B"}).origin == "seed 11"
     assert shared.base_weights("labels-2-scratch", starting_values(shared.spec, "labels-2-scratch", 0)) is None
     assert shared.base_weights("scratch", {}) is None  # of a journal that an earlier version wrote
+
+
+def test_each_arm_begins_with_the_head_of_its_weights_and_labels(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[tuple[str, int | None], tuple[StartingHead, ...]] = {}
+    for arm, name in (("main", "A"), ("main", "B"), ("labels-2", "A")):
+        found[shared.beginning(arm, {"weights": name})] = prepare._find_heads(shared, arm, name)
+    assert len({float(heads[0].tensors["bias"].sum()) for heads in found.values()}) == 3
+    there = replace(shared, heads={key: key for key in found})
+    weights = {name: trainable.fetch(name) for name in ("A", "B", "task")}
+    monkeypatch.setattr(trainable, "fetch", (found | weights).get)
+    assert there.transfer("main", {"weights": "B"}, 3).heads == found["B", None]
+    assert there.transfer("freeze-backbone", {"weights": "A"}, 3).heads == found["A", None]
+    assert there.transfer("labels-2", {"weights": "A"}, 3).heads == found["A", 2]
+    assert there.transfer("scratch", {}, 3).heads == there.transfer("labels-2-scratch", {}, 3).heads == ()
 
 
 def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: Task) -> None:

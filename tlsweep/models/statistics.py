@@ -17,7 +17,7 @@ class Statistics:
         """Mean and standard deviation for images of another number of channels.
 
         For grey images the mean over the colours: the first convolution, summed over them, then sees nearly what a grey
-        picture in three channels would have given. For images in colour, thrice that of the grey ones.
+        picture in three channels would have given. For images in colour what the grey ones had, for each channel.
         """
         if len(self.mean) == channels:
             return self.mean, self.std

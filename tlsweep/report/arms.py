@@ -31,6 +31,9 @@ class ArmResult:
     val_error: Mapping[str, float] = field(default_factory=dict)
     """Standard errors of `val`, which then are means over the networks of a trial (folds, repeats); else empty."""
     test_error: Mapping[str, float] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
+    """By the weights that trials start from, the validation accuracy before any training; of heads that know something
+    then (`train.head`)."""
 
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
@@ -56,9 +59,18 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                     else None,
                     val_error=_errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
                     test_error=_errors(tests.get(arm, {})),
+                    start=_start(tables, arm),
                 )
             )
     return found
+
+
+def _start(tables: SweepTables, arm: str) -> dict[str, float]:
+    """What environment.json has of the start, of weights that the spec knows."""
+    found = (tables.environment.get("start") or {}).get(arm, {})
+    return {
+        name: found[name]["val_accuracy"] for name in tables.spec.model.origins if "val_accuracy" in found.get(name, {})
+    }
 
 
 def _right(tables: SweepTables) -> dict[str, dict[int, float]]:

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {"data": {"normalize": "train"}}
+BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {
+    "data": {"normalize": "train"},
+    "train": {"head": "random"},
+}
 """The values of fields that earlier versions did not write, by section: they do what those versions did."""
 
 

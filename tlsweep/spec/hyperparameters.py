@@ -84,7 +84,8 @@ class Hyperparameters(OptimizerDefaults):
     """`nothing`: train the whole network. `backbone`: train the new head only. `gradual`: start with the head, thaw one
     layer group after another, from the head down, all by half of the training (Howard & Ruder 2018)."""
     head_lr_multiplier: float = Field(1.0, gt=0)
-    """The new head learns with lr times this."""
+    """The new head learns with lr times this: 1 is right where it begins with the probe's solution, about 10 where it
+    has all to learn (`head: zero`, `random`)."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Each layer group learns with this times the lr of the group above it."""
 
@@ -99,6 +100,11 @@ class TrainSettings(SpecModel):
 
     epochs: int = Field(10, ge=1)
     """Passes over the training split that a trial gets at most."""
+    head: Literal["auto", "probe", "zero", "random"] = "auto"
+    """What the new head begins with. `probe`: the logistic regression on the features of `model.weights`, solved once,
+    at whose accuracy all trials then begin (Kumar et al. 2022); `zero`: all classes equally likely; `random`: torch's
+    initialisation. `auto`, and trials with random weights where `probe` is written: `probe` with weights, `random`
+    without."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16`: autocast; `auto`: bf16 on GPUs that have it, else fp32."""
     channels_last: bool | Literal["auto"] = "auto"

@@ -78,6 +78,11 @@ class SweepSpec(SpecModel):
                 "data.normalize: weights takes what model.weights were trained with, but they are none; write train, "
                 "or give weights"
             )
+        if self.train.settings().head == "probe" and self.model.weights is None:
+            raise ValueError(
+                "train.head: probe solves for the features of model.weights, but they are none; write zero or random, "
+                "or give weights"
+            )
         self._study_fits()
         return self
 

@@ -10,7 +10,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.sweep.assignment import starting_values, trained_with
-from tlsweep.sweep.prepare import prepare, pretrain_here
+from tlsweep.sweep.prepare import begun, prepare, pretrain_here
 
 
 def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -29,10 +29,11 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     name, hyperparameters = str(values[WEIGHTS]), trained_with(values)
     source = prepared.sources.get(name)
     weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
+    compute = Compute(threads=spec.resources.threads)
     finetune(
         hyperparameters,
         spec.train.settings(),
-        prepared.transfer(spec, weights),
+        begun(spec, prepared.transfer(spec, weights), compute),
         report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
-        compute=Compute(threads=spec.resources.threads),
+        compute=compute,
     )

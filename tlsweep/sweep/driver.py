@@ -38,7 +38,7 @@ from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.prepare import Prepared, prepare, share
+from tlsweep.sweep.prepare import Prepared, prepare, share, starts
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
@@ -272,7 +272,7 @@ def _run(
     spec, folder = ledger.spec, work.folder
     shared, weights = share(spec, folder, prepared, cluster, work.observer)
     history.check_weights(weights_hash(weights))
-    facts = environment(prepared.task, cluster, weights)
+    facts = environment(prepared.task, cluster, weights, starts(shared))
     work.ground.check()
     write_json(folder.environment, facts)
     write_text(folder.spec, dump_spec(spec))

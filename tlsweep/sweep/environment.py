@@ -17,13 +17,16 @@ from tlsweep.data import Task
 PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 
 
-def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dict[str, Any]:
+def environment(
+    task: Task, cluster: Cluster, weights: Mapping[str, Any], start: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The content of environment.json.
 
     Args:
         task: the main arm's.
         cluster: what trials run on.
         weights: those that they may start from, by name; None for random ones.
+        start: how far they are before any training, by arm and weights.
     """
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
@@ -51,6 +54,7 @@ def environment(task: Task, cluster: Cluster, weights: Mapping[str, Any]) -> dic
         },
         "weights": _weights(weights),
         "normalize": _normalisations(task, weights),
+        "start": dict(start or {}),
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
     }
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
@@ -12,13 +13,15 @@ from tlsweep.data.duplicates import count_in_source
 from tlsweep.errors import DataError, ModelError, TlsweepError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
+from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration, trial_seed
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
+    from tlsweep.models.starting_head import StartingHead
     from tlsweep.sweep.trainable import Shared
-    from tlsweep.training import Transfer
+    from tlsweep.training import Compute, Transfer
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,60 @@ def share(
     # Put there once, images as numpy arrays: each worker maps them (measured for 190 MB: 0 to 2 MB of its own), where
     # torch tensors would be copied into each.
     references = {name: ray.put(loaded) for name, loaded in weights.items()}
-    return Shared(spec, folder.path, ray.put(prepared.task), references, gpus), weights
+    shared = Shared(spec, folder.path, ray.put(prepared.task), references, gpus)
+    return replace(shared, heads=_starting_heads(shared, weights, cluster, observer)), weights
+
+
+def _starting_heads(
+    shared: "Shared", weights: "Mapping[str, Weights | None]", cluster: Cluster, observer: Observer
+) -> "dict[tuple[str, int | None], Any]":
+    """What the heads of trials begin with, found once for all trials that have the same weights and images."""
+    import ray
+
+    from tlsweep.training.starting import begins_with
+
+    spec = shared.spec
+    found: dict[tuple[str, int | None], Any] = {}
+    for arm in spec.arms:
+        for name in spec.model.origins if spec.arm(arm).pretrained else (NO_WEIGHTS,):
+            key = shared.beginning(arm, {WEIGHTS: name})
+            if key in found or begins_with(spec.train.settings(), weights.get(name)) == "random":
+                continue
+            observer.phase("finding what the heads of trials begin with")
+            heads = where_trials_run(_find_heads, spec, cluster, shared, arm, name)
+            found |= {key: ray.put(heads)} if heads else {}
+    return found
+
+
+def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
+    """How far the trials of each arm are before any training, by the weights that they start from: of several runs the
+    mean. Nothing of those with torch's own heads, which know nothing yet, and each something else."""
+    from tlsweep.sweep.trainable import fetch
+
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for arm in shared.spec.arms:
+        for name in shared.weights:
+            heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
+            if heads is not None and shared.spec.arm(arm).pretrained:
+                runs = fetch(heads)
+                found.setdefault(arm, {})[name] = {
+                    "val_accuracy": fmean(run.val_accuracy for run in runs),
+                    "val_loss": fmean(run.val_loss for run in runs),
+                }
+    return found
+
+
+def _find_heads(shared: "Shared", arm: str, name: str) -> "tuple[StartingHead, ...]":
+    """Of trials of an arm that start from the weights of this name; empty where their network takes none."""
+    transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(shared.spec, 0))
+    return begun(shared.spec, transfer, shared.compute({})).heads
+
+
+def begun(spec: SweepSpec, transfer: "Transfer", compute: "Compute") -> "Transfer":
+    """What a trial trains, with what its heads begin with, found in this process unless it is kept."""
+    from tlsweep.training.starting import started
+
+    return started(transfer, spec.train.settings(), cache=default_cache() / "heads", compute=compute)
 
 
 def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:

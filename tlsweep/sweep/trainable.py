@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -36,14 +36,24 @@ class Shared:
     """ObjectRefs of the Weights that trials may start from, by name; of None for random ones."""
     gpus: float
     """GPUs of one trial."""
+    heads: Mapping[tuple[str, int | None], Any] = field(default_factory=dict)
+    """ObjectRefs of what the heads of a trial's runs begin with, by the name of its weights and the labels of each
+    class; missing where that is torch's own initialisation."""
 
     def base_weights(self, arm: str, hyperparameters: Mapping[str, Any]) -> Any:
         """What a trial starts from. A copy of another member goes on from that one's, so the values in force decide."""
-        # A trial that an earlier version began has no name of them.
-        name = hyperparameters.get(WEIGHTS) or (
-            next(iter(self.weights)) if self.spec.arm(arm).pretrained else NO_WEIGHTS
-        )
+        name = self._weights_name(arm, hyperparameters)
         return fetch(self.weights[name]) if name in self.weights else None
+
+    def _weights_name(self, arm: str, hyperparameters: Mapping[str, Any]) -> str:
+        # A trial that an earlier version began has no name of them.
+        return str(
+            hyperparameters.get(WEIGHTS) or (next(iter(self.weights)) if self.spec.arm(arm).pretrained else NO_WEIGHTS)
+        )
+
+    def beginning(self, arm: str, hyperparameters: Mapping[str, Any]) -> tuple[str, int | None]:
+        """What the heads of a trial follow from: the key to `heads`."""
+        return self._weights_name(arm, hyperparameters), self.spec.arm(arm).labels_per_class
 
     def arm_task(self, arm: str) -> Any:
         """The images as the trials of an arm see them."""
@@ -62,7 +72,10 @@ class Shared:
         """What a trial of an arm trains, with these values in force."""
         from tlsweep.training import Transfer
 
-        return Transfer(self.arm_task(arm), self.spec.model, self.base_weights(arm, hyperparameters), seed)
+        weights = self.base_weights(arm, hyperparameters)
+        heads = self.heads.get(self.beginning(arm, hyperparameters))
+        begin_with = () if heads is None else fetch(heads)
+        return Transfer(self.arm_task(arm), self.spec.model, weights, seed, begin_with)
 
 
 def device_for(gpus: float) -> str:

@@ -129,6 +129,11 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         reached = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
         return arm.arm, arm.trial, reached, test_accuracy(arm)
 
+    def before(arm: ArmResult) -> list[tuple[str, ...]]:
+        several = len(arm.start) > 1
+        return [(f"{arm.arm} before training{several * f', {name}'}", "", uncertain(accuracy, None), MISSING)
+                for name, accuracy in arm.start.items()]  # fmt: skip
+
     def against(control: ArmResult) -> tuple[str, ...]:
         return f"gain over {control.arm}", "", difference(gain(arms, control.arm, "val", "accuracy")), ahead(control)
 
@@ -137,7 +142,7 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
 
     curve = learning_curve(tables.spec, arms)
     on_curve = {result.arm for point in curve for result in (point.transfer, point.scratch) if result}
-    rows = [row(arm) for arm in arms]
+    rows = [cells for arm in arms for cells in (row(arm), *before(arm))]
     if any(arm.arm == MAIN_ARM for arm in arms):
         rows += [against(arm) for arm in arms if arm.arm != MAIN_ARM and arm.arm not in on_curve]
     titles = ("arm", "best trial", "val accuracy", "test accuracy")

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock
 
 from tlsweep.data.task import Indices
-from tlsweep.files import kept_in, write_whole
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
+from tlsweep.training.kept import kept
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
@@ -58,19 +57,14 @@ def features(
     if cache is None or is_own_code(transfer.model.name):
         return _extract(transfer, split, compute, progress), labels
     path = cache / f"{_key(transfer, split, choose_device(compute.device))}.npy"
-    lock = FileLock(path.with_suffix(".lock"))
-    with kept_in(cache, "features"):
-        cache.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        found = _read(path, len(labels))
-        if found is None:
-            found = _extract(transfer, split, compute, progress)
-            with kept_in(cache, "features"):
-                write_whole(path, _as_file(found), sync=True)
-        return found, labels
-    finally:
-        lock.release()
+    found = kept(
+        path,
+        "features",
+        read=lambda: _read(path, len(labels)),
+        make=lambda: _extract(transfer, split, compute, progress),
+        as_bytes=_as_file,
+    )
+    return found, labels
 
 
 @torch.inference_mode()

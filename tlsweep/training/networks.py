@@ -6,9 +6,9 @@ from tlsweep.training.transfer import Transfer
 
 
 def new_network(transfer: Transfer) -> Network:
-    """The network with which a trial begins."""
+    """The network with which a trial begins; of several, with which its first run does."""
     task = transfer.task
-    return build_network(
+    network = build_network(
         transfer.model,
         num_classes=task.num_classes,
         channels=task.channels,
@@ -16,6 +16,9 @@ def new_network(transfer: Transfer) -> Network:
         seed=transfer.seed,
         weights=transfer.weights,
     )
+    if transfer.heads:
+        transfer.heads[0].put_into(network)
+    return network
 
 
 def trained_network(checkpoint: bytes, transfer: Transfer) -> Network:

@@ -8,16 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import safetensors.numpy
-from filelock import FileLock
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError
-from tlsweep.files import kept_in, write_whole
 from tlsweep.models import Weights, read_weights
 from tlsweep.models.statistics import Statistics
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
 from tlsweep.training.devices import Compute
 from tlsweep.training.finetuning import finetune
+from tlsweep.training.kept import kept
 from tlsweep.training.networks import trained_network
 from tlsweep.training.reports import EpochReport, Snapshot
 from tlsweep.training.transfer import Transfer
@@ -27,7 +26,6 @@ Progress = Callable[[int, int], None]
 
 VERSION = 1
 """Raised whenever training gives other weights from the same arguments, so that kept ones are not used."""
-_WHAT = "weights of the source task"
 
 
 def source_key(source: SourceTask, model: ModelSpec, seed: int, fingerprint: str) -> str:
@@ -110,20 +108,13 @@ def pretrained(
         ResultsError: the folder cannot be written.
     """
     path = _path(source, model, task, seed, cache)
-    lock = FileLock(path.with_suffix(".lock"))
-    with kept_in(cache, _WHAT):
-        cache.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        weights = cached_weights(source, model, task, seed=seed, cache=cache)
-        if weights is None:
-            weights = pretrain(source, model, task, seed=seed, compute=compute, progress=progress)
-            with kept_in(cache, _WHAT):
-                # Synced: what may have taken hours to train has to survive a crash of the machine.
-                write_whole(path, safetensors.numpy.save(dict(weights.tensors)), sync=True)
-        return weights
-    finally:
-        lock.release()
+    return kept(
+        path,
+        "weights of the source task",
+        read=lambda: cached_weights(source, model, task, seed=seed, cache=cache),
+        make=lambda: pretrain(source, model, task, seed=seed, compute=compute, progress=progress),
+        as_bytes=lambda weights: safetensors.numpy.save(dict(weights.tensors)),
+    )
 
 
 def cached_weights(source: SourceTask, model: ModelSpec, task: Task, *, seed: int, cache: Path) -> Weights | None:

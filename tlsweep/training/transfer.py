@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from tlsweep.data import Task
 from tlsweep.data.views import run_tasks
 from tlsweep.models import Weights
+from tlsweep.models.starting_head import StartingHead
 from tlsweep.spec import ModelSpec
 from tlsweep.training.normalising import normalised_for, statistics_of
 
@@ -23,6 +24,8 @@ class Transfer:
     """What it starts from; None: random weights."""
     seed: int
     """Initialisation, order, augmentation and dropout follow from it."""
+    heads: tuple[StartingHead, ...] = ()
+    """What the new head of each run begins with; empty where that is torch's own initialisation."""
 
     def __post_init__(self) -> None:
         # Here, so that nothing that trains, evaluates or exports this network can see the images in another way.
@@ -31,5 +34,6 @@ class Transfer:
     def runs(self) -> list["Transfer"]:
         """What each run sees, with its own seed; the first's is the trial's."""
         seeds = [run.seed(self.seed) for run in self.task.runs] or [self.seed]
-        views = zip(run_tasks(self.task), seeds, strict=True)
-        return [replace(self, task=view, seed=seed) for view, seed in views]
+        heads: list[tuple[StartingHead, ...]] = [(head,) for head in self.heads] or [()] * len(seeds)
+        views = zip(run_tasks(self.task), seeds, heads, strict=True)
+        return [replace(self, task=view, seed=seed, heads=own) for view, seed, own in views]

@@ -1,0 +1,224 @@
+"""What the new head of a trial begins with: the linear probe's solution, zeros, or torch's own initialisation."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import sklearn
+import torch
+from safetensors import SafetensorError
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn import functional as F
+
+from tlsweep.models import Network, Weights
+from tlsweep.models.architectures import is_own_code
+from tlsweep.models.probe import LinearHead, as_linear_head, fitted
+from tlsweep.models.starting_head import (
+    HeadUnfitError,
+    StartingHead,
+    has_bias,
+    head_of,
+    lift,
+    lowest_output,
+    place,
+    same_logits,
+    tensors_of,
+)
+from tlsweep.spec import TrainSettings
+from tlsweep.training.devices import Compute, choose_device, isolated
+from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
+from tlsweep.training.features import Features, Progress, features
+from tlsweep.training.kept import kept
+from tlsweep.training.microbatch import MicroBatch
+from tlsweep.training.networks import new_network
+from tlsweep.training.transfer import Transfer
+
+VERSION = 1
+"""Raised whenever the same arguments give another head, so that kept ones are not used."""
+MARGIN = 1.25
+"""How far above what is needed for training images a head is lifted, for the sake of others."""
+
+
+def begins_with(settings: TrainSettings, weights: Weights | None) -> str:
+    """What `train.head` comes to with these weights: `probe`, `zero` or `random`."""
+    if settings.head == "auto" or (settings.head == "probe" and weights is None):
+        return "random" if weights is None else "probe"
+    return settings.head
+
+
+def started(
+    transfer: Transfer,
+    settings: TrainSettings,
+    *,
+    cache: Path | None = None,
+    compute: Compute = Compute(),
+    progress: Progress | None = None,
+) -> Transfer:
+    """The same, with what the head of each run begins with; nothing more where that is torch's own initialisation.
+
+    Args:
+        transfer: of a trial. Of its seed nothing is asked where it has weights: all trials begin at one point.
+        settings: say which head is wanted.
+        cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
+            kept, as that may change; None keeps none.
+        compute: as for a trial.
+        progress: told while features are computed.
+
+    Raises:
+        HeadUnfitError: the head that is asked for by name cannot be had in this network.
+        ModelError, ResourceError, ResultsError: as `features`.
+    """
+    how = begins_with(settings, transfer.weights)
+    if how == "random":
+        return transfer
+    # Not in a checkpoint's stead: it holds the head that training made of this one (checkpoint.py, changed_tensors).
+    make = _solved if how == "probe" else _zero
+    try:
+        heads = tuple(_kept(run, how, make, cache, compute, progress) for run in transfer.runs())
+    except HeadUnfitError as error:
+        if settings.head == "auto":
+            return transfer
+        reason = f"train.head = {how}: {error}; write train.head: random"
+        raise HeadUnfitError(reason) from None
+    return replace(transfer, heads=heads)
+
+
+Make = Callable[[Transfer, Compute, Progress | None], StartingHead]
+
+
+def _kept(
+    run: Transfer, how: str, make: Make, cache: Path | None, compute: Compute, progress: Progress | None
+) -> StartingHead:
+    if cache is None or is_own_code(run.model.name):
+        return make(run, compute, progress)
+    path = cache / f"{_key(run, how, choose_device(compute.device))}.safetensors"
+    return kept(
+        path,
+        "starting heads",
+        read=lambda: _read(path),
+        make=lambda: make(run, compute, progress),
+        as_bytes=_as_file,
+    )
+
+
+def _solved(run: Transfer, compute: Compute, progress: Progress | None) -> StartingHead:
+    """The logistic regression on the features of the run's own training images."""
+    found, labels = features(run, "train", compute=compute, progress=progress)
+    if not np.isfinite(found).all():
+        raise HeadUnfitError("the network gives features that are no finite numbers")
+    with isolated(compute) as device:
+        network = _evaluating(run, device)
+        # On two busy cores a second thread made it 4 times slower (planning/transferability.py).
+        with threadpool_limits(1):
+            solution = as_linear_head(fitted(found.astype(np.float64), labels, bias=has_bias(network)))
+        place(network, solution)
+        with torch.inference_mode():
+            _let_through(network, run, solution, found, device)
+        return _as_it_is(network, run, device)
+
+
+def _let_through(network: Network, run: Transfer, solution: LinearHead, found: Features, device: str) -> None:
+    """See to it that the network gives what its head does.
+
+    In SqueezeNet a ReLU stands between the head, a convolution, and the mean over its places: what is negative there is
+    lost. The same constant is added to all classes, so that nothing is, and no probability changes.
+
+    Raises:
+        HeadUnfitError: something else stands between them.
+    """
+    batches, micro_batch = make_batches(run.task, device, channels_last=False), MicroBatch("features", device)
+    size = evaluation_batch_size(run.task)
+    images, labels = next(iter(batches.evaluate("train", size)))
+    # Computed outside of the network, where nothing can stand between the features and the logits.
+    expected = torch.from_numpy(found[: len(labels)] @ solution.weight.T + solution.bias).to(device)
+
+    def agrees() -> bool:
+        parts = micro_batch.run(lambda some, _: network.module(some).float(), images, labels)
+        return same_logits(torch.cat(parts), expected)
+
+    if agrees():
+        return
+    # Of all images and not of these few, which may be of one class: one place below 0 would be bent.
+    lowest = 0.0
+    for images_of_all, labels_of_all in batches.evaluate("train", size):
+        parts = micro_batch.run(lambda some, _: lowest_output(network, some), images_of_all, labels_of_all)
+        lowest = min(lowest, *parts)
+    lift(network, -MARGIN * lowest)
+    if not agrees():
+        raise HeadUnfitError(
+            f"what the network gives is no longer linear in its features behind the head ({network.groups[-1].name})"
+        )
+
+
+def _zero(run: Transfer, compute: Compute, progress: Progress | None) -> StartingHead:
+    """Zeros, so that all classes are equally likely; ones as bias where a ReLU behind the head would let no gradient
+    through."""
+    with isolated(compute) as device:
+        network = _evaluating(run, device)
+        layer = head_of(network)
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.zero_()
+        batches = make_batches(run.task, device, channels_last=False)
+        if not _learns(network, *next(iter(batches.evaluate("train", 2)))):
+            lift(network, 1.0)
+        return _as_it_is(network, run, device)
+
+
+def _as_it_is(network: Network, run: Transfer, device: str) -> StartingHead:
+    """The head as it stands in a network, and how far that gets."""
+    batches = make_batches(run.task, device, channels_last=False)
+    evaluation = evaluate(network.module, batches, run.task, "val", MicroBatch("evaluation", device))
+    return StartingHead(tensors_of(network), evaluation.accuracy, evaluation.loss)
+
+
+def _learns(network: Network, images: Tensor, labels: Tensor) -> bool:
+    """Whether the head has a gradient."""
+    parameters = list(head_of(network).parameters())
+    loss = F.cross_entropy(network.module(images).float(), labels)
+    return any(bool(gradient.any()) for gradient in torch.autograd.grad(loss, parameters))
+
+
+def _evaluating(run: Transfer, device: str) -> Network:
+    network = new_network(run)
+    network.module.to(device).eval()
+    return network
+
+
+def _key(run: Transfer, how: str, device: str) -> str:
+    """A hash of what a head follows from; where images came from is in the fingerprint, with all splits."""
+    task, weights = run.task, run.weights
+    recipe = {
+        "version": VERSION,
+        "packages": [torch.__version__, sklearn.__version__],
+        "device": torch.device(device).type,
+        "head": how,
+        "data": [task.fingerprint, task.image_size, task.mean, task.std],
+        "model": [run.model.name, run.model.args],
+        "weights": weights.sha256 if weights else ["random", run.seed],
+    }
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:32]
+
+
+_FIGURES = "figures"
+"""Beside the tensors, the figures on the validation split."""
+
+
+def _read(path: Path) -> StartingHead | None:
+    try:
+        tensors = safetensors.numpy.load(path.read_bytes())
+        accuracy, loss = tensors.pop(_FIGURES).tolist()
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        return None
+    return StartingHead(tensors, accuracy, loss)
+
+
+def _as_file(head: StartingHead) -> bytes:
+    figures = np.array([head.val_accuracy, head.val_loss])
+    content: bytes = safetensors.numpy.save({**head.tensors, _FIGURES: figures})
+    return content
