@@ -105,7 +105,7 @@ class SimulatedSweep:
     def _run(self, referee: Referee, steps: int | None) -> None:
         """Tune's loop: places are filled, then one worker does something."""
         stays: list[Stay] = []
-        while not referee.tick():
+        while not referee.ending.tick():
             while len(stays) < self.slots and (assignment := referee.assign()):
                 stays.append(self._check(Stay(assignment)))
             if not stays:
@@ -117,7 +117,7 @@ class SimulatedSweep:
             if steps is not None:
                 steps -= 1
                 if steps <= 0:
-                    referee.halt(INTERRUPTED, resumable=True)
+                    referee.ending.halt(INTERRUPTED, resumable=True)
         for stay in stays:
             if stay.row and self.random.random() < 0.5:
                 assert not referee.observe(message(stay.row))  # what comes too late does not count

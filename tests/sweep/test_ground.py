@@ -61,7 +61,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def standing_on(stage: Stage, ground: Ground) -> None:
     ground.journal_is(stage.folder.journal)
-    stage.referee._ground = ground.loss
+    stage.referee.ending._ground = ground.loss
 
 
 @pytest.mark.parametrize(
@@ -76,11 +76,11 @@ def test_a_folder_that_is_taken_away_ends_the_sweep_and_nothing_is_written_or_re
         standing_on(stage, ground)
         one, two, _ = stage.start()
         stage.train(one, 0.5)
-        assert not stage.referee.tick(now=True)
+        assert not stage.referee.ending.tick(now=True)
         checkpoints = stage.files()
         now = taken_away(path)
         before = everything(path)
-        assert stage.referee.tick(now=True)
+        assert stage.referee.ending.tick(now=True)
         stage.referee.failed(two, "Traceback:\nOSError: no such file\n")  # which is no fault of the trial's
         stage.referee.close()
         message = str(ground.loss() and ground.loss().explained())  # type: ignore[union-attr]
@@ -146,7 +146,7 @@ def test_a_journal_that_is_taken_away_is_put_back_or_named(tmp_path: Path, what:
             stage.folder.journal.unlink()  # type: ignore[union-attr]
         else:
             os.rename(stage.folder.journal, tmp_path / "journal.txt")  # type: ignore[arg-type]
-        assert stage.referee.tick(now=True)
+        assert stage.referee.ending.tick(now=True)
         stage.referee.close()
         ground.put_back_journal()
         with pytest.raises(ResultsError, match=f"journal.jsonl' was {what} .*put|journal.jsonl' was {what} .*move it"):
@@ -173,12 +173,12 @@ def test_a_private_ray_of_which_something_ended_is_told_of_and_counts_against_no
     stage = Stage(tmp_path, "search.trials=2", "faults.max_failures=0")
     one, _ = stage.start()
     try:
-        stage.referee._ground = ground_loss = Ground(tmp_path).loss
+        stage.referee.ending._ground = ground_loss = Ground(tmp_path).loss
         ground_loss.__self__._ray = ray  # type: ignore[attr-defined]
-        assert not stage.referee.tick(now=True)
+        assert not stage.referee.ending.tick(now=True)
         processes["dashboard"].kill()  # without it a sweep goes on
         processes["dashboard"].wait()
-        assert not stage.referee.tick(now=True)
+        assert not stage.referee.ending.tick(now=True)
         processes[kind].send_signal(number)
         processes[kind].wait()
         stage.referee.failed(one, "Traceback:\nActorDiedError: its node has died\n")

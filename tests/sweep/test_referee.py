@@ -37,7 +37,7 @@ def test_the_journal_alone_gives_the_same_state(tmp_path: Path) -> None:
             stage.train(trial, (at + epoch) / 10)
     stage.referee.failed(trials[0], ERROR)
     assert any(one.generation for one in stage.state.trials.values())
-    stage.referee.halt(INTERRUPTED, resumable=True)
+    stage.referee.ending.halt(INTERRUPTED, resumable=True)
     stage.referee.close()
     assert SweepState("val_accuracy", 1).replay(read_journal(stage.folder.journal)) == stage.state
 
@@ -50,7 +50,7 @@ def test_a_loss_that_is_not_finite_ends_a_trial_and_reaches_no_target(tmp_path: 
     one = stage.state.trials[trial]
     assert one.status is Status.STOPPED
     assert "diverged" in str(one.reason)
-    assert stage.referee.halted is None
+    assert stage.referee.ending.halted is None
 
 
 def test_a_trial_that_diverged_in_its_last_epoch_is_not_finished(tmp_path: Path) -> None:
@@ -89,20 +89,20 @@ def test_each_arm_has_the_whole_budget_and_reports_beyond_it_do_not_count(tmp_pa
     assert not stage.train(main[3], 0.9)
     assert stage.state.reports == 3
     assert stage.state.trials[main[3]].reason == "the budget of epochs is used up"
-    assert stage.referee.halted is None
+    assert stage.referee.ending.halted is None
     for trial in control[:3]:
         stage.train(trial, 0.5)
-    assert stage.referee.halted == "the budget of epochs is used up"
+    assert stage.referee.ending.halted == "the budget of epochs is used up"
 
 
 def test_the_target_is_the_main_arms(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "controls=[scratch]", "model.weights=DEFAULT", "budget.target=0.8")
     stage.start()
     stage.train("t0000-scratch", 0.9)
-    assert not stage.referee.tick()
+    assert not stage.referee.ending.tick()
     stage.train("t0000", 0.8)
-    assert stage.referee.tick()
-    assert stage.referee.halted == "t0000 reached the target: val_accuracy 0.8"
+    assert stage.referee.ending.tick()
+    assert stage.referee.ending.halted == "t0000 reached the target: val_accuracy 0.8"
 
 
 def test_wall_time_begins_with_the_first_worker_and_goes_on_after_a_kill(
@@ -113,7 +113,7 @@ def test_wall_time_begins_with_the_first_worker_and_goes_on_after_a_kill(
     stage = Stage(tmp_path, "budget.wall_time=1m")
     assignment = stage.referee.assign()
     now += 500
-    assert not stage.referee.tick()
+    assert not stage.referee.ending.tick()
     assert assignment is not None
     stage.referee.started(assignment.trial)
     now += 40
@@ -122,13 +122,13 @@ def test_wall_time_begins_with_the_first_worker_and_goes_on_after_a_kill(
     now = 7.0  # another process, perhaps another machine
     stage = Stage(tmp_path, "budget.wall_time=1m")
     now += 500
-    assert not stage.referee.tick()
+    assert not stage.referee.ending.tick()
     stage.start()
     now += 19
-    assert not stage.referee.tick()
+    assert not stage.referee.ending.tick()
     now += 1
-    assert stage.referee.tick()
-    assert stage.referee.halted == "the wall time of 60 s is used up"
+    assert stage.referee.ending.tick()
+    assert stage.referee.ending.halted == "the wall time of 60 s is used up"
     stage.referee.close()
     assert all(one.out_of_budget for one in stage.state.trials.values())
 
@@ -179,7 +179,7 @@ def test_a_trial_whose_node_is_drained_keeps_its_place_and_goes_on_from_its_last
     stage.train(trial, 0.5)
     stage.referee.failed(trial, "preempted", counted=False, keeps_slot=True)
     assert stage.referee.assign() is None
-    assert [one.epoch for one in stage.referee.assignment(trial).trail] == [1]
+    assert [one.epoch for one in stage.referee.placing.assignment(trial).trail] == [1]
     stage.referee.started(trial)
     assert stage.train(trial, 0.6)
 
@@ -213,12 +213,12 @@ def test_a_trial_that_ends_on_a_node_that_leaves_has_ended(tmp_path: Path) -> No
 
 def test_a_trial_that_was_given_a_place_starts_when_a_worker_takes_it(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "search.trials=2")
-    assert not stage.referee.starting()
+    assert not stage.referee.watch.starting()
     assignment = stage.referee.assign()
     assert assignment is not None
-    assert stage.referee.starting()
+    assert stage.referee.watch.starting()
     stage.referee.started(assignment.trial)
-    assert not stage.referee.starting()
+    assert not stage.referee.watch.starting()
 
 
 def test_so_many_trials_could_use_a_place(tmp_path: Path) -> None:
@@ -226,43 +226,43 @@ def test_so_many_trials_could_use_a_place(tmp_path: Path) -> None:
     stage = Stage(
         tmp_path, "search.trials=3", "train.epochs=2", "controls=[scratch]", "model.weights.data.source=digits"
     )
-    assert stage.referee.wanted() == 6
+    assert stage.referee.placing.wanted() == 6
     assignment = stage.referee.assign()
     assert assignment is not None
-    assert stage.referee.wanted() == 6
+    assert stage.referee.placing.wanted() == 6
     stage.placed[assignment.trial] = assignment
     stage.referee.started(assignment.trial)
-    assert stage.referee.wanted() == 6
+    assert stage.referee.placing.wanted() == 6
     stage.train(assignment.trial, 0.5)
     stage.train(assignment.trial, 0.5)
-    assert stage.referee.wanted() == 5
+    assert stage.referee.placing.wanted() == 5
     following = stage.referee.assign()
     assert following is not None
     stage.referee.failed(following.trial, "died")
-    assert stage.referee.wanted() == 5
-    stage.referee.halt("enough")
-    assert stage.referee.wanted() == 0
+    assert stage.referee.placing.wanted() == 5
+    stage.referee.ending.halt("enough")
+    assert stage.referee.placing.wanted() == 0
 
 
 def test_one_that_is_not_heard_of_for_too_long_is_overdue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     path = tmp_path / "patient"
-    assert Stage(path).referee.overdue() == []
+    assert Stage(path).referee.watch.overdue() == []
     stage = Stage(tmp_path / "sweep", "faults.report_timeout=10s", "search.trials=3")
-    stage.referee._now = time.monotonic
+    stage.referee.watch._now = time.monotonic
     one, two, three = stage.start()
     now = 9.0
     stage.train(one, 0.5)
-    assert stage.referee.overdue() == []
+    assert stage.referee.watch.overdue() == []
     now = 10.5
-    assert stage.referee.overdue() == [two, three]
+    assert stage.referee.watch.overdue() == [two, three]
     stage.referee.failed(two, "killed for that")
-    assert stage.referee.overdue() == [three]
+    assert stage.referee.watch.overdue() == [three]
     assignment = stage.referee.assign()  # its next worker has not begun: that may take longer
     now = 100.0
     assert assignment is not None
-    assert two not in stage.referee.overdue()
+    assert two not in stage.referee.watch.overdue()
 
 
 def test_a_function_that_returns_early_is_told_of(tmp_path: Path) -> None:
@@ -282,8 +282,8 @@ def test_after_an_interrupt_every_open_trial_is_interrupted_also_one_that_still_
     stage.train(one, 0.5)
     stage.train(two, 0.6)
     stage.referee.failed(two, ERROR)
-    stage.referee.halt(INTERRUPTED, resumable=True)
-    stage.referee.halt("the first reason counts")
+    stage.referee.ending.halt(INTERRUPTED, resumable=True)
+    stage.referee.ending.halt("the first reason counts")
     assert not stage.train(one, 0.7)
     stage.referee.close()
     statuses = {name: trial.status for name, trial in stage.state.trials.items()}
@@ -298,7 +298,7 @@ def test_storage_that_refuses_halts_the_sweep_until_it_is_resumed(tmp_path: Path
     stage.train(trial, 0.5)
     error = "Traceback:\n  line\ntlsweep.files.StorageError: '/x/t0.pt': Read-only file system\n"
     stage.referee.failed(trial, error, fault="storage")
-    assert stage.referee.tick()
+    assert stage.referee.ending.tick()
     stage.referee.close()
     one, why = stage.state.trials[trial], "a file cannot be kept: '/x/t0.pt': Read-only file system"
     assert (one.status, one.epoch, one.reason, one.failures) == (Status.INTERRUPTED, 1, why, 0)

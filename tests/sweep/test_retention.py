@@ -93,7 +93,7 @@ def test_what_dying_workers_leave_is_gone_in_the_end(tmp_path: Path) -> None:
     (stage.folder.checkpoints / one / "g0-e0002-0badc0de.pt").touch()  # written, but killed before it was reported
     for name in (".g0-e0002-0badc0de.pt.77.tmp", f".g0-e0002-0badc0de.pt.{'a1' * 16}.tmp", ".g0-e0002.pt.1.tmp"):
         (stage.folder.checkpoints / two / name).touch()  # half written, by this version or an earlier one
-    stage.referee.halt("enough")
+    stage.referee.ending.halt("enough")
     stage.train(two, 0.9)  # comes too late, and does not count
     stage.referee.close()
     assert stage.files() == before
@@ -106,7 +106,7 @@ def test_an_interrupted_sweep_keeps_what_it_needs_to_go_on(tmp_path: Path) -> No
         stage.train(trial, at / 10)
         stage.train(trial, at / 20)
     before = stage.files()
-    stage.referee.halt(INTERRUPTED, resumable=True)
+    stage.referee.ending.halt(INTERRUPTED, resumable=True)
     stage.referee.close()
     assert stage.files() == before
     assert len(before) == 2 * len(trials)
@@ -132,7 +132,7 @@ def test_what_tlsweep_did_not_make_stays(tmp_path: Path, name: str) -> None:
     other.parent.mkdir(parents=True, exist_ok=True)
     other.write_text("mine")
     (stage.folder.checkpoints / "empty").mkdir()
-    stage.referee.halt("enough")
+    stage.referee.ending.halt("enough")
     stage.referee.close()
     assert other.read_text() == "mine"
     assert (stage.folder.checkpoints / "empty").is_dir()
@@ -162,7 +162,7 @@ def test_a_journal_of_a_strangers_removes_nothing_of_ours(tmp_path: Path, path: 
     stage = Stage(tmp_path / "it", "search.trials=4")
     for at, trial in enumerate(stage.start()):
         stage.train(trial, at / 10)
-    stage.referee.halt("enough")
+    stage.referee.ending.halt("enough")
     stage.referee.close()
     wrong = str(keys) if path == "/keys" else path
 

@@ -25,6 +25,7 @@ class FakeReferee:
     def __init__(self, *, goes_on: bool = True, overdue: Sequence[str] = ()) -> None:
         self.goes_on, self.late = goes_on, list(overdue)
         self.told: list[Any] = []
+        self.placing = self.watch = self
 
     def observe(self, message: Message, *, leaving: bool = False) -> bool:
         self.told.append((message.epoch, leaving))

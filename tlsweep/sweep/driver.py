@@ -34,6 +34,7 @@ from tlsweep.store import (
 )
 from tlsweep.store.files import cannot_write, log_to_upload, storage_fault, write_json, write_text
 from tlsweep.store.folder import check_new_sweep, command
+from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
@@ -280,7 +281,7 @@ def _run(
     material = Material(prepared.task.fingerprint, weights_hash(weights), facts)
     with open_session(ledger, folder, history, material, work.ground) as referee:
         _run_trials(ledger, work, referee, shared, cluster, preflight)
-        _hand_over(referee, work, shared, cluster)
+        _hand_over(ledger, referee.ending, work, shared, cluster)
         work.ground.check()
         write_recipe(folder.path)
 
@@ -302,19 +303,19 @@ def _run_trials(
         cluster,
         spec.resources,
         tell=referee.node,
-        halt=lambda reason: referee.halt(reason, resumable=True),
-        wanted=referee.wanted,
-        starting=referee.starting,
+        halt=lambda reason: referee.ending.halt(reason, resumable=True),
+        wanted=referee.placing.wanted,
+        starting=referee.watch.starting,
         check=preflight.check_node,
     )
     with closing(elastic):
         try:
             if ledger.lease is not None:
-                ledger.lease.on_lost = lambda reason: referee.halt(reason, resumable=True)
-            with work.interrupts.handled_by(lambda: referee.halt(INTERRUPTED, resumable=True)):
-                if referee.more():
+                ledger.lease.on_lost = lambda reason: referee.ending.halt(reason, resumable=True)
+            with work.interrupts.handled_by(lambda: referee.ending.halt(INTERRUPTED, resumable=True)):
+                if referee.placing.next():
                     run_trials(referee, shared, elastic)
-            work.ground.noticed = referee.loss is not None
+            work.ground.noticed = referee.ending.loss is not None
             referee.close()
             work.ground.put_back_journal()
         finally:
@@ -329,18 +330,18 @@ def _end_from_elsewhere(referee: Referee, observer: Observer) -> None:
     observer.end()
 
 
-def _hand_over(referee: Referee, work: _Work, shared: "Shared", cluster: Cluster) -> None:
+def _hand_over(ledger: Ledger, ending: Ending, work: _Work, shared: "Shared", cluster: Cluster) -> None:
     """Evaluate the winner; where there is none yet, say why."""
     from tlsweep.sweep.winner import evaluate
 
     folder = work.folder
     work.ground.check()
-    if not referee.resumable:
-        _raise_if_none_succeeded(referee.state, folder)
-        evaluate(referee, shared, cluster, work.observer)
-    elif referee.halted != INTERRUPTED:
+    if not ending.resumable:
+        _raise_if_none_succeeded(ledger.state, folder)
+        evaluate(ledger, shared, cluster, work.observer)
+    elif ending.halted != INTERRUPTED:
         raise ResultsError(
-            f"{referee.halted}; put that right, and go on with '{command('resume', folder.path)}': "
+            f"{ending.halted}; put that right, and go on with '{command('resume', folder.path)}': "
             "everything until now is kept"
         )
 

@@ -4,10 +4,12 @@ While the sweep runs and when it is resumed, the same code folds the same record
 what it knew before it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer, tell
@@ -36,6 +38,19 @@ from tlsweep.store.spending import Spending
 from tlsweep.store.tables import TableWriter
 from tlsweep.sweep.assignment import Message, completed, starting_values
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def in_turn(method: _Method) -> _Method:
+    """One thread at a time writes down: where the main one is blocked in Ray, another one ends the sweep."""
+
+    @wraps(method)
+    def alone(self: Any, *arguments: Any, **options: Any) -> Any:
+        with self.turn:
+            return method(self, *arguments, **options)
+
+    return cast(_Method, alone)
+
 
 class Ledger:
     """Writes records down and folds them into the state of the sweep and of the rules of each arm."""
@@ -44,6 +59,8 @@ class Ledger:
         self, spec: SweepSpec, stage: str, folder: SweepFolder, observer: Observer, lease: Lease | None = None
     ) -> None:
         self.spec, self.stage = spec, stage
+        self.turn = threading.RLock()
+        """Held by the thread that writes something down."""
         self.lease = lease
         """The right to write there, on object storage."""
         self.state = SweepState(spec.search.metric, spec.search.sign)

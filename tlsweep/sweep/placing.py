@@ -1,13 +1,15 @@
 """Who gets the next slot. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from tlsweep.schedulers import Promote
 from tlsweep.spec import SweepSpec
+from tlsweep.spec.space import Value
 from tlsweep.store import SweepState, TrialState
-from tlsweep.sweep.assignment import trial_id
+from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
+from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ledger import Ledger
 
 
@@ -20,6 +22,9 @@ class Candidate:
     number: int
     promotion: Promote | None = None
     """Why it goes on, where it was held at a rung."""
+    hyperparameters: Mapping[str, Value] = field(default_factory=dict)
+    """What it starts with if it has not begun: drawn when it gets its slot, so that what is reported until its worker
+    starts does not change it."""
 
 
 class Placing:
@@ -31,8 +36,9 @@ class Placing:
     already and the other not yet, who has used less of the budget.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, ending: Ending) -> None:
         self._ledger, self._state = ledger, ledger.state
+        self._ending = ending
         self._arms = {arm: rank for rank, arm in enumerate(ledger.spec.arms)}
         self._waiting = {trial.trial for trial in self._state.trials.values() if not trial.status.final}
         self.placed: dict[str, Candidate] = {}
@@ -40,12 +46,8 @@ class Placing:
         self._new = unborn(ledger.spec, ledger.state)
         self._next_new = next(self._new, None)
 
-    def exhausted(self, arm: str) -> bool:
-        """Whether an arm has used up its budget."""
-        return self._ledger.spending.used_up(arm) is not None
-
-    def settled(self, arm: str) -> bool:
-        """Whether all trials of an arm that have not ended are held, and none is to come."""
+    def idle(self, arm: str) -> bool:
+        """Whether all trials of an arm that have not ended are held, and none is to come, though it may spend more."""
         rules, known = self._ledger.rules[arm], self._state.trials
 
         def goes_on(trial: str) -> bool:
@@ -57,6 +59,8 @@ class Placing:
         # These first: nearly always one of them answers, however many trials there were.
         if any(goes_on(candidate.trial) for candidate in self.placed.values() if candidate.arm == arm):
             return False
+        if self._exhausted(arm):
+            return False
         trials = [trial.trial for trial in known.values() if trial.arm == arm]
         if rules.accepts_new and len(trials) < self._ledger.spec.trials_in(arm):
             return False
@@ -64,6 +68,8 @@ class Placing:
 
     def next(self) -> Candidate | None:
         """Who is to get a slot; None if nobody can use one now. Changes nothing."""
+        if self._ending.halted is not None:
+            return None
         waiting = min(self._runnable(), key=self._order, default=None)
         new = self._peek_new()
         if waiting is not None and (new is None or not self._behind(new, waiting)):
@@ -75,6 +81,8 @@ class Placing:
 
     def wanted(self) -> int:
         """How many trials could have a slot now, those that have one included; held ones may be promoted later."""
+        if self._ending.halted is not None:
+            return 0
         new = 0
         if self._peek_new() is not None:
             spec, born = self._ledger.spec, Counter(trial.arm for trial in self._state.trials.values())
@@ -86,8 +94,25 @@ class Placing:
         """Give a candidate a slot, from now on."""
         if candidate == self._next_new:
             self._next_new = next(self._new, None)
+        if candidate.trial not in self._state.trials:
+            values = self._ledger.starting_values(candidate.arm, candidate.number)
+            candidate = replace(candidate, hyperparameters=values)
         self._waiting.discard(candidate.trial)
         self.placed[candidate.trial] = candidate
+
+    def assignment(self, trial: str) -> Assignment:
+        """What a worker must know to start or go on with a trial that has a slot."""
+        candidate, one = self.placed[trial], self._state.trials.get(trial)
+        return Assignment(
+            trial=trial,
+            arm=candidate.arm,
+            generation=one.generation if one else 0,
+            parent_trial=one.parent_trial if one else None,
+            seed=trial_seed(self._ledger.spec, candidate.number),
+            hyperparameters=dict(one.hyperparameters if one else candidate.hyperparameters),
+            trail=one.trail if one else (),
+            micro_batches=dict(self._state.micro_batches),
+        )
 
     def give_back(self, trial: str) -> None:
         """Its slot is free; unless it has ended, it waits."""
@@ -108,6 +133,9 @@ class Placing:
         turn = (one.epoch, one.generation) if self._turns(one.arm) else (0, 0)
         return not one.placed, *turn, one.number, self._arms[one.arm]
 
+    def _exhausted(self, arm: str) -> bool:
+        return self._ledger.spending.used_up(arm) is not None
+
     def _turns(self, arm: str) -> bool:
         return self._ledger.rules[arm].takes_turns
 
@@ -118,7 +146,7 @@ class Placing:
     def _promoted(self, new: Candidate | None) -> Candidate | None:
         """Who is promoted next, in the arm that has used least."""
         for arm in sorted(self._arms, key=lambda arm: self._ledger.spending.epochs.get(arm, 0)):
-            if self.exhausted(arm):
+            if self._exhausted(arm):
                 continue
             idle = new is None and not self._runs(arm)
             for trial, step in self._ledger.rules[arm].next_steps(idle=idle).items():
@@ -135,12 +163,12 @@ class Placing:
     def _runnable(self) -> Iterator[TrialState]:
         for trial in self._waiting:
             one = self._state.trials[trial]
-            if not self._ledger.rules[one.arm].held(trial) and not self.exhausted(one.arm):
+            if not self._ledger.rules[one.arm].held(trial) and not self._exhausted(one.arm):
                 yield one
 
     def _closed(self, arm: str) -> bool:
         """Whether no trial of an arm begins any more."""
-        return self.exhausted(arm) or not self._ledger.rules[arm].accepts_new
+        return self._exhausted(arm) or not self._ledger.rules[arm].accepts_new
 
     def _runs(self, arm: str) -> bool:
         return any(candidate.arm == arm for candidate in self.placed.values())

@@ -51,7 +51,7 @@ class TuneAdapter(TrialScheduler):
             # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again. One that
             # was not running yet it gives up.
             self._referee.failed(ours(trial), failure.error, counted=False, keeps_slot=True)
-            trial.set_config(self._referee.assignment(ours(trial)).to_config())
+            trial.set_config(self._referee.placing.assignment(ours(trial)).to_config())
         else:
             self._referee.failed(ours(trial), failure.error, fault=failure.fault, counted=failure.counted)
 
@@ -69,7 +69,7 @@ class TuneAdapter(TrialScheduler):
         """
         self._elastic.look()
         self._leave_nodes(_unwrapped(tune_controller))
-        overdue = self._referee.overdue()
+        overdue = self._referee.watch.overdue()
         if overdue:
             for trial in tune_controller.get_live_trials():
                 if trial.status == Trial.RUNNING and ours(trial) in overdue and trial.temporary_state.ray_actor:

@@ -43,7 +43,7 @@ class TrialQueue(SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         self._elastic.look()  # where nothing runs and nothing can, Tune asks nobody else
-        if self._finished or self._referee.tick() or len(self._live) >= self._elastic.slots:
+        if self._finished or self._referee.ending.tick() or len(self._live) >= self._elastic.slots:
             return None
         assignment = self._referee.assign()
         if assignment is None:
@@ -70,7 +70,7 @@ class TrialQueue(SearchAlgorithm):
         # Not before the last trial has ended: once its search is finished, Tune keeps no actor for the next stay (ray
         # 2.60, tune_controller.py, `_maybe_cache_trial_actor`), and a population would start a process for each
         # exploit: 5.9 to 6.8 s, in place of 0.02 to 0.03 s (measured).
-        return self._finished or not (self._live or self._referee.more())
+        return self._finished or not (self._live or self._referee.placing.next())
 
     def set_finished(self) -> None:
         """Everything is being stopped."""
@@ -94,8 +94,8 @@ class _Stopper(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        halted = self._referee.tick()
-        if self._referee.loss is not None and self._referee.loss.error is RayLost:
+        halted = self._referee.ending.tick()
+        if self._referee.ending.loss is not None and self._referee.ending.loss.error is RayLost:
             raise _RayGone
         return halted
 
@@ -169,7 +169,7 @@ def _own_errors(referee: Referee, adapter: TuneAdapter) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, TuneError) and isinstance(error.__context__, TlsweepError):
             raise error.__context__ from None
-        referee.tick(now=True)
-        if referee.loss is None or referee.loss.error is not RayLost:
+        referee.ending.tick(now=True)
+        if referee.ending.loss is None or referee.ending.loss.error is not RayLost:
             raise
         adapter.abandon()

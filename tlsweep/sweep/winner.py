@@ -15,8 +15,8 @@ from tlsweep.store.files import folder_to_fill
 from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
+from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.prepare import where_trials_run
-from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.retention import KEPT_TRIALS
 from tlsweep.sweep.trainable import Shared, last_sound
 
@@ -61,22 +61,24 @@ class Tested:
     """The columns of predictions.parquet from `fold` on, with a value for each test image."""
 
 
-def evaluate(referee: Referee, shared: Shared, cluster: Cluster, observer: Observer) -> None:
+def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observer) -> None:
     """Show each arm's winner the test split, write down what it reached, export the main arm's to `best/`.
 
     Raises:
         ResultsError: no checkpoint of the main arm is sound.
     """
-    candidates = _candidates(referee.state, referee.spec)
+    candidates = _candidates(ledger.state, ledger.spec)
     if not candidates:
         return
     observer.phase("evaluating the winner on the test split")
-    tests = where_trials_run(_evaluate_arms, referee.spec, cluster, candidates, shared)
+    tests = where_trials_run(_evaluate_arms, ledger.spec, cluster, candidates, shared)
     folder = SweepFolder(shared.folder)
     rows = [row for arm, test in tests.items() for row in _prediction_rows(folder.name, arm, test)]
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
     for arm, test in tests.items():
-        referee.evaluated(arm, test.trial, test.figures)
+        ledger.event("evaluated", test.trial, {"trial": test.trial, **test.figures}, arm=arm)
+        ledger.commit()
+    ledger.write_tables()
 
 
 def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str, Any]]:
