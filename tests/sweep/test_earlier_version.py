@@ -82,6 +82,7 @@ def test_its_spec_its_recipe_and_its_model_still_load(finished: Path) -> None:
 def test_an_unfinished_sweep_of_an_earlier_version_is_recalled(unfinished: Path) -> None:
     folder = SweepFolder(unfinished)
     spec = load_spec(stored_spec(folder))
+    assert (spec.data.normalize, spec.train.settings().head) == ("train", "random")  # it trained so
     ledger = recall(spec, folder, read_history(folder, spec), Silence())
     going_on = {trial.trial: (trial.generation, trial.epoch) for trial in ledger.state.trials.values()
                 if not trial.status.final}  # fmt: skip
