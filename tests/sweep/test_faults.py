@@ -65,9 +65,7 @@ def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempP
     return launch(digits(*hostile(folder, "nothing")), results=folder, address=ray_address)
 
 
-@pytest.mark.parametrize(
-    "what", ["SIGKILL", *(pytest.param(what, marks=pytest.mark.slow) for what in ("_exit", "exit", "raise"))]
-)
+@pytest.mark.parametrize("what", ["SIGKILL", pytest.param("exit", marks=pytest.mark.slow)])
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:

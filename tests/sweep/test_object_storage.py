@@ -1,4 +1,4 @@
-"""Sweeps on a real S3 server: whole, killed, cut off from it; what is left there, and who can read it.
+"""Sweeps on a real S3 server: killed, cut off from it; what is left there, and who can read it.
 
 Real processes: moto's server, `tlsweep launch --local --results s3://…`, SIGKILL; a frozen server answers nobody.
 """
@@ -98,26 +98,6 @@ def assert_readable_by_anybody(store: S3Server) -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_sweep_on_a_bucket(store: S3Server, tlsweep: CommandLine) -> None:
-    options = ("-o", "search.trials=3", "-o", "train.epochs=4", "-o", "resources.concurrent=2")
-    ended = tlsweep.run(*LAUNCH, *options)
-    assert ended.code == 0, ended
-    assert f"results in {BUCKET}/it\n" in ended.out
-    assert f"tlsweep report it --results {BUCKET}" in ended.out
-    found = open_results(results=BUCKET)
-    assert len(assert_complete(found)) == found.state().reports > 0
-    kept = {f"checkpoints/{name}" for name in store.objects("bucket/results/it/checkpoints")}
-    assert set(found.to_pandas("trials").checkpoint.dropna()) <= kept
-    assert_readable_by_anybody(store)
-    for verb in ("best", "report"):
-        shown = tlsweep.run(verb, "--results", BUCKET)
-        assert shown.code == 0, shown
-    assert f"{BUCKET}/it/best" in tlsweep.run("best", f"{BUCKET}/it").out
-    assert not (tlsweep.cwd / "results").exists()
-    assert not list(tlsweep.cwd.glob("s3*"))
-
-
-@pytest.mark.slow
 def test_killed_and_cut_off_for_a_while_it_ends_like_one_that_was_left_alone(
     store: S3Server, tlsweep: CommandLine
 ) -> None:
@@ -136,9 +116,18 @@ def test_killed_and_cut_off_for_a_while_it_ends_like_one_that_was_left_alone(
         ended = running.wait()
     assert ended.code == 0, ended
     assert "for a sign of life of process " in ended.out
-    found = open_results("it", BUCKET)
-    assert_complete(found)
+    assert f"results in {BUCKET}/it\n" in ended.out
+    assert f"tlsweep report it --results {BUCKET}" in ended.out
+    found = open_results(results=BUCKET)
+    assert len(assert_complete(found)) == found.state().reports > 0
+    kept = {f"checkpoints/{name}" for name in store.objects("bucket/results/it/checkpoints")}
+    assert set(found.to_pandas("trials").checkpoint.dropna()) <= kept
     assert_readable_by_anybody(store)
+    shown = tlsweep.run("report", "--results", BUCKET)
+    assert shown.code == 0, shown
+    assert f"{BUCKET}/it/best" in tlsweep.run("best", f"{BUCKET}/it").out
+    assert not (tlsweep.cwd / "results").exists()
+    assert not list(tlsweep.cwd.glob("s3*"))
     assert_like_undisturbed(tlsweep, found)
 
 
