@@ -1,4 +1,4 @@
-"""Where a new head begins: with weights that make given logits, whatever the network does behind it."""
+"""Starts a new head with weights that make given logits, whatever the network does behind it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class StartingHead:
     tensors: Mapping[str, Array]
     """The parameters of the head, by their names within it."""
     val_accuracy: float
-    """Of the network before any training, on the validation split."""
+    """The accuracy of the network before any training, on the validation split."""
     val_loss: float
 
     def put_into(self, network: Network) -> None:

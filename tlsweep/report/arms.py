@@ -32,7 +32,7 @@ class ArmResult:
     """Standard errors of `val`, which then are means over the networks of a trial (folds, repeats); else empty."""
     test_error: Mapping[str, float] = field(default_factory=dict)
     start: Mapping[str, float] = field(default_factory=dict)
-    """By the weights that trials start from, the validation accuracy before any training; of heads that know something
+    """The validation accuracy before any training, by the weights that trials start from; of heads that know something
     then (`train.head`)."""
 
 

@@ -1,4 +1,4 @@
-"""When a sweep ends before all of its trials have: its budget, what it stands on, and who asks it to stop."""
+"""Ends a sweep before all of its trials have: its budget, what it stands on, and who asks it to stop."""
 
 from collections.abc import Callable, Iterable
 
@@ -36,6 +36,8 @@ class Ending:
 
     def halt(self, reason: str, *, resumable: bool = False) -> None:
         """Let no trial run any more."""
+        # Not in turn: a signal's handler calls this between two lines of the main thread, and must not wait for another
+        # one.
         if self.halted is None:
             self.halted, self.resumable = reason, resumable
 

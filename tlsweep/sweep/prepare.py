@@ -222,7 +222,7 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _find_heads(shared: "Shared", arm: str, name: str) -> "tuple[StartingHead, ...]":
-    """Of trials of an arm that start from the weights of this name; empty where their network takes none."""
+    """Find the heads of trials of an arm that start from these weights; empty where their network takes none."""
     transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(shared.spec, 0))
     return begun(shared.spec, transfer, shared.compute({})).heads
 

@@ -206,7 +206,7 @@ def _key(run: Transfer, how: str, device: str) -> str:
 
 
 _FIGURES = "figures"
-"""Beside the tensors, the figures on the validation split."""
+"""The figures on the validation split, beside the tensors."""
 
 
 def _read(path: Path) -> StartingHead | None:
