@@ -34,7 +34,7 @@ class Normalisation(SpecModel):
     mean: tuple[Share, ...] = Field(min_length=1, max_length=3)
     """One number for grey images, three (red, green, blue) for colour, of pixels scaled to 0..1."""
     std: tuple[Spread, ...] = Field(min_length=1, max_length=3)
-    """As many as in `mean`."""
+    """The standard deviations, one for each number in `mean`."""
 
     @model_validator(mode="after")
     def _as_many_of_both(self) -> Self:
@@ -197,7 +197,7 @@ class TorchvisionData(DataCommon):
     dataset: str
     """The name of the class, such as `FashionMNIST`, `Flowers102`, `SEMEION`."""
     root: str = "~/.cache/tlsweep/datasets"
-    """Where its files are, or are to be put."""
+    """The folder where its files are, or are to be put."""
     download: bool = False
     """Let torchvision download or unpack what is missing."""
 

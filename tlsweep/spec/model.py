@@ -73,7 +73,7 @@ class WeightsChoice(SpecModel):
     """Several weights, of which each trial starts from one: the hyperparameter `weights`."""
 
     choice: tuple[Annotated[Origin | None, BeforeValidator(_none_is_none)], ...] = Field(max_length=1000)
-    """As for `model.weights`, each; `none` among them for random weights."""
+    """The weights, each written as in `model.weights`; `none` among them for random weights."""
 
     @field_validator("choice")
     @classmethod

@@ -59,10 +59,10 @@ def started(
     compute: Compute = Compute(),
     progress: Progress | None = None,
 ) -> Transfer:
-    """The same, with what the head of each run begins with; nothing more where that is torch's own initialisation.
+    """Add what the head of each run begins with to a transfer; return it as it is for torch's own initialisation.
 
     Args:
-        transfer: of a trial. Of its seed nothing is asked where it has weights: all trials begin at one point.
+        transfer: of a trial. Its seed does not matter where it has weights: all trials begin at one point.
         settings: say which head is wanted.
         cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
             kept, as that may change; None keeps none.
