@@ -23,7 +23,14 @@ class Node:
         """Trials of this size that run here at once."""
         # 0.3 / 0.1 is 2.9999999999999996 in floating point, where Ray, which counts in ten-thousandths, places three
         # trials.
-        return int(min(self.cpus / cpus, self.gpus / gpus if gpus else float("inf")) + 1e-9)
+        slack = 1e-9
+        by_cpus = int(self.cpus / cpus + slack)
+        if not gpus:
+            return by_cpus
+        if gpus >= 1:
+            return min(by_cpus, int(self.gpus / gpus + slack))
+        # Ray gives a share of a GPU from one device, never from two: of two GPUs 0.4 goes four times, not five times.
+        return min(by_cpus, int(self.gpus) * int(1 / gpus + slack))
 
 
 @dataclass(frozen=True)
