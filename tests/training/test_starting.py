@@ -76,7 +76,12 @@ def test_a_fitted_probe_is_a_linear_layer(classes: int, bias: bool) -> None:
     assert np.allclose(plain.fit(found, labels).decision_function(found), expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+LARGE = ("alexnet", "maxvit_t", "vgg11_bn", "vit_b_32")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in sorted(FAMILIES)]
+)
 def test_every_family_begins_with_the_logits_of_the_probe(name: str) -> None:
     side = {"inception_v3": 80, "maxvit_t": 224, "vit_b_32": 224, "alexnet": 64}.get(name, 40)
     task, model = colour(side), ModelSpec(name=name)
