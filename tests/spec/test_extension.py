@@ -3,8 +3,10 @@
 import pytest
 
 from tlsweep.errors import SpecError
-from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.spec.extension import EXTENDABLE, extensions
+from tlsweep.spec import SweepSpec, dump_spec, load_spec
+from tlsweep.spec.earlier import BEFORE, as_it_was_meant
+from tlsweep.spec.extension import EXTENDABLE, extensions, going_on, unwritten
+from tlsweep.spec.yaml_text import read_yaml
 
 BASE = {
     "name": "mine",
@@ -82,3 +84,26 @@ def test_any_other_change_is_refused_and_the_field_is_named(override: str, field
         SpecError, match=rf"^{field}\S* = .*: the sweep began with .*; put it back, or start a new sweep$"
     ):
         extensions(spec(), spec(override))
+
+
+LATER = {f"{section}.{name}": value for section, fields in BEFORE.items() for name, value in fields.items()}
+
+
+@pytest.mark.parametrize("field", LATER)
+def test_a_file_without_the_fields_that_came_later_goes_on_with_what_its_sweep_did(field: str) -> None:
+    began = load_spec(as_it_was_meant(BASE))
+    assert extensions(began, going_on(began, spec("search.trials=5"))) == {"search.trials": (4, 5)}
+    with pytest.raises(SpecError, match=f"^{field} = 'auto': the sweep began with '{LATER[field]}'"):
+        extensions(began, going_on(began, spec(f"{field}=auto")))
+
+
+def test_a_file_that_is_sent_to_a_cluster_still_leaves_them_out() -> None:
+    began, sent = load_spec(as_it_was_meant(BASE)), spec("train.head=random")
+    there = load_spec(read_yaml(dump_spec(sent, unwritten(sent)), "sent"))
+    assert there == sent
+    assert extensions(began, going_on(began, there)) == {}
+
+
+@pytest.mark.parametrize("section", BEFORE)
+def test_a_section_that_was_not_written_means_what_it_meant(section: str) -> None:
+    assert as_it_was_meant({})[section] == BEFORE[section]

@@ -1,6 +1,7 @@
 """Settings that cannot act: said before a sweep begins, by every verb alike."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,21 @@ def test_what_is_hardly_meant_is_remarked(overrides: list[str], words: str) -> N
     (remark,) = remarks(spec(*overrides))
     assert words in remark
     refuse_idle(spec(*overrides))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"lr_schedule": "step"},
+        {"lr_schedule": "plateau", "lr_patience": 99},
+        {"lr_schedule": "exponential", "lr_gamma": 1},
+        {"warmup_epochs": 20},
+    ],
+)
+def test_what_a_search_drew_may_be_trained_again(values: dict[str, Any]) -> None:
+    steps = [{"to_epoch": 8, "values": values}]
+    recipe = {"epochs": 8, "lr": 0.1, **values}
+    refuse_idle(load_spec(BASE | {"train": recipe, "search": {"strategy": "recipe", "schedule": steps}}))
 
 
 def test_tpe_begins_when_it_is_said_to() -> None:

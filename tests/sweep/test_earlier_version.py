@@ -5,7 +5,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from completeness import assert_complete
@@ -15,10 +15,10 @@ from tlsweep.data import load_task
 from tlsweep.observer import Silence
 from tlsweep.report import find_best, load_tables, repair
 from tlsweep.report.recipe import confirmation
-from tlsweep.spec import load_spec
+from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Status, SweepFolder, open_results, read_journal
 from tlsweep.store.tables import read_table
-from tlsweep.sweep import trainable
+from tlsweep.sweep import driver, trainable
 from tlsweep.sweep.assignment import Message
 from tlsweep.sweep.resuming import read_history, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
@@ -88,6 +88,14 @@ def test_an_unfinished_sweep_of_an_earlier_version_is_recalled(unfinished: Path)
                 if not trial.status.final}  # fmt: skip
     assert going_on == {"t0000": (0, 7), "t0002": (0, 8), "t0005": (2, 6)}
     assert ledger.rules["main"].stage == "pbt"
+
+
+def test_it_goes_on_with_the_users_own_file_as_well(unfinished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which says nothing of fields that were added since."""
+    monkeypatch.setattr(driver, "_conduct", lambda spec, *_: spec)
+    mine = load_spec(unfinished / "spec.yaml", ["search.trials=7"])
+    resumed = cast(SweepSpec, driver.resume(str(unfinished), mine))
+    assert (resumed.data.normalize, resumed.train.settings().head, resumed.trials_per_arm) == ("train", "random", 7)
 
 
 class _GivesUpItsSlot(BaseException):

@@ -13,6 +13,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from tlsweep.errors import ResourceError, SpecError
 from tlsweep.jobs.unshipped import PRIVATE_KEY, holds_private_key, is_secret, why_left_out
 from tlsweep.spec import DataSpec, SourceTask, SweepSpec, dump_spec
+from tlsweep.spec.extension import unwritten
 from tlsweep.text import one_line
 
 SPEC_FILE = "tlsweep-spec.yaml"
@@ -86,7 +87,8 @@ def gather(spec: SweepSpec | None, code: Path | None) -> Shipment:
     """
     if spec is not None and code is None:
         _refuse_relative(spec)
-    shipment = Shipment(spec=dump_spec(spec).encode() if spec is not None else None)
+    # What nobody wrote must be left out there too, where the job may go on with a sweep of an earlier version.
+    shipment = Shipment(spec=dump_spec(spec, unwritten(spec)).encode() if spec is not None else None)
     try:
         if code is not None:
             _add_folder(shipment, code)

@@ -13,8 +13,8 @@ BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {
 def as_it_was_meant(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The spec of a results folder, or of its recipe, with what the version that wrote it did without being asked."""
     meant = {
-        section: {**values, **spec[section]}
+        section: {**values, **written}
         for section, values in BEFORE.items()
-        if isinstance(spec.get(section), Mapping)
+        if isinstance(written := spec.get(section, {}), Mapping)
     }
     return {**spec, **meant}

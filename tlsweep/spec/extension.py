@@ -5,10 +5,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.earlier import BEFORE
 from tlsweep.spec.sweep import SweepSpec
 
 EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.device_hours", "budget.wall_time")
 """Fields that may grow; a budget may also be lifted (`null`)."""
+
+
+def unwritten(spec: SweepSpec) -> dict[str, set[str]]:
+    """List, by section, the fields that earlier versions did not have, and that whoever wrote `spec` left out."""
+    return {section: set(fields) - getattr(spec, section).model_fields_set for section, fields in BEFORE.items()}
+
+
+def going_on(before: SweepSpec, now: SweepSpec) -> SweepSpec:
+    """Give `now` what the sweep began with, in fields that it leaves out and that earlier versions did not have.
+
+    A user's own file, with which a sweep of an earlier version began, says nothing of them, and is still the sweep's.
+    """
+    sections = {
+        section: getattr(now, section).model_copy(
+            update={name: getattr(getattr(before, section), name) for name in names}
+        )
+        for section, names in unwritten(now).items()
+    }
+    return now.model_copy(update=sections)
 
 
 def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:

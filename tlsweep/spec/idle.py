@@ -14,6 +14,7 @@ from tlsweep.spec.search import (
     HalvingSearch,
     Perturbed,
     PopulationSearch,
+    RecipeSearch,
     Sampled,
 )
 from tlsweep.spec.space import Choice, Distribution, Value
@@ -51,7 +52,10 @@ def refuse_idle(spec: SweepSpec) -> None:
     Raises:
         SpecError: there are some; all are named.
     """
-    found = [*_population(spec), *_target(spec), *_never_lowers(spec), *_begins_too_late(spec)]
+    found = [*_population(spec), *_target(spec)]
+    # A recipe is what a search found, with whatever its winner happened to draw.
+    if not isinstance(spec.search, RecipeSearch):
+        found += [*_never_lowers(spec), *_begins_too_late(spec)]
     if len(found) == 1:
         raise SpecError(found[0])
     if found:

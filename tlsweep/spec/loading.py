@@ -98,9 +98,14 @@ def _overridden(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any
     return tree
 
 
-def dump_spec(spec: SweepSpec) -> str:
-    """The complete spec as YAML, every default written out; `load_spec` reads it back."""
-    return write_yaml(spec.model_dump(mode="json"))
+def dump_spec(spec: SweepSpec, leaving_out: Mapping[str, set[str]] | None = None) -> str:
+    """The complete spec as YAML, every default written out; `load_spec` reads it back.
+
+    Args:
+        spec: The spec.
+        leaving_out: Fields that are not written, by section.
+    """
+    return write_yaml(spec.model_dump(mode="json", exclude=leaving_out and dict(leaving_out)))
 
 
 def _read(source: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from tlsweep.errors import ResultsError, SpecError, SweepFailed
 from tlsweep.observer import Observer, Several, Silence, SweepView, say
 from tlsweep.report.repair import restore, unevaluated
 from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
+from tlsweep.spec.extension import going_on
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.loading import require_spec
 from tlsweep.spec.study import HYPERRULE_ARM
@@ -152,6 +153,7 @@ def resume(
         require_spec(loaded, "resume")
         # A folder may have been renamed, to what is no name for a spec: its name is not the spec's business.
         loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", "train_images")})
+        loaded = going_on(load_spec(stored), loaded)
         history = read_history(folder, loaded)
         watcher.phase("reading images")
         task = load_task(loaded.data, loaded.seed, progress=watcher.progress)
