@@ -44,6 +44,7 @@ def kind(cpus: float, most: float, gpus: float = 0.0) -> NodeKind:
         ([node(8, 2), node(8)], [], {}, 2, 2),  # one GPU each where there are any
         ([node(8, 1)], [], {"gpus": 0.25}, 4, 4),
         ([node(8, 2)], [], {"gpus": 0.4}, 4, 4),  # a trial is not divided between two GPUs
+        ([node(8, 1.5)], [], {"gpus": 0.25}, 4, 4),  # half a GPU is none to Ray
         ([node(8)], [], {"concurrent": 3}, 3, 3),
         ([node(0)], [kind(0, 1), kind(8, 4, 2)], {}, 0, 8),  # none there yet, eight when all are started
         ([node(0), node(8, 2)], [kind(8, 4, 2)], {"concurrent": 5}, 2, 5),

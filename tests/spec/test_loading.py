@@ -223,6 +223,21 @@ def test_each_mistake_is_one_message_that_names_field_value_and_rule(override: s
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(("mean", "count"), [([128], 1), ([128, 117, 104], 3)])
+def test_pixels_that_were_not_scaled_are_told_once_each(mean: list[float], count: int) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec("digits", [f"data.normalize={{mean: {mean}, std: {[0.2] * count}}}"])
+    message = str(caught.value)
+    assert message.count("data.normalize") == count
+    assert message.count("must be at most 1, as pixels are scaled to 0..1; divide by 255") == count
+    assert "values" not in message
+
+
+def test_a_list_that_is_too_short_is_told_so() -> None:
+    with pytest.raises(SpecError, match=r"data.normalize.mean = \[\]: must have at least 1 values"):
+        load_spec("digits", ["data.normalize={mean: [], std: [0.2]}"])
+
+
 def test_several_mistakes_are_all_listed() -> None:
     with pytest.raises(SpecError, match="2 mistakes") as caught:
         load_spec(MINIMAL, ["train.lr=-1", "train.epochs=0"])

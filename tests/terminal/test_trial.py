@@ -1,6 +1,7 @@
 """`tlsweep trial`: the life of one trial."""
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,13 @@ def test_without_a_trial_all_are_listed_with_their_ends(run: Run, tmp_path: Path
         "",
         "next  tlsweep trial demo t0000  its epochs, and each decision about it",
     ]
+
+
+def test_a_sweep_that_is_called_as_trials_are_is_meant_by_its_name(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(make_sweep(tmp_path / "results").path, tmp_path / "results" / "t1")
+    code, out, err = run("trial", "t1")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].startswith("next  tlsweep trial t1 t0000")
 
 
 ALL = "there are t0000 to t0003, t0000-scratch to t0003-scratch"

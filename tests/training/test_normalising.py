@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from image_files import folder_data, write_folder
+from safetensors.torch import save_file
 from training_trials import SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.views import run_tasks, with_few_labels
 from tlsweep.errors import DataError, ModelError
 from tlsweep.models import Weights, resolve_weights
-from tlsweep.models.statistics import Statistics
+from tlsweep.models.statistics import Statistics, exported_statistics
 from tlsweep.observer import Silence
 from tlsweep.planning import make_plan
 from tlsweep.spec import DigitsData, ModelSpec, Normalisation, load_spec
@@ -77,6 +78,33 @@ def test_weights_of_torchvision_networks_have_imagenet_s_and_others_say_nothing(
     own = resolve_weights(ModelSpec(name="cnn", weights=str(tmp_path / "w.pth")))
     assert own is not None
     assert own.statistics is None
+
+
+NUMBERS = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "cnn"])
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_a_file_beside_its_export_s_preprocessing_has_what_that_says(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / f"model.{kind}"
+    (save_file if kind == "safetensors" else torch.save)({"a": torch.ones(1)}, path)
+    (tmp_path / "preprocessing.json").write_text(json.dumps(NUMBERS | {"channels": 3}))
+    found = resolve_weights(ModelSpec(name=name, weights=str(path)))
+    assert found is not None
+    assert found.statistics == Statistics(
+        (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "as the preprocessing.json beside the file says"
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", "{}", "[" * 9999, "\xff", *(json.dumps(NUMBERS | other) for other in (
+        {"mean": None}, {"mean": [0.1]}, {"std": [0.1, 0.2, 0]}, {"mean": [123, 117, 104]}, {"std": [float("nan")] * 3},
+    ))],
+)  # fmt: skip
+def test_a_file_of_that_name_by_others_says_nothing(tmp_path: Path, content: str) -> None:
+    (tmp_path / "preprocessing.json").write_bytes(content.encode("latin-1"))
+    assert exported_statistics(tmp_path / "model.safetensors") is None
 
 
 def test_a_source_task_hands_its_own_on(clean_digits: Task, digits: Task) -> None:

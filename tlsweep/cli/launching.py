@@ -25,7 +25,7 @@ from tlsweep.cli.options import (
     SweepName,
     study_overrides,
 )
-from tlsweep.cli.program import announce, app, open_sweep, watching
+from tlsweep.cli.program import announce, app, has_begun, open_sweep, watching
 from tlsweep.cli.streams import output_is_not_needed
 from tlsweep.cli.submission import DEFAULT_SPEC, Submission, hand_in
 from tlsweep.errors import INTERRUPTED, UserError
@@ -74,7 +74,7 @@ def launch(
     if debug:
         _debug(spec or DEFAULT_SPEC, changes)
         return
-    if or_resume and _has_begun(results, str(name)):
+    if or_resume and has_begun(results, str(name)):
         resume, name = name, None
     if spec is None and resume is None:
         _announce_default(changes, quiet=quiet)
@@ -197,12 +197,6 @@ def _announce_default(changes: tuple[str, ...], *, quiet: bool) -> None:
     announce(
         f"the demonstration, preset {DEFAULT_SPEC} ({describe_search(loaded)}; {describe_model(loaded)})", quiet=quiet
     )
-
-
-def _has_begun(results: str, name: str) -> bool:
-    from tlsweep.store import SweepFolder, to_location
-
-    return SweepFolder(to_location(results) / name).spec.exists()
 
 
 def _run(

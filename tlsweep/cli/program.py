@@ -172,6 +172,13 @@ def open_sweep(name: str | None, results: str) -> "Results":
     return found
 
 
+def has_begun(results: str, name: str) -> bool:
+    """Whether there is a sweep of exactly this name."""
+    from tlsweep.store import SweepFolder, to_location
+
+    return SweepFolder(to_location(results) / name).spec.exists()
+
+
 def job_server(url: str) -> "JobServer":
     """The dashboard of a Ray cluster, where jobs are submitted."""
     from tlsweep.jobs.server import JobServer

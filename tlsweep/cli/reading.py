@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tlsweep.cli.options import ResultsFolder, SweepName
-from tlsweep.cli.program import app, open_sweep
+from tlsweep.cli.program import app, has_begun, open_sweep
 
 
 @app.command()
@@ -48,7 +48,8 @@ def trial(
     from tlsweep.terminal import make_console
     from tlsweep.terminal.trial import print_trial, print_trials
 
-    if which is None and name is not None and re.fullmatch(r"t\d+(-.*)?", name):
+    # A sweep may be called as trials are; then its name is meant.
+    if which is None and name is not None and re.fullmatch(r"t\d+(-.*)?", name) and not has_begun(results, name):
         name, which = None, name  # of the newest sweep
     found = open_sweep(name, results)
     if which is None:

@@ -30,6 +30,7 @@ class Node:
         if gpus >= 1:
             return min(by_cpus, int(self.gpus / gpus + slack))
         # Ray gives a share of a GPU from one device, never from two: of two GPUs 0.4 goes four times, not five times.
+        # What a node has becomes whole devices, and the rest of 1.5 none (its NodeResourceInstanceSet).
         return min(by_cpus, int(self.gpus) * int(1 / gpus + slack))
 
 

@@ -1,7 +1,18 @@
 """The mean and standard deviation with which images were normalised when weights were trained, where that is known."""
 
+import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from tlsweep.spec import Normalisation
+
+PREPROCESSING: Final = "preprocessing.json"
+"""The file of an exported model that says how a picture becomes the network's input."""
+
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -33,3 +44,17 @@ def torchvision_statistics(entry: Any, reason: str) -> Statistics:
     transforms = entry.transforms()
     mean, std = (tuple(float(value) for value in values) for values in (transforms.mean, transforms.std))
     return Statistics(mean, std, reason)
+
+
+def exported_statistics(weights: Path) -> Statistics | None:
+    """What stands beside the weights of an exported model; None where nothing does, or what is no export's."""
+    path = weights.parent / PREPROCESSING
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        return None
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+        given = Normalisation(mean=written["mean"], std=written["std"])
+    # The file may be anybody's: of another shape, nested too deeply, or with numbers of pixels from 0 to 255.
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, ValidationError):
+        return None
+    return Statistics(given.mean, given.std, f"as the {PREPROCESSING} beside the file says")

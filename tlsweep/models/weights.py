@@ -16,7 +16,7 @@ import torch
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import is_torchvision
 from tlsweep.models.archives import fault
-from tlsweep.models.statistics import Statistics, torchvision_statistics
+from tlsweep.models.statistics import Statistics, exported_statistics, torchvision_statistics
 from tlsweep.models.weights_files import read_state_dict
 from tlsweep.spec import ModelSpec
 from tlsweep.text import in_words, one_line
@@ -97,7 +97,7 @@ def resolve_weights(model: ModelSpec) -> Weights | None:
         return _download(known[model.weights])
     path = Path(os.path.expanduser(model.weights))
     if path.is_file():
-        return replace(read_weights(path), statistics=_likely(model, known))
+        return replace(read_weights(path), statistics=exported_statistics(path) or _likely(model, known))
     names = f"a name of {model.name}'s weights ({', '.join(known)})" if known else f"a name ({model.name} has none)"
     raise ModelError(
         f"model.weights '{model.weights}' is neither {names} nor a .pth, .pt or .safetensors file that exists; "

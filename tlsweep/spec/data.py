@@ -92,10 +92,10 @@ class DataCommon(SpecModel):
     """Random changes of training images."""
     normalize: Normalise = "auto"
     """What pixels are normalised by. `weights`: what the network was trained with, as torchvision says of its weights
-    (and, for a file that fits one of its networks, of that network's), or the source task's statistics; grey images
-    have the mean of the three colours. `train`: mean and standard deviation of the training split. `auto`: the weights'
-    where they say so, else `train`. Or `{mean: [...], std: [...]}`, of pixels scaled to 0..1. Random weights have
-    `train` in any case."""
+    (for a file, as the `preprocessing.json` of an exported model beside it says, else as for the torchvision network
+    that it fits), or the source task's statistics; grey images have the mean of the three colours. `train`: mean and
+    standard deviation of the training split. `auto`: the weights' where they say so, else `train`. Or `{mean: [...],
+    std: [...]}`, of pixels scaled to 0..1. Random weights have `train` in any case."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How a picture that is no square becomes one. `crop`: its middle; `pad`: the whole of it, `background` beside it;
     `squash`: the whole of it, its sides made equal."""

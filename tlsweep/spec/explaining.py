@@ -38,7 +38,7 @@ _SYNONYMS: Final[Mapping[str, str]] = {
 
 def explained(error: ValidationError, origin: str) -> SpecError:
     """All mistakes of a spec as one error of at most 500 characters."""
-    lines = [one_line(_explain(problem)) for problem in error.errors(include_url=False)]
+    lines = [one_line(_explain(problem)) for problem in _primary(error.errors(include_url=False))]
     if len(lines) == 1:
         return SpecError(shortened(f"{shortened(origin, 120)}: {lines[0]}", MAX_MESSAGE))
     head = f"{shortened(origin, 120)} has {len(lines)} mistakes:"
@@ -72,6 +72,12 @@ def shown(value: Any, limit: int = 60) -> str:
     return shortened(repr(value), limit)
 
 
+def _primary(problems: list[Any]) -> list[Any]:
+    """Leave out that a list is too short where some of its values are wrong: pydantic does not count those."""
+    within = {problem["loc"][:-1] for problem in problems}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in within]
+
+
 def _explain(error: Any) -> str:
     """One line about one mistake."""
     path, kind = _path(error["loc"]), error["type"]
@@ -91,8 +97,12 @@ def _explain(error: Any) -> str:
         return f"{path}.{_discriminator(error)}: unknown value '{shortened(tag)}'; {_near(tag, known)}"
     if kind == "value_error" and isinstance(value, Mapping | list | BaseModel):
         return before + rule(error)
-    quotes = "; put it in quotes" if kind == "string_type" and isinstance(value, int | float) else ""
-    return f"{path} = {shown(value)}: {rule(error)}{quotes}"
+    advice = ""
+    if kind == "string_type" and isinstance(value, int | float):
+        advice = "; put it in quotes"
+    elif kind == "less_than_equal" and NORMALISE_TAGS[1] in error["loc"]:
+        advice = ", as pixels are scaled to 0..1; divide by 255"
+    return f"{path} = {shown(value)}: {rule(error)}{advice}"
 
 
 def _discriminator(error: Any) -> str:

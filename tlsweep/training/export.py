@@ -16,8 +16,9 @@ from tlsweep.files import StorageError, write_whole
 from tlsweep.models.architectures import complete_args, construct, is_own_code
 from tlsweep.models.loading import load_state
 from tlsweep.models.rebuilding import DIFFERENT, same_outputs
+from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.spec import ModelSpec
-from tlsweep.training.exported import CLASSES, METRICS, MODEL, PREPROCESSING, WEIGHTS
+from tlsweep.training.exported import CLASSES, METRICS, MODEL, WEIGHTS
 from tlsweep.training.networks import trained_network
 from tlsweep.training.transfer import Transfer
 

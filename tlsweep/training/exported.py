@@ -19,6 +19,7 @@ from tlsweep.data.rendering import Rendering
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.models.architectures import Limits, construct, is_own_code
 from tlsweep.models.loading import load_state
+from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.spec import ModelSpec
 from tlsweep.text import one_line
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, MODEL = "model.safetensors", "model.json"
 CLASSES = "classes.json"
-PREPROCESSING, METRICS = "preprocessing.json", "metrics.json"
+METRICS = "metrics.json"
 
 MOST_BYTES = 2**26
 """The limit of a JSON file; metrics with the confusion matrix of 1,000 classes have a tenth of it."""
