@@ -49,7 +49,7 @@ def make_curves(count: int) -> Curves:
 
     from tlsweep.spec import load_spec
 
-    spec = load_spec("digits", ["controls=[]", "resources.gpus=0"])
+    spec = load_spec("digits", ["controls=[]", "resources.gpus=0", "data.normalize=train", "train.head=random"])
     task, weights = material(spec)
     curves: Curves = []
     for number in range(count):

@@ -32,7 +32,7 @@ SYSTEMS = ("tlsweep", "optuna", "ray")
 
 def bench_spec(trials: int) -> SweepSpec:
     """The digits preset without its control arm."""
-    as_others_do = ["search.form=stopping", "search.min_reports=1"]
+    as_others_do = ["search.form=stopping", "search.min_reports=1", "train.head=random", "data.normalize=train"]
     return load_spec("digits", [f"search.trials={trials}", "controls=[]", "resources.gpus=0", *as_others_do])
 
 
