@@ -4,7 +4,9 @@
 """
 
 import ast
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import yaml
 
 from tlsweep.cli import app
 from tlsweep.spec import load_spec
+from tlsweep.spec.loading import read_stored
 from tlsweep.store.schema import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +99,27 @@ def test_commands_and_their_options_exist(path: Path) -> None:
             assert verb in verbs, line
             known = {option for parameter in verbs[verb].params for option in parameter.opts + parameter.secondary_opts}
             assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known | {"--help"}, line
+
+
+KEPT = [
+    (folder, command)
+    for folder, command in re.findall(
+        r"^\| `reference/([\w-]+)`.*? \| `(tlsweep launch [^`]+)`",
+        (ROOT / "results" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    if not folder.startswith("digits")
+]
+
+
+@pytest.mark.parametrize(("folder", "command"), KEPT)
+def test_the_commands_of_kept_sweeps_train_as_these_did(folder: str, command: str) -> None:
+    """What a field does that is left out may change from one version to the next."""
+    _, _, preset, *rest = shlex.split(command)
+    overrides = [value for option, value in itertools.pairwise(rest) if option == "-o" and "=N" not in value]
+    spec = load_spec(preset, overrides)
+    stored = load_spec(read_stored((ROOT / "results" / "reference" / folder / "spec.yaml").read_text(), folder))
+    assert (spec.train, spec.data.normalize) == (stored.train, stored.data.normalize)
 
 
 @every_readme
