@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from tlsweep.models.probe import STRENGTHS, linear_probe
+from tlsweep.models.probe import STRENGTHS, _some, fitted, linear_probe
 from tlsweep.planning.transferability import h_score, logme, nearest_neighbours, score
 
 # Images, width of the features, classes, how far the classes lie apart.
@@ -96,6 +96,18 @@ def test_linear_probe_is_logistic_regression_with_the_penalty_that_cross_validat
     plain = LogisticRegression(C=best, max_iter=1000).fit(scaler.transform(train), labels)
     accuracy = plain.score(scaler.transform(val), val_labels)
     assert linear_probe(train, labels, val, val_labels) == (accuracy, np.sqrt(accuracy * (1 - accuracy) / 200))
+
+
+def test_a_rare_class_does_not_keep_strengths_from_being_compared():
+    features, labels = drawn(260, 30, 3, 0.07)
+    alone = fitted(features, labels)[-1].C
+    assert alone not in (STRENGTHS[-1], 1.0)
+    rare = np.append(labels, 3), np.vstack([features, features[:1]])
+    assert alone == fitted(rare[1], rare[0])[-1].C
+    # What is compared on are some of many images, and of each class as many as there are folds.
+    many = np.repeat([0, 1, 2, 3, 4], [6000, 3995, 3, 1, 1])
+    assert np.bincount(many[_some(many)]).tolist() == [1200, 799, 3]
+    assert not len(_some(np.repeat([0, 1], [9, 1])))
 
 
 def test_one_image_of_each_class_is_enough():

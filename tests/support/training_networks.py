@@ -74,6 +74,32 @@ def limited(
     return Limited(nn.Sequential(*layers), head, capacities, torch.float64 if double else torch.float32)
 
 
+class OwnHead(nn.Module):
+    """Uses its head in a way of its own."""
+
+    def __init__(self, features: nn.Module, head: nn.Module, kind: str) -> None:
+        super().__init__()
+        self.features, self.head, self.kind = features, head, kind
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.features(images)
+        if self.kind == "weights":
+            return nn.functional.linear(features, self.head.weight)  # type: ignore[arg-type]
+        if self.kind == "twice":
+            both: Tensor = self.head(torch.cat([features, features]))
+            return both[: len(images)]
+        logits: Tensor = self.head(input=features) if self.kind == "named" else self.head(features)
+        return logits
+
+
+def own_head(num_classes: int, in_channels: int, image_size: int, *, kind: str) -> nn.Module:
+    """`weights`: the head is not called; `named`: it is given no positional argument; `twice`: two vectors for each
+    image; `normed`: its weight is normalised."""
+    features = nn.Sequential(nn.Conv2d(in_channels, 4, 3, padding=1), nn.ReLU(), nn.Flatten())
+    head = nn.Linear(4 * image_size**2, num_classes)
+    return OwnHead(features, nn.utils.parametrizations.weight_norm(head) if kind == "normed" else head, kind)
+
+
 class BehindHead(nn.Module):
     """Does something to the logits of its head."""
 

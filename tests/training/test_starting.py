@@ -20,7 +20,7 @@ from tlsweep.data.views import with_few_labels
 from tlsweep.errors import ModelError, SpecError
 from tlsweep.models import Weights
 from tlsweep.models.probe import as_linear_head, fitted, linear_probe
-from tlsweep.models.starting_head import has_bias, head_of
+from tlsweep.models.starting_head import HeadUnfitError, has_bias, head_of, same_logits
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.training import Transfer, evaluate_checkpoint
@@ -204,6 +204,45 @@ def test_networks_of_one_s_own_begin_so_where_they_are_linear_in_their_features(
     if not linear:
         with pytest.raises(ModelError, match=r"train.head = probe: .* no longer linear .*; write train.head: random"):
             started(transfer, PROBE, compute=ONE_THREAD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("weights", "without calling it"),
+        ("named", "without calling it"),
+        ("twice", "vectors for"),
+        ("normed", "no plain matrix"),
+    ],
+)
+def test_networks_of_one_s_own_that_use_their_head_otherwise_begin_with_torch_s(
+    digits: Task, kind: str, reason: str
+) -> None:
+    model = ModelSpec(name="training_networks:own_head", args={"kind": kind})
+    few = with_few_labels(digits, 1, 0)
+    transfer = Transfer(few, model, pretrained(few, model), 1)
+    assert started(transfer, TrainSettings(), compute=ONE_THREAD).heads == ()
+    with pytest.raises(HeadUnfitError, match=rf"train.head = probe: .*{reason}.*; write train.head: random"):
+        started(transfer, PROBE, compute=ONE_THREAD)
+
+
+def test_a_normalised_head_cannot_begin_with_zeros(digits: Task) -> None:
+    model = ModelSpec(name="training_networks:own_head", args={"kind": "normed"})
+    with pytest.raises(HeadUnfitError, match=r"train.head = zero: .* cannot be 0; write train.head: random"):
+        started(Transfer(digits, model, None, 1), ZERO, compute=ONE_THREAD)
+
+
+def test_logits_are_compared_where_float64_exists() -> None:
+    class AppleTensor(torch.Tensor):
+        def cpu(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            return self.as_subclass(torch.Tensor)
+
+        def double(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            raise TypeError("the MPS framework doesn't support float64")
+
+    values = torch.arange(6.0).view(2, 3).as_subclass(AppleTensor)
+    assert same_logits(values, values + 7)
+    assert not same_logits(values, values * 2)
 
 
 def test_grey_images_and_a_relu_behind_the_head_and_random_weights(digits: Task) -> None:

@@ -39,7 +39,7 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
     """A logistic regression on standardised features, as a pipeline of scikit-learn.
 
     The strength of its L2 penalty is the one with the least log loss in a cross-validation on `COMPARED` of the images;
-    1 where a class has a single image.
+    1 where fewer than two classes have two images. Classes of a single image are not compared on.
 
     Args:
         train: features, shape (N, D).
@@ -54,10 +54,10 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
 
     probe = make_pipeline(StandardScaler(with_mean=bias), LogisticRegression(max_iter=_ITERATIONS, fit_intercept=bias))
     some = _some(labels)
-    folds = min(FOLDS, int(np.bincount(labels[some]).min()))
+    folds = min(FOLDS, int(np.unique(labels[some], return_counts=True)[1].min(initial=FOLDS)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty that takes so long is not chosen
-        if folds > 1:
+        if len(some):
             choices = {"logisticregression__C": STRENGTHS}
             search = GridSearchCV(probe, choices, scoring="neg_log_loss", cv=StratifiedKFold(folds), refit=False)
             probe.set_params(**search.fit(train[some], labels[some]).best_params_)
@@ -77,13 +77,15 @@ def as_linear_head(probe: Any) -> LinearHead:
 
 
 def _some(labels: Array) -> Array:
-    """Sorted indices of `COMPARED` images or a few more, the same share of each class; of fewer images, of all."""
-    if len(labels) <= COMPARED:
-        return np.arange(len(labels))
+    """Sorted indices of the images to compare on: the same share of each class, so that they are `COMPARED`, but at
+    least `FOLDS` of each. A class of one image is in no fold's training and test images both, so left out; none at all
+    where fewer than two classes are left."""
     order = np.random.default_rng(0).permutation(len(labels))
-    share = COMPARED / len(labels)
+    share = min(COMPARED / len(labels), 1.0)
     kept = []
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        kept.append(members[: int(np.ceil(share * len(members)))])
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        if count > 1:
+            kept.append(order[labels[order] == label][: max(FOLDS, int(np.ceil(share * count)))])
+    if len(kept) < 2:
+        return np.arange(0)
     return np.sort(np.concatenate(kept))

@@ -54,8 +54,7 @@ def place(network: Network, head: LinearHead) -> None:
         HeadUnfitError: it has no plain weights, or looks at several places at once.
     """
     layer: Any = head_of(network)
-    # The weight of a normalised layer (torch.nn.utils.parametrizations) is no parameter, and cannot be any matrix.
-    if not isinstance(layer.weight, nn.Parameter) or layer.weight.numel() != head.weight.size:
+    if not _is_plain(layer) or layer.weight.numel() != head.weight.size:
         raise HeadUnfitError(
             f"the weights of the head ({network.groups[-1].name}) are no plain matrix from its {head.weight.shape[1]} "
             "features to the classes"
@@ -63,6 +62,26 @@ def place(network: Network, head: LinearHead) -> None:
     layer.weight.copy_(torch.from_numpy(head.weight).view_as(layer.weight))
     if layer.bias is not None:
         layer.bias.copy_(torch.from_numpy(head.bias))
+
+
+@torch.no_grad()
+def place_zeros(network: Network) -> None:
+    """Let the head make 0 of everything.
+
+    Raises:
+        HeadUnfitError: its weights are normalised, and those of length 0 are no numbers.
+    """
+    layer = head_of(network)
+    if not _is_plain(layer):
+        raise HeadUnfitError(f"the weights of the head ({network.groups[-1].name}) are made of others, and cannot be 0")
+    for parameter in layer.parameters():
+        parameter.zero_()
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether the weight can be any matrix. That of a normalised layer (torch.nn.utils.parametrizations) is no
+    parameter."""
+    return isinstance(layer.weight, nn.Parameter)
 
 
 @torch.no_grad()
@@ -86,7 +105,9 @@ def lowest_output(network: Network, images: Tensor) -> float:
 
 def same_logits(found: Tensor, expected: Tensor) -> bool:
     """Whether logits (N, classes) say the same, as far as a GPU's precision goes: what is added to all is nothing."""
-    found, expected = (logits - logits.mean(1, keepdim=True) for logits in (found.double(), expected.double()))
+    # On the CPU: Apple's GPUs have no float64.
+    found, expected = (logits.cpu().double() for logits in (found, expected))
+    found, expected = (logits - logits.mean(1, keepdim=True) for logits in (found, expected))
     return bool((found - expected).abs().max() <= 0.01 * (1 + expected.abs().max()))
 
 

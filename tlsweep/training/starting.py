@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsweep.errors import ModelError
 from tlsweep.models import Network, Weights
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.probe import LinearHead, as_linear_head, fitted
@@ -26,6 +27,7 @@ from tlsweep.models.starting_head import (
     lift,
     lowest_output,
     place,
+    place_zeros,
     same_logits,
     tensors_of,
 )
@@ -38,7 +40,7 @@ from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same arguments give another head, so that kept ones are not used."""
 MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
@@ -108,7 +110,12 @@ def _kept(
 
 def _solved(run: Transfer, compute: Compute, progress: Progress | None) -> StartingHead:
     """The logistic regression on the features of the run's own training images."""
-    found, labels = features(run, "train", compute=compute, progress=progress)
+    try:
+        found, labels = features(run, "train", compute=compute, progress=progress)
+    except ModelError as error:  # of your own networks, which train all the same
+        raise HeadUnfitError(str(error)) from error
+    if len(found) != len(labels):
+        raise HeadUnfitError(f"the head is given {len(found)} vectors for {len(labels)} images")
     if not np.isfinite(found).all():
         raise HeadUnfitError("the network gives features that are no finite numbers")
     with isolated(compute) as device:
@@ -160,10 +167,7 @@ def _zero(run: Transfer, compute: Compute, progress: Progress | None) -> Startin
     through."""
     with isolated(compute) as device:
         network = _evaluating(run, device)
-        layer = head_of(network)
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.zero_()
+        place_zeros(network)
         batches = make_batches(run.task, device, channels_last=False)
         if not _learns(network, *next(iter(batches.evaluate("train", 2)))):
             lift(network, 1.0)
