@@ -11,22 +11,13 @@ from pathlib import Path
 
 import pytest
 import ray  # noqa: F401  # brings psutil with it
-from command_line import CommandLine, Running, command_line
+from command_line import SMALL, CommandLine, Running, command_line
 
 import psutil  # isort: skip
 
 pytestmark = pytest.mark.slow
 
 
-CHANGES = (
-    "search.trials=2",
-    "search.min_epochs=1",
-    "train.epochs=2",
-    "model.name=mlp",
-    "model.weights=none",
-    "controls=[]",
-)
-SMALL = [word for change in CHANGES for word in ("-o", change)]
 ENDLESS = ["launch", "digits", *SMALL, "-o", "train.epochs=100000", "-o", "train.batch_size=5", "--local"]
 
 DOCUMENTED = {

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import own_code
 import pytest
-from command_line import MODULE, CommandLine, command_line, wait_until
+from command_line import MODULE, SMALL, CommandLine, command_line, wait_until
 from completeness import assert_complete
 from flaky_line import flaky_line
 from in_process import Run
@@ -31,15 +31,6 @@ from tlsweep.jobs.server import JobServer
 from tlsweep.jobs.stream import job_log_name
 from tlsweep.store import open_results
 
-CHANGES = (
-    "search.trials=2",
-    "search.min_epochs=1",
-    "train.epochs=2",
-    "model.name=mlp",
-    "model.weights=none",
-    "controls=[]",
-)
-SMALL = [word for change in CHANGES for word in ("-o", change)]
 PACED = [*SMALL, "-o", "model.name=own_code:paced", "-o", "model.args={seconds: 0.05}", "-o", "train.epochs=20"]
 
 

@@ -17,6 +17,16 @@ PATIENCE = 180.0
 """Seconds that a whole sweep may take on a machine that others use too."""
 MODULE = (sys.executable, "-m", "tlsweep")
 SCRIPT = (str(Path(sys.executable).with_name("tlsweep")),)
+_CHANGES = [
+    "search.trials=2",
+    "search.min_epochs=1",
+    "train.epochs=2",
+    "model.name=mlp",
+    "model.weights=none",
+    "controls=[]",
+]
+SMALL = [word for change in _CHANGES for word in ("-o", change)]
+"""What makes the preset `digits` two trials of a moment."""
 
 
 @dataclass(frozen=True)
