@@ -26,6 +26,7 @@ from in_process import Run
 from ray_nodes import ray_node
 
 from tlsweep.errors import ConnectionLost
+from tlsweep.jobs.dashboard import ADDRESS
 from tlsweep.jobs.following import follow
 from tlsweep.jobs.server import JobServer
 from tlsweep.jobs.stream import job_log_name
@@ -187,6 +188,18 @@ def test_an_address_that_is_none_is_one_line(run: Run, url: str, told: str) -> N
     assert len(err.splitlines()) == 1
     assert told in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("named", [None, "http://10.0.0.1:8265"])
+def test_who_asks_one_cluster_does_not_name_it_for_later_commands(
+    head: Head, monkeypatch: pytest.MonkeyPatch, named: str | None
+) -> None:
+    """One process may run several commands, as these tests do."""
+    monkeypatch.delenv(ADDRESS, raising=False)
+    if named:
+        monkeypatch.setenv(ADDRESS, named)
+    assert JobServer(head.url).client.get_address() == head.url
+    assert os.environ.get(ADDRESS) == named
 
 
 def test_results_that_would_vanish_with_the_job_are_refused(tlsweep: CommandLine, head: Head) -> None:

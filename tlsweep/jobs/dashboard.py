@@ -15,6 +15,8 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""The variable that names a dashboard for Ray's own commands."""
 ANSWER_SECONDS = 20.0
 """No answer within this time is none."""
 
@@ -134,6 +136,14 @@ def _client(url: str) -> "JobSubmissionClient":
             # An upload may take its time; what counts is that the other side answers at all.
             return super()._do_request(method, endpoint, **{"timeout": ANSWER_SECONDS} | options)
 
-    # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given.
-    os.environ["RAY_API_SERVER_ADDRESS"] = url
-    return Client(url)
+    # Ray lets this variable, and RAY_ADDRESS, win over the address that it is given (dashboard/utils.py). It asks only
+    # now; later commands of this process must not take this cluster for the one that their user named.
+    before = os.environ.get(ADDRESS)
+    os.environ[ADDRESS] = url
+    try:
+        return Client(url)
+    finally:
+        if before is None:
+            del os.environ[ADDRESS]
+        else:
+            os.environ[ADDRESS] = before
