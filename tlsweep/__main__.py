@@ -4,11 +4,16 @@ import atexit
 import os
 import sys
 import threading
+import time
+from contextlib import suppress
 
 from tlsweep.cli import main
 from tlsweep.cli.program import complain, show_defect
 from tlsweep.cli.streams import open_streams
 from tlsweep.errors import INTERRUPTED
+
+PATIENCE = 60.0
+"""Seconds that what this process has started may take to end."""
 
 
 def run() -> None:
@@ -34,6 +39,8 @@ def run() -> None:
         code = 2
     if not {"ray", "pyarrow"} & sys.modules.keys():
         sys.exit(code)
+    if "ray" in sys.modules:
+        threading.Thread(target=_give_up, args=[code], daemon=True).start()
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # as the interpreter does, before the functions of atexit
         atexit._run_exitfuncs()
@@ -41,6 +48,21 @@ def run() -> None:
         code = INTERRUPTED
     sys.stdout.flush()
     sys.stderr.flush()
+    os._exit(code)
+
+
+def _give_up(code: int) -> None:
+    """End what does not end by itself, and this process.
+
+    A Ray that is interrupted while it starts is ended once it is up. Seldom, on a busy machine, it never is: its client
+    waits without end for the GCS that it has just started (ray 2.60, `GcsClient`), and so would we.
+    """
+    import psutil  # found once Ray is imported, which brings it along
+
+    time.sleep(PATIENCE)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
     os._exit(code)
 
 

@@ -103,3 +103,24 @@ program.run()
 def test_ctrl_c_while_the_program_waits_for_what_it_started_ends_it_without_a_traceback(code: int) -> None:
     ended = subprocess.run([sys.executable, "-c", LEAVING, str(code)], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (130, "")
+
+
+HANGING = """
+import subprocess, sys, threading, time
+import ray
+import tlsweep.__main__ as program
+program.PATIENCE = 0.5
+def main():
+    threading.Thread(target=subprocess.run, args=[["sleep", "600"]]).start()
+    threading.Thread(target=time.sleep, args=[600]).start()
+    raise SystemExit(int(sys.argv[1]))
+program.main = main
+program.run()
+"""
+
+
+@pytest.mark.parametrize("code", [0, 130])
+def test_what_never_ends_is_ended_with_all_that_it_started(code: int) -> None:
+    """As a Ray that hangs while it starts. Who reads the output of what it started would wait as long."""
+    ended = subprocess.run([sys.executable, "-c", HANGING, str(code)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (code, "")
