@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
-from tlsweep.models.probe import STRENGTHS, _some, fitted, linear_probe
+from tlsweep.models.probe import STRENGTHS, _iterations, _some, fitted, linear_probe
 from tlsweep.planning.transferability import h_score, logme, nearest_neighbours, score
 
 # Images, width of the features, classes, how far the classes lie apart.
@@ -108,6 +108,12 @@ def test_a_rare_class_does_not_keep_strengths_from_being_compared():
     many = np.repeat([0, 1, 2, 3, 4], [6000, 3995, 3, 1, 1])
     assert np.bincount(many[_some(many)]).tolist() == [1200, 799, 3]
     assert not len(_some(np.repeat([0, 1], [9, 1])))
+
+
+def test_a_regression_that_would_take_hours_ends_earlier():
+    assert _iterations(5000 * 1280 * 10) == 1000
+    assert _iterations(50_000 * 2048 * 100) == 97
+    assert _iterations(50_000 * 2048 * 1000) == 30
 
 
 def test_one_image_of_each_class_is_enough():

@@ -16,6 +16,10 @@ COMPARED = 2000
 """Training images that the strengths are compared on, or a few more: with more the best one hardly changes, while 25
 regressions on all of 50,000 would take an hour."""
 _ITERATIONS = 1000
+_FEWEST_ITERATIONS = 30
+_PRODUCTS = 1e12
+"""Products of a feature and a weight in a pass over the images, in all iterations of all regressions together: four
+operations each, so some two minutes at the 34 GFlop/s that were measured on one core (AMD EPYC)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
     """A logistic regression on standardised features, as a pipeline of scikit-learn.
 
     The strength of its L2 penalty is the one with the least log loss in a cross-validation on `COMPARED` of the images;
-    1 where fewer than two classes have two images. Classes of a single image are not compared on.
+    1 where fewer than two classes have two images. Classes of a single image are not compared on. Many images of many
+    classes would take hours to converge: there the regression ends after some minutes, with what it has by then.
 
     Args:
         train: features, shape (N, D).
@@ -52,16 +57,24 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(with_mean=bias), LogisticRegression(max_iter=_ITERATIONS, fit_intercept=bias))
+    probe = make_pipeline(StandardScaler(with_mean=bias), LogisticRegression(fit_intercept=bias))
+    work = train.shape[1] * len(np.unique(labels))  # products for one image
     some = _some(labels)
     folds = min(FOLDS, int(np.unique(labels[some], return_counts=True)[1].min(initial=FOLDS)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty that takes so long is not chosen
         if len(some):
             choices = {"logisticregression__C": STRENGTHS}
+            fits = folds * len(STRENGTHS)
+            probe.set_params(logisticregression__max_iter=_iterations(fits * len(some) * work))
             search = GridSearchCV(probe, choices, scoring="neg_log_loss", cv=StratifiedKFold(folds), refit=False)
             probe.set_params(**search.fit(train[some], labels[some]).best_params_)
-        return probe.fit(train, labels)
+        return probe.set_params(logisticregression__max_iter=_iterations(len(labels) * work)).fit(train, labels)
+
+
+def _iterations(products: int) -> int:
+    """Iterations that `_PRODUCTS` are enough for, where one takes so many."""
+    return min(max(int(_PRODUCTS / products), _FEWEST_ITERATIONS), _ITERATIONS)
 
 
 def as_linear_head(probe: Any) -> LinearHead:
