@@ -13,13 +13,13 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths of the L2 penalty that are tried (scikit-learn's C)."""
 FOLDS = 5
 COMPARED = 2000
-"""Training images that the strengths are compared on, or a few more: with more the best one hardly changes, while 25
-regressions on all of 50,000 would take an hour."""
+"""Training images that the strengths are compared on, or a few more: with more the best one hardly changes."""
 _ITERATIONS = 1000
 _FEWEST_ITERATIONS = 30
+"""Even where these take longer."""
 _PRODUCTS = 1e12
-"""Products of a feature and a weight in a pass over the images, in all iterations of all regressions together: four
-operations each, so some two minutes at the 34 GFlop/s that were measured on one core (AMD EPYC)."""
+"""Products of a feature and a weight, in all iterations over the images, that the comparison may take, and the
+regression that is kept: four operations each, so some two minutes at the 34 GFlop/s measured on one core (AMD EPYC)."""
 
 
 @dataclass(frozen=True)

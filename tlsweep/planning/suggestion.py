@@ -25,8 +25,8 @@ class Suggestion:
     """What `tlsweep check --suggest` prints and writes."""
 
     noise_scales: tuple[float, float]
-    """The noise scales in samples: of the network that trials start with, and of it after the steps of a
-    range test in the middle of its bounds. NaN where the gradient cannot be told from its noise."""
+    """The noise scales in samples: of the network that trials start with, but with torch's own head, and after the
+    steps of a range test in the middle of its bounds. NaN where the gradient cannot be told from its noise."""
     noise_batch_size: int
     """The batch size of those steps."""
     train_images: int

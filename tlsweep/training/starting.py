@@ -40,7 +40,7 @@ from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same arguments give another head, so that kept ones are not used."""
 MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
