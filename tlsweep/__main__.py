@@ -57,9 +57,9 @@ def _give_up(code: int) -> None:
     A Ray that is interrupted while it starts is ended once it is up. Seldom, on a busy machine, it never is: its client
     waits without end for the GCS that it has just started (ray 2.60, `GcsClient`), and so would we.
     """
-    import psutil  # found once Ray is imported, which brings it along
-
     time.sleep(PATIENCE)
+    import psutil  # found once Ray is imported, which brings it along and may be under way until now
+
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             process.kill()
