@@ -34,7 +34,7 @@ from tlsweep.models.starting_head import (
 from tlsweep.spec import TrainSettings
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
-from tlsweep.training.features import Features, Progress, features
+from tlsweep.training.features import Features, features
 from tlsweep.training.kept import kept
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
@@ -59,7 +59,6 @@ def started(
     *,
     cache: Path | None = None,
     compute: Compute = Compute(),
-    progress: Progress | None = None,
 ) -> Transfer:
     """Add what the head of each run begins with to a transfer; return it as it is for torch's own initialisation.
 
@@ -69,7 +68,6 @@ def started(
         cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
             kept, as that may change; None keeps none.
         compute: as for a trial.
-        progress: told while features are computed.
 
     Raises:
         HeadUnfitError: the head that is asked for by name cannot be had in this network.
@@ -81,7 +79,7 @@ def started(
     # Not in a checkpoint's stead: it holds the head that training made of this one (checkpoint.py, changed_tensors).
     make = _solved if how == "probe" else _zero
     try:
-        heads = tuple(_kept(run, how, make, cache, compute, progress) for run in transfer.runs())
+        heads = tuple(_kept(run, how, make, cache, compute) for run in transfer.runs())
     except HeadUnfitError as error:
         if settings.head == "auto":
             return transfer
@@ -90,28 +88,26 @@ def started(
     return replace(transfer, heads=heads)
 
 
-Make = Callable[[Transfer, Compute, Progress | None], StartingHead]
+Make = Callable[[Transfer, Compute], StartingHead]
 
 
-def _kept(
-    run: Transfer, how: str, make: Make, cache: Path | None, compute: Compute, progress: Progress | None
-) -> StartingHead:
+def _kept(run: Transfer, how: str, make: Make, cache: Path | None, compute: Compute) -> StartingHead:
     if cache is None or is_own_code(run.model.name):
-        return make(run, compute, progress)
+        return make(run, compute)
     path = cache / f"{_key(run, how, choose_device(compute.device))}.safetensors"
     return kept(
         path,
         "starting heads",
         read=lambda: _read(path),
-        make=lambda: make(run, compute, progress),
+        make=lambda: make(run, compute),
         as_bytes=_as_file,
     )
 
 
-def _solved(run: Transfer, compute: Compute, progress: Progress | None) -> StartingHead:
+def _solved(run: Transfer, compute: Compute) -> StartingHead:
     """The logistic regression on the features of the run's own training images."""
     try:
-        found, labels = features(run, "train", compute=compute, progress=progress)
+        found, labels = features(run, "train", compute=compute)
     except ModelError as error:  # of your own networks, which train all the same
         raise HeadUnfitError(str(error)) from error
     if len(found) != len(labels):
@@ -162,7 +158,7 @@ def _let_through(network: Network, run: Transfer, solution: LinearHead, found: F
         )
 
 
-def _zero(run: Transfer, compute: Compute, progress: Progress | None) -> StartingHead:
+def _zero(run: Transfer, compute: Compute) -> StartingHead:
     """Zeros, so that all classes are equally likely; ones as bias where a ReLU behind the head would let no gradient
     through."""
     with isolated(compute) as device:
