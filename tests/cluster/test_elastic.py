@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import ray
 from command_line import wait_until
 from completeness import assert_complete
+from outcomes import records_of
 from ray_nodes import RAY, ray_head, ray_node
 
 from tlsweep.cluster.elastic import Elastic
@@ -21,7 +23,6 @@ from tlsweep.cluster.nodes import Cluster, Node, NodeKind, alive_nodes
 from tlsweep.cluster.starting import RayStart
 from tlsweep.errors import ResourceError
 from tlsweep.spec import Resources, load_spec
-from tlsweep.store import read_journal
 from tlsweep.sweep import launch
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -104,8 +105,7 @@ def test_slots_follow_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         }
     )
 
-    def records(kind: str) -> list[dict[str, Any]]:
-        return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
+    records = partial(records_of, journal)
 
     with ray_head(cpus=0) as address, ExitStack() as stack:
         stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1"))

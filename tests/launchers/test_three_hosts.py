@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import assert_one_message, wait_until
 from completeness import assert_complete
 from hosts import Host
+from outcomes import records_of
 from ray_hosts import RayHosts, ray_hosts
 
-from tlsweep.store import open_results, read_journal
+from tlsweep.store import open_results
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +55,7 @@ def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
         operator = cluster.network.add()
         journal = cluster.shared / "results" / "it" / "journal.jsonl"
 
-        def records(kind: str) -> list[dict[str, Any]]:
-            return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
+        records = partial(records_of, journal)
 
         def lost() -> list[str]:
             return [one["details"]["address"] for one in records("node_lost")]

@@ -1,14 +1,20 @@
 """What two sweeps that were decided alike have in common."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from tlsweep.store import Results
+from tlsweep.store import Record, Results, read_journal
 
 DECISIONS = ("stopped", "finished", "exploited", "perturbed", "promoted")
 TIMES = ("time", "elapsed", "node", "sweep", "samples_per_second", "device_memory")
+
+
+def records_of(journal: Path, kind: str) -> list[Record]:
+    """What a journal holds of one type, or of one kind of event; nothing while there is no journal."""
+    return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
 
 
 def decisions(results: Results) -> list[tuple[Any, ...]]:

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pandas as pd
 import pytest
 from command_line import wait_until
 from completeness import assert_complete
-from outcomes import decisions, numbers
+from outcomes import decisions, numbers, records_of
 from ray_nodes import ray_head, ray_node
 
 from tlsweep.errors import ResultsError
 from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.store import Results, SweepFolder, read_journal
+from tlsweep.store import Results, SweepFolder
 from tlsweep.sweep import launch, resume
 from tlsweep.sweep.faults import Fault, what_follows
 
@@ -266,8 +267,7 @@ def test_the_loss_of_a_node_costs_only_the_epochs_that_ran_there(tmp_path: Path)
     spec = digits(*network, "search.trials=4", "train.epochs=10", "resources.concurrent=null")
     journal = tmp_path / "it" / "journal.jsonl"
 
-    def records(kind: str) -> list[dict[str, Any]]:
-        return [one for one in read_journal(journal) if kind in (one["type"], one.get("kind"))]
+    records = partial(records_of, journal)
 
     with ray_head(cpus=0) as address, ExitStack() as stack:
         nodes = [stack.enter_context(ray_node(f"--address={address}", "--num-cpus=1")) for _ in range(2)]
