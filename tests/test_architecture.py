@@ -19,21 +19,25 @@ KNOWS = {
     "data": {"spec"},
     "models": {"spec"},
     "training": {"spec", "data", "models"},
+    "pretrained": {"spec", "data", "models", "training"},
     "store": {"spec"},
     "schedulers": {"spec"},
     "report": {"spec", "store"},
     "observer": {"spec", "store"},
     "cluster": {"spec", "data", "store", "observer"},
-    "sweep": {"spec", "data", "models", "training", "store", "schedulers", "report", "observer", "cluster"},
+    "sweep": {
+        *("spec", "data", "models", "training", "pretrained", "store"),
+        *("schedulers", "report", "observer", "cluster"),
+    },
     "jobs": {"spec", "store", "observer", "cluster"},
-    "planning": {"spec", "data", "models", "training", "store", "observer", "cluster", "sweep"},
+    "planning": {"spec", "data", "models", "training", "pretrained", "store", "observer", "cluster", "sweep"},
     "terminal": {"spec", "store", "report", "observer", "planning", "jobs"},
 }
 
 # Libraries with one home; the value is where they may be imported.
 FENCES = {
     "ray": ("sweep/", "cluster/", "jobs/"),
-    "torch": ("data/", "models/", "training/", "planning/", "sweep/trainable.py"),
+    "torch": ("data/", "models/", "training/", "pretrained/", "planning/", "sweep/trainable.py"),
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
     "plotly": ("report/",),

@@ -25,7 +25,7 @@ README = ROOT / "README.md"
 FOLDERS = ("tlsweep", "cluster", "results", "tests")
 READMES = [README, *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("README.md")))]
 ROOMS = (
-    "spec", "data", "models", "training", "store", "schedulers", "report", "cluster", "sweep", "jobs", "planning",
+    "spec", "data", "models", "training", "pretrained", "store", "schedulers", "report", "cluster", "sweep", "jobs", "planning",
     "terminal", "cli",
 )  # fmt: skip
 """The rooms from left to right."""

@@ -39,8 +39,9 @@ def bench_spec(trials: int) -> SweepSpec:
 def material(spec: SweepSpec) -> tuple[Any, Any]:
     """Images and source weights, from the cache if they are there."""
     from tlsweep.data import load_task
+    from tlsweep.pretrained import pretrained
     from tlsweep.sweep.prepare import source_cache
-    from tlsweep.training import Compute, pretrained
+    from tlsweep.training import Compute
 
     assert isinstance(spec.model.weights, SourceTask)
     source = load_task(spec.model.weights.data, spec.seed)

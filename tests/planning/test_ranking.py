@@ -55,7 +55,7 @@ def test_weights_that_are_searched_are_candidates_all() -> None:
 def test_a_candidate_that_does_not_fit_is_refused_before_anything_is_computed(
     candidate: str, error: type[Exception], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlsweep.training.features.features", None)
+    monkeypatch.setattr("tlsweep.pretrained.features.features", None)
     with pytest.raises(error, match=told):
         make_ranking(digits(name="cnn"), [candidate])
 

@@ -13,8 +13,9 @@ from training_trials import ONE_THREAD, SMALL_CNN, Recorder, Train, same_checkpo
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.models import Weights, build_network
+from tlsweep.pretrained import pretrain
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, SourceTask, TrainSettings
-from tlsweep.training import EpochReport, Snapshot, evaluate_checkpoint, finetune, pretrain
+from tlsweep.training import EpochReport, Snapshot, evaluate_checkpoint, finetune
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer

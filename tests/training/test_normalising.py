@@ -18,15 +18,15 @@ from tlsweep.models import Weights, resolve_weights
 from tlsweep.models.statistics import Statistics, exported_statistics
 from tlsweep.observer import Silence
 from tlsweep.planning import make_plan
+from tlsweep.pretrained.features import features
+from tlsweep.pretrained.pretraining import source_statistics
 from tlsweep.spec import DigitsData, ModelSpec, Normalisation, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.spec.recipe import recipe_spec
 from tlsweep.sweep.prepare import prepare
 from tlsweep.training import Compute, Transfer, export_model, load_exported
-from tlsweep.training.features import features
 from tlsweep.training.networks import new_network
 from tlsweep.training.normalising import normalisation_in_words, normalised_for
-from tlsweep.training.pretraining import source_statistics
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OTHERS = Statistics((0.9,), (0.05,), "as the source task's images were")

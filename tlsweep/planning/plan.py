@@ -163,8 +163,8 @@ def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
 
 def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
     """What trials of the main arm normalise images by."""
+    from tlsweep.pretrained.pretraining import source_statistics
     from tlsweep.training.normalising import normalisation_in_words, statistics_of
-    from tlsweep.training.pretraining import source_statistics
 
     known = {name: statistics_of(weights) for name, weights in prepared.weights.items()}
     known |= {name: source_statistics(source) for name, source in prepared.sources.items()}

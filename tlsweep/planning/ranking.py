@@ -122,7 +122,8 @@ def _some(task: Task, split: str, images: int, seed: int) -> Indices:
 def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights | None":
     """The weights of a candidate; a source task is trained on unless that was done before."""
     from tlsweep.models import resolve_weights
-    from tlsweep.training import Compute, pretrained
+    from tlsweep.pretrained import pretrained
+    from tlsweep.training import Compute
 
     if not isinstance(model.weights, SourceTask):
         return resolve_weights(model)
@@ -137,7 +138,7 @@ def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights 
 
 def _assess(transfer: "Transfer", observer: Observer) -> Ranked:
     from tlsweep.planning.transferability import score
-    from tlsweep.training.features import features
+    from tlsweep.pretrained.features import features
     from tlsweep.training.networks import new_network
 
     began = time.perf_counter()

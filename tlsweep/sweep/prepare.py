@@ -97,7 +97,7 @@ def _compared(task: Task, source: Task, observer: Observer) -> Task:
 def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "Weights | None":
     """The weights of a source task if they were made before. Before hours of pretraining: would they fit the target?"""
     from tlsweep.models import Weights, build_network
-    from tlsweep.training import cached_weights
+    from tlsweep.pretrained import cached_weights
 
     weights = cached_weights(origin, spec.model, source, seed=spec.seed, cache=source_cache())
     untrained = build_network(spec.model, **_seen_by(source), seed=0).module.state_dict()
@@ -189,7 +189,7 @@ def _starting_heads(
     """What the heads of trials begin with, found once for all trials that have the same weights and images."""
     import ray
 
-    from tlsweep.training.starting import begins_with
+    from tlsweep.pretrained.starting import begins_with
 
     spec = shared.spec
     found: dict[tuple[str, int | None], Any] = {}
@@ -230,7 +230,7 @@ def _find_heads(shared: "Shared", arm: str, name: str) -> "tuple[StartingHead, .
 
 def begun(spec: SweepSpec, transfer: "Transfer", compute: "Compute") -> "Transfer":
     """What a trial trains, with what its heads begin with, found in this process unless it is kept."""
-    from tlsweep.training.starting import started
+    from tlsweep.pretrained.starting import started
 
     return started(transfer, spec.train.settings(), cache=default_cache() / "heads", compute=compute)
 
@@ -264,7 +264,8 @@ def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights
 
 def pretrain_here(spec: SweepSpec, name: str, source: Task, *, device: str = "auto") -> "Weights":
     """The weights called `name`, of the source task with these images, trained in this process unless they are kept."""
-    from tlsweep.training import Compute, pretrained
+    from tlsweep.pretrained import pretrained
+    from tlsweep.training import Compute
 
     origin, compute = spec.model.origins[name], Compute(device, spec.resources.threads)
     assert isinstance(origin, SourceTask)

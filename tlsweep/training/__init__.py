@@ -6,7 +6,6 @@ from tlsweep.training.export import export_model
 from tlsweep.training.exported import ExportInfo, load_exported
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.metrics import ClassScores, Evaluation
-from tlsweep.training.pretraining import cached_weights, pretrain, pretrained, source_key
 from tlsweep.training.reports import EpochReport, Receiver, Snapshot
 from tlsweep.training.runs import evaluate_runs, unpack
 from tlsweep.training.schedules import lr_factor
@@ -15,6 +14,6 @@ from tlsweep.training.transfer import Transfer
 
 __all__ = [
     "ClassScores", "Compute", "EpochReport", "Evaluation", "ExportInfo", "Receiver", "Snapshot", "Transfer",
-    "cached_weights", "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model",
-    "finetune", "load_exported", "lr_factor", "pretrain", "pretrained", "source_key", "summarise_test", "unpack",
+    "choose_device", "device_name", "evaluate_checkpoint", "evaluate_runs", "export_model", "finetune", "load_exported",
+    "lr_factor", "summarise_test", "unpack",
 ]  # fmt: skip

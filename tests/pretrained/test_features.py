@@ -14,9 +14,9 @@ from tlsweep.data.batches import Batches
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import ResultsError
 from tlsweep.models import Weights
+from tlsweep.pretrained.features import features
 from tlsweep.spec import ModelSpec
 from tlsweep.training import evaluation
-from tlsweep.training.features import features
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 

@@ -13,9 +13,9 @@ import torch
 from tlsweep.data.task import Indices
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
+from tlsweep.pretrained.kept import kept
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
-from tlsweep.training.kept import kept
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer

@@ -11,8 +11,8 @@ from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError, ResultsError
+from tlsweep.pretrained import cached_weights, pretrain, pretrained, source_key
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, SourceTask
-from tlsweep.training import cached_weights, pretrain, pretrained, source_key
 
 SOURCE = SourceTask(data=DigitsData(source="digits", domain="source"), epochs=1)
 
@@ -36,7 +36,7 @@ def test_the_cache_gives_the_same_weights_without_training(
     assert cached_weights(SOURCE, SMALL_CNN, clean_digits, seed=0, cache=tmp_path / "new") is None
     first = pretrained(SOURCE, SMALL_CNN, clean_digits, progress=lambda *done: epochs.append(done), **options)
     assert epochs == [(1, 1)]
-    monkeypatch.setattr("tlsweep.training.pretraining.finetune", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr("tlsweep.pretrained.pretraining.finetune", lambda *_, **__: pytest.fail("trained again"))
     second = pretrained(SOURCE, SMALL_CNN, clean_digits, **options)
     key = source_key(SOURCE, SMALL_CNN, 0, clean_digits.fingerprint)
     assert (first.origin, first.sha256) == (second.origin, second.sha256) == (f"source task {key}", first.sha256)
@@ -67,7 +67,7 @@ def train_until_another_waits(task: Task, cache: Path, started: Event, waiting: 
 def test_a_second_process_waits_for_the_first_to_have_trained(
     clean_digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlsweep.training.pretraining.finetune", lambda *_, **__: pytest.fail("trained as well"))
+    monkeypatch.setattr("tlsweep.pretrained.pretraining.finetune", lambda *_, **__: pytest.fail("trained as well"))
     context = multiprocessing.get_context("spawn")
     started, waiting, acquire = context.Event(), context.Event(), FileLock.acquire
 

@@ -13,10 +13,10 @@ from tlsweep.data import Task
 from tlsweep.errors import ModelError
 from tlsweep.models import Weights, read_weights
 from tlsweep.models.statistics import Statistics
+from tlsweep.pretrained.kept import kept
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
 from tlsweep.training.devices import Compute
 from tlsweep.training.finetuning import finetune
-from tlsweep.training.kept import kept
 from tlsweep.training.networks import trained_network
 from tlsweep.training.reports import EpochReport, Snapshot
 from tlsweep.training.transfer import Transfer

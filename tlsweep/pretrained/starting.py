@@ -31,11 +31,11 @@ from tlsweep.models.starting_head import (
     same_logits,
     tensors_of,
 )
+from tlsweep.pretrained.features import Features, features
+from tlsweep.pretrained.kept import kept
 from tlsweep.spec import TrainSettings
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
-from tlsweep.training.features import Features, features
-from tlsweep.training.kept import kept
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer

@@ -21,13 +21,13 @@ from tlsweep.errors import ModelError, SpecError
 from tlsweep.models import Weights
 from tlsweep.models.probe import as_linear_head, fitted, linear_probe
 from tlsweep.models.starting_head import HeadUnfitError, has_bias, head_of, same_logits
+from tlsweep.pretrained import starting as starting_module
+from tlsweep.pretrained.features import features
+from tlsweep.pretrained.starting import begins_with, started
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.training import Transfer, evaluate_checkpoint
-from tlsweep.training import starting as starting_module
-from tlsweep.training.features import features
 from tlsweep.training.networks import new_network
-from tlsweep.training.starting import begins_with, started
 
 PROBE, ZERO = TrainSettings(head="probe"), TrainSettings(head="zero")
 
