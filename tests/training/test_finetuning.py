@@ -24,7 +24,9 @@ BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
 
 
-def reference_loop(task: Task, lr: float, epochs: int, batch_size: int, seed: int) -> dict[str, torch.Tensor]:
+def reference_loop(
+    task: Task, lr: float, epochs: int, batch_size: int, seed: int, clip_norm: float
+) -> dict[str, torch.Tensor]:
     """SGD with momentum, weight decay and a cosine over steps, written out with torch alone."""
     sizes = {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}
     module = build_network(NO_DROPOUT, **sizes, seed=seed).module
@@ -36,15 +38,19 @@ def reference_loop(task: Task, lr: float, epochs: int, batch_size: int, seed: in
         for images, labels in batches.train(epoch, batch_size, seed):
             optimizer.zero_grad()
             F.cross_entropy(module(images), labels, label_smoothing=0.1).backward()
+            torch.nn.utils.clip_grad_norm_(module.parameters(), clip_norm or math.inf)
             optimizer.step()
             scheduler.step()
     return module.state_dict()
 
 
-def test_two_epochs_equal_a_plain_loop(digits: Task, train: Train) -> None:
-    hyperparameters = Hyperparameters(lr=0.05, batch_size=20, weight_decay=1e-3, label_smoothing=0.1)
+@pytest.mark.parametrize("clip_norm", [0, 0.05])
+def test_two_epochs_equal_a_plain_loop(digits: Task, train: Train, clip_norm: float) -> None:
+    hyperparameters = Hyperparameters(
+        lr=0.05, batch_size=20, weight_decay=1e-3, label_smoothing=0.1, clip_norm=clip_norm
+    )
     trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT)
-    expected = reference_loop(digits, lr=0.05, epochs=2, batch_size=20, seed=3)
+    expected = reference_loop(digits, lr=0.05, epochs=2, batch_size=20, seed=3, clip_norm=clip_norm)
     got = load_checkpoint(trial.checkpoints[-1]).tensors
     assert got.keys() == expected.keys()
     for name, tensor in expected.items():

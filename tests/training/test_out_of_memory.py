@@ -81,7 +81,9 @@ def test_memory_may_run_out_once_in_the_middle_of_a_step(digits: Task, optimizer
     assert same_checkpoint(failing.snapshot(), expected.snapshot())
 
 
-@pytest.mark.parametrize("values", [{}, {"optimizer": "adamw"}, {"freeze": "gradual"}, {"batch_size": 9}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{}, {"optimizer": "adamw"}, {"freeze": "gradual"}, {"batch_size": 9}, {"clip_norm": 0.05}], ids=str
+)
 def test_in_double_precision_division_changes_nothing_that_training_does(train: Train, values: dict[str, Any]) -> None:
     """Momentum, weight decay, label smoothing, learning rates of groups, schedule: they see the whole batch only."""
     values = {

@@ -41,6 +41,8 @@ class Hyperparameters(OptimizerDefaults):
     """Nesterov's form of momentum (SGD only)."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW, Prodigy)."""
+    clip_norm: float = Field(0.0, ge=0)
+    """The largest norm that the gradient of a batch may have; a longer one is shortened to it. 0: any."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
     lr_schedule: Literal["constant", "exponential", "step", "cosine", "one_cycle", "plateau", "adjusted", "dynamic"] = (

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
 
 from tlsweep.data.batches import Batches
 from tlsweep.models import frozen_groups, set_frozen
@@ -150,8 +151,10 @@ class Trainer:
         parts = self.micro_batch.run(partial(self._accumulate, len(labels)), images, labels, undo=self._forget)
         if self.noise is not None:
             self.noise.step(self.module, len(labels))
+        if self.hyperparameters.clip_norm:
+            # Frozen parameters have no gradient, and so no part in the norm, which nobody waits for.
+            clip_grad_norm_(self.module.parameters(), self.hyperparameters.clip_norm)
         self.optimizer.step()
-
         self.optimizer.zero_grad(set_to_none=True)
         return parts
 
