@@ -16,6 +16,8 @@ class PartFigures:
     """The mean, a scalar."""
     hits: Tensor
     """Shape (n,): whether each prediction is right."""
+    weight: Tensor
+    """Of how many images of its batch the loss is the mean, a scalar: n, unless classes have weights."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class TrainingFigures:
 
 def means(parts: Sequence[PartFigures]) -> tuple[float, float]:
     """Loss and accuracy over all samples, from at least one part."""
-    sizes = torch.tensor([len(part.hits) for part in parts], dtype=torch.float64)
-    loss_sum = torch.stack([part.loss for part in parts]).cpu().double() @ sizes
+    weights = torch.stack([part.weight for part in parts]).cpu().double()
+    loss_sum = torch.stack([part.loss for part in parts]).cpu().double() @ weights
     hits = torch.cat([part.hits for part in parts])
     return float(loss_sum) / len(hits), float(hits.sum()) / len(hits)

@@ -8,7 +8,6 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from tlsweep.data.batches import Batches
@@ -19,6 +18,7 @@ from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkp
 from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, means
+from tlsweep.training.losses import Loss
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
@@ -83,6 +83,7 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
+        self.criterion = Loss(hyperparameters.label_smoothing)
         self.schedule = TrialSchedule(hyperparameters, settings.epochs, task.size("train"))
         self.scheduled_batch_size = hyperparameters.batch_size
         # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
@@ -148,7 +149,7 @@ class Trainer:
         self.forward_state.keep()
         if self.noise is not None and self.noise.due() and len(labels) >= MIN_BATCH:
             self.noise.measured(self._noise_of(images, labels))
-        parts = self.micro_batch.run(partial(self._accumulate, len(labels)), images, labels, undo=self._forget)
+        parts = self.micro_batch.run(partial(self._accumulate, labels), images, labels, undo=self._forget)
         if self.noise is not None:
             self.noise.step(self.module, len(labels))
         if self.hyperparameters.clip_norm:
@@ -159,19 +160,21 @@ class Trainer:
         return parts
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean over these images, and their logits (n, classes)."""
+        """The mean over these images, each with the weight of its class, and their logits (n, classes)."""
         with self.autocast:
             logits = self.forward(images)
             check_logits(logits, len(labels), self.task.num_classes, "training")
-            return F.cross_entropy(logits, labels, label_smoothing=self.hyperparameters.label_smoothing), logits
+            return self.criterion(logits, labels), logits
 
-    def _accumulate(self, batch: int, images: Tensor, labels: Tensor) -> PartFigures:
-        """Add the gradient of these images' share in the mean loss over a batch of `batch`."""
+    def _accumulate(self, batch: Tensor, images: Tensor, labels: Tensor) -> PartFigures:
+        """Add the gradient of these images' share in the mean loss over the batch that has the labels `batch`."""
         loss, logits = self.loss(images, labels)
+        weight, whole = self.criterion.weight(labels), self.criterion.weight(batch)
         # The share comes in as the gradient at the end: the loss that is reported stays as it is, and a batch that is
         # not divided has the gradient 1, to the last bit.
-        loss.backward(torch.full_like(loss, len(labels) / batch))  # type: ignore[no-untyped-call]
-        return PartFigures(loss.detach(), logits.detach().argmax(1) == labels)
+        ones = torch.ones_like(loss)
+        loss.backward(ones * (weight / whole))  # type: ignore[no-untyped-call]
+        return PartFigures(loss.detach(), logits.detach().argmax(1) == labels, ones * (weight * len(batch) / whole))
 
     def _forget(self) -> None:
         """Be as before the step: parameters and the optimizer have not changed yet."""
