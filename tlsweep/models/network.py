@@ -1,11 +1,12 @@
 """The network of a trial: backbone, new head, layer groups; the same seed gives bitwise the same one."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import construct, is_own_code, is_torchvision
@@ -16,6 +17,9 @@ from tlsweep.models.loading import check_values, load_backbone
 from tlsweep.models.rebuilding import check_rebuilding
 from tlsweep.models.weights import Weights, resolve_weights, weights_names
 from tlsweep.spec import ModelSpec, derive_seed
+
+_SMALL = 2**20
+"""Values in a network, and in the images for it, that pass through it in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +139,8 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
     if is_own_code(model.name):
         _check_own_output(model, module, num_classes, shape)
     else:
-        state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
         try:
-            output = torch.func.functional_call(module, state, (torch.empty(shape, device="meta"),))
+            output = _without_values(module, shape)
         # It depends on the layer that finds the images too small or too large: kernels raise RuntimeError, batch norm
         # ValueError, and a vision transformer asserts (torchvision/models/vision_transformer.py).
         except (RuntimeError, AssertionError, ValueError, IndexError) as error:
@@ -146,6 +149,20 @@ def _check_output(model: ModelSpec, module: nn.Module, num_classes: int, channel
                 f"set data.image_size{_trained_at(model)}"
             ) from error
         _check_shape(model, output, shape, num_classes)
+
+
+def _without_values(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    """What the network gives for images of this shape, of which only the shape counts.
+
+    A small network computes with zeros: for the meta device torch imports its compiler, which takes a second.
+    """
+    tensors = dict((*module.named_parameters(), *module.named_buffers()))
+    small = sum(tensor.numel() for tensor in tensors.values()) <= _SMALL and math.prod(shape) <= _SMALL
+    device = "cpu" if small else "meta"
+    state = {name: torch.zeros_like(tensor, device=device) for name, tensor in tensors.items()}
+    with _seeded(0), torch.no_grad():
+        output: Tensor = torch.func.functional_call(module, state, (torch.zeros(shape, device=device),))
+    return output
 
 
 def _check_own_output(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...]) -> None:
@@ -175,10 +192,8 @@ def _check_single_images(model: ModelSpec, module: nn.Module, channels: int, ima
     """A training step with one image, in shapes alone; what the user's own code does in training is its own affair."""
     if is_own_code(model.name):
         return
-    state = {name: tensor.to("meta") for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-    image = torch.empty((1, channels, image_size, image_size), device="meta")
     try:
-        torch.func.functional_call(module.train(), state, (image,))
+        _without_values(module.train(), (1, channels, image_size, image_size))
     except ValueError as error:
         raise too_few_to_normalise(error, 1, image_size) from error
 

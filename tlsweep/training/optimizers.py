@@ -15,6 +15,7 @@ from tlsweep.models import Network, parameter_groups
 from tlsweep.models.archives import first_line
 from tlsweep.spec import Hyperparameters
 from tlsweep.training.devices import device_name
+from tlsweep.training.eager_steps import leave_compiler_out
 
 OptimizerState = dict[str, dict[str, Any]]
 """The tensors that an optimizer keeps for each parameter, by the parameter's name."""
@@ -125,6 +126,7 @@ def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch
         for group in parameter_groups(network, hyperparameters.head_lr_multiplier, hyperparameters.layer_decay)
     ]
     kind = KINDS[hyperparameters.optimizer]
+    leave_compiler_out()
     return kind.make(groups, lr=hyperparameters.lr, **kind.options(hyperparameters))
 
 

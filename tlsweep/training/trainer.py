@@ -16,6 +16,7 @@ from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
 from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
+from tlsweep.training.eager_steps import step
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, means
 from tlsweep.training.losses import Loss
@@ -155,7 +156,7 @@ class Trainer:
         if self.hyperparameters.clip_norm:
             # Frozen parameters have no gradient, and so no part in the norm, which nobody waits for.
             clip_grad_norm_(self.module.parameters(), self.hyperparameters.clip_norm)
-        self.optimizer.step()
+        step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         return parts
 
