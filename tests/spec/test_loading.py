@@ -293,6 +293,10 @@ def test_some_optimizers_bring_defaults_of_their_own() -> None:
     ("values", "message"),
     [
         (
+            "{optimizer: {choice: [sgd, schedule_free_sgd]}, ema: {choice: [0, 0.9]}}",
+            "schedule_free_sgd averages the weights itself, and ema would average its averages; write ema: 0",
+        ),
+        (
             "{optimizer: prodigy, layer_decay: 0.9}",
             "one learning rate for all layers, and layer_decay asks for several",
         ),

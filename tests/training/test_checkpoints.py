@@ -32,7 +32,7 @@ def test_it_reads_back_as_it_was_written(checkpoint: bytes) -> None:
 
 def test_a_stranger_needs_torch_alone_to_read_it(checkpoint: bytes) -> None:
     content = torch.load(io.BytesIO(checkpoint), weights_only=True)
-    assert content["format"] == 2
+    assert content["format"] == 3
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
 
 
@@ -83,7 +83,7 @@ WIDE = torch.zeros(1).expand(10**12)
         (lambda c: c | {"tensors": {"head.weight": 3}}, "holds something else"),
         (lambda c: c | {"optimizer_state": {"head.weight": 3}}, "holds something else"),
         (lambda c: c | {"more": 1}, "holds something else"),
-        (lambda c: {"format": 2}, "holds something else"),
+        (lambda c: {"format": 3}, "holds something else"),
         (lambda c: [c], "holds something else"),
     ],
 )
@@ -109,14 +109,18 @@ def test_an_unknown_format_is_refused(checkpoint: bytes) -> None:
         load_checkpoint(buffer.getvalue())
 
 
-def test_a_checkpoint_of_the_first_format_goes_on(train: Train) -> None:
-    """It knew nothing of strategies and of the memory of parameter groups; what it was made with has neither."""
+@pytest.mark.parametrize(
+    ("version", "lacks"),
+    [(1, ("optimizer_groups", "strategy", "noise", "trained")), (2, ("trained",))],
+)
+def test_a_checkpoint_of_an_earlier_format_goes_on(train: Train, version: int, lacks: tuple[str, ...]) -> None:
+    """What the trial was made with has no use for what later formats added."""
     whole = train().checkpoints
     content = torch.load(io.BytesIO(whole[0]), weights_only=True)
-    for later in ("optimizer_groups", "strategy", "noise"):
+    for later in lacks:
         del content[later]
     buffer = io.BytesIO()
-    torch.save(content | {"format": 1}, buffer)
+    torch.save(content | {"format": version}, buffer)
     assert train(resume=buffer.getvalue()).checkpoints == whole[1:]
 
 

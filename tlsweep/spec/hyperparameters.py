@@ -43,6 +43,9 @@ class Hyperparameters(OptimizerDefaults):
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW, Prodigy)."""
     clip_norm: float = Field(0.0, ge=0)
     """The largest norm that the gradient of a batch may have; a longer one is shortened to it. 0: any."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay, for each epoch, of a moving average of the weights, which is evaluated and exported in their place: 0.9
+    keeps nine tenths of what was averaged before an epoch, whatever the batch size. 0: no average."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
     lr_schedule: Literal["constant", "exponential", "step", "cosine", "one_cycle", "plateau", "adjusted", "dynamic"] = (
@@ -158,6 +161,12 @@ def _check_optimizer(values: Callable[[str], tuple[Value, ...]]) -> None:
         for name in names:
             if OPTIMIZERS[name].needs_momentum:
                 raise ValueError(f"optimizer: {name} needs momentum above 0, in every trial; 0.9 is usual")
+    for name in names:
+        if OPTIMIZERS[name].averages and values("ema") != (0,):
+            raise ValueError(
+                f"optimizer: {name} averages the weights itself, and ema would average its averages; write ema: 0, or "
+                "take another optimizer"
+            )
     scaled = [name for name in ("head_lr_multiplier", "layer_decay") if values(name) != (1,)]
     for name in names:
         if OPTIMIZERS[name].finds_lr and scaled:

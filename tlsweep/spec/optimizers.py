@@ -18,6 +18,8 @@ class OptimizerTraits:
     """What other fields of `train` default to with it, as its authors recommend."""
     needs_momentum: bool = False
     """Momentum must be above 0."""
+    averages: bool = False
+    """Its result is an average of the weights that it trains."""
     finds_lr: bool = False
     """It finds one learning rate for all layers itself; `lr` is a factor on it."""
 
@@ -31,9 +33,10 @@ OPTIMIZERS: Final[Mapping[str, OptimizerTraits]] = MappingProxyType({
         "averages weights instead of decaying lr (Defazio et al. 2024; lr_schedule is constant unless written)",
         defaults={"lr_schedule": "constant"},
         needs_momentum=True,
+        averages=True,
     ),
     "schedule_free_adamw": OptimizerTraits(
-        "the same with AdamW's steps", defaults={"lr_schedule": "constant"}, needs_momentum=True
+        "the same with AdamW's steps", defaults={"lr_schedule": "constant"}, needs_momentum=True, averages=True
     ),
     # Prodigy makes its first moment with its first step, or never: one that is copied would lack it.
     "prodigy": OptimizerTraits(

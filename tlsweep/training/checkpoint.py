@@ -19,9 +19,9 @@ from tlsweep.models.loading import load_state
 from tlsweep.text import one_line
 from tlsweep.training.optimizers import GroupMemory, OptimizerState
 
-FORMAT = 2
-READABLE = (1, FORMAT)
-"""Format 1 lacks what has a default below."""
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
+"""Format 1 lacks what has a default below, format 2 the weights beside an average."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Checkpoint:
     untouched: int
     """How many layer groups, from the input, are as in the base weights: always frozen. 0 without base weights."""
     tensors: dict[str, Tensor]
-    """Parameters and buffers of all other layer groups."""
+    """Parameters and buffers of all other layer groups: those that are evaluated and exported."""
     optimizer: str
     """Kind of the optimizer whose state this is."""
     optimizer_state: OptimizerState
@@ -49,6 +49,8 @@ class Checkpoint:
     """State of the learning-rate schedule."""
     noise: dict[str, float] = field(default_factory=dict)
     """The moving averages of the noise scale, where it is measured."""
+    trained: dict[str, Tensor] = field(default_factory=dict)
+    """The weights that training goes on with, where `tensors` are their average."""
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -107,8 +109,12 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         if not isinstance(getattr(checkpoint, name), get_origin(kind) or kind):
             raise TypeError(name)
     # torch.load(weights_only=True) makes sparse tensors too, whose few bytes can stand for any size.
-    if not all(isinstance(tensor, Tensor) and tensor.layout is torch.strided for tensor in checkpoint.tensors.values()):
-        raise TypeError("tensors")
+    for tensor in (*checkpoint.tensors.values(), *checkpoint.trained.values()):
+        if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
+            raise TypeError("tensors")
+    for name, tensor in checkpoint.trained.items():
+        if name not in checkpoint.tensors or checkpoint.tensors[name].shape != tensor.shape:
+            raise TypeError("trained")
     if not all(isinstance(memory, dict) for memory in checkpoint.optimizer_state.values()):
         raise TypeError("optimizer_state")
     return checkpoint

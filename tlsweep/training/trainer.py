@@ -14,6 +14,7 @@ from tlsweep.data.batches import Batches
 from tlsweep.models import frozen_groups, set_frozen
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
+from tlsweep.training.averaging import Average
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
 from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
 from tlsweep.training.eager_steps import step
@@ -96,6 +97,7 @@ class Trainer:
         if beside is not None:
             self.micro_batch, self.inference_batch = beside.micro_batch, beside.inference_batch
         self.forward_state = ForwardState(self.module, device)
+        self.average = Average(self.module, hyperparameters.ema)
         self.noise = NoiseScale() if settings.noise_scale else None
         shared = beside.batches if beside is not None else None
         self.batches: Batches = make_batches(task, device, channels_last=channels_last, beside=shared)
@@ -141,8 +143,11 @@ class Trainer:
         # One division of whole numbers, so that epoch k begins at exactly k.
         progress = (self.epoch * samples + seen) / samples
         self.thaw(progress / self.settings.epochs)
-        scheduled_lr = self.schedule.lr(progress, len(labels) / samples, self.scheduled_batch_size)
-        return scheduled_lr, self.step_with(scheduled_lr, images, labels)
+        share = len(labels) / samples
+        scheduled_lr = self.schedule.lr(progress, share, self.scheduled_batch_size)
+        parts = self.step_with(scheduled_lr, images, labels)
+        self.average.update(share)
+        return scheduled_lr, parts
 
     def step_with(self, lr: float, images: Tensor, labels: Tensor) -> list[PartFigures]:
         """Train as `train_step` does, with a base learning rate that no schedule decides on."""
@@ -203,6 +208,7 @@ class Trainer:
             set_frozen(self.network, frozen, batch_norm=self.settings.batch_norm)
             allocate_state(self.optimizer)
             set_training(self.optimizer, True)
+            self.average.take_out()
             self.frozen = frozen
         self.untouched = min(self.untouched, frozen)
 
@@ -210,6 +216,7 @@ class Trainer:
         """Have in the network what is evaluated and kept, until `thaw`."""
         self.module.eval()
         set_training(self.optimizer, False)
+        self.average.put_in()
         self.frozen = None
 
     def evaluate(self, split: str) -> Evaluation:
@@ -223,13 +230,16 @@ class Trainer:
 
     def snapshot(self) -> bytes:
         """The checkpoint of this moment, which must be the end of an epoch."""
+        tensors = changed_tensors(self.network, self.untouched)
+        trained = self.average.trained()
         return dump_checkpoint(
             Checkpoint(
                 epoch=self.epoch,
                 samples=self.samples,
                 step=self.step,
                 untouched=self.untouched,
-                tensors=changed_tensors(self.network, self.untouched),
+                tensors=tensors,
+                trained={name: trained[name] for name in tensors if name in trained},
                 optimizer=self.hyperparameters.optimizer,
                 optimizer_state=optimizer_state(self.optimizer, self.module),
                 optimizer_groups=group_memory(self.optimizer),
@@ -247,6 +257,7 @@ class Trainer:
         """
         checkpoint = load_checkpoint(content)
         restore_network(self.network, checkpoint)
+        self.average.restore(checkpoint.trained)
         if checkpoint.optimizer == self.hyperparameters.optimizer:
             restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state, checkpoint.optimizer_groups)
         self.schedule.restore(checkpoint.strategy)
