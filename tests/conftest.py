@@ -40,7 +40,7 @@ WHOLE_PROGRAMS = {"ray_address", "tlsweep", "cluster", "address", "store"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files that start whole programs: two workers then end at the same time, on the quick files.
+    """Begin with files that start whole programs: the workers then end at the same time, on the quick files.
 
     With the order of the alphabet one of them was left alone with the longest file for the last four of ten minutes.
     """
