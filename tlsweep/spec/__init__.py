@@ -11,20 +11,18 @@ from tlsweep.spec.data import (
     TorchvisionData,
 )
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
+from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
 from tlsweep.spec.search import (
     AshaSearch,
     AshaThenPbtSearch,
-    Budget,
-    Faults,
     GridSearch,
     Pb2Search,
     PbtSearch,
     Perturbed,
     PopulationSearch,
     RandomSearch,
-    Resources,
     SearchSpec,
 )
 from tlsweep.spec.seeds import derive_seed, generator

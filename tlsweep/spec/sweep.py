@@ -9,14 +9,9 @@ from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import TrainSpec
 from tlsweep.spec.hyperrule import BATCH_SIZE, hyperrule
+from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.model import WEIGHTS, ModelSpec
-from tlsweep.spec.search import (
-    Budget,
-    Faults,
-    GridSearch,
-    Resources,
-    SearchSpec,
-)
+from tlsweep.spec.search import GridSearch, SearchSpec
 from tlsweep.spec.space import Choice, Distribution, Value
 from tlsweep.spec.study import HYPERRULE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
 
