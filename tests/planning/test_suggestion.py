@@ -10,8 +10,9 @@ from rich.console import Console
 from tlsweep.data import load_task
 from tlsweep.errors import SpecError
 from tlsweep.observer import Silence
+from tlsweep.planning.lr_range import RangeTest
 from tlsweep.planning.suggested_spec import suggested_path, write_suggestion
-from tlsweep.planning.suggestion import batch_sizes, centre, suggest
+from tlsweep.planning.suggestion import Suggestion, batch_sizes, centre, lr_bounds, suggest
 from tlsweep.spec import load_spec
 from tlsweep.spec.hyperrule import hyperrule
 from tlsweep.sweep.prepare import prepare
@@ -105,3 +106,26 @@ def test_the_hyperrule_is_one_trial_beside_the_sweep(tmp_path: Path) -> None:
     for epoch in range(stage.ledger.spec.train.epochs):
         assert stage.train("t0000-hyperrule", 0.1) == (epoch + 1 < stage.ledger.spec.train.epochs)
     assert stage.state.trials["t0000-hyperrule"].status.value == "finished"
+
+
+def test_an_lr_per_batch_size_gets_the_bounds_at_its_reference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Measured with two batch sizes: at the reference they lie closer together."""
+    override = "train.lr={per: batch_size, power: 0.5, at: 16, loguniform: [1e-4, 1e-2]}"
+    per = load_spec("digits", [override]).train.scaling.per
+    tests = tuple(
+        RangeTest("adam", size, (1e-6,), (1.0,), (1.0,), lower, upper)
+        for size, lower, upper in ((4, 1e-4, 1e-2), (64, 8e-4, 4e-2))
+    )
+    assert lr_bounds(tests, None) == (1e-4, 4e-2)
+    bounds = lr_bounds(tests, per)
+    assert bounds == pytest.approx((2e-4, 2e-2))
+    suggestion = Suggestion((10.0, 20.0), 16, 100, (4, 64), tests, bounds, per)
+    write_suggestion(suggestion, "digits", [override], tmp_path / "mine.yaml")
+    written = load_spec(tmp_path / "mine.yaml")
+    assert written.train.scaling.per is not None
+    assert (written.train.scaling.per.power, written.train.scaling.per.at) == (0.5, 16)
+    assert written.train.space()["lr"].extremes == bounds
+    print_suggestion(Console(width=110), suggestion, tmp_path / "mine.yaml")
+    assert "at batches of 16, times (batch size / 16) ** 0.5" in capsys.readouterr().out

@@ -24,6 +24,7 @@ THEN_PBT = (
     "search.strategy=asha_then_pbt", "search.trials=6", "search.population=3", "search.reduction_factor=2",
     "train.epochs=6", "search.screening_epochs=2",
 )  # fmt: skip
+PER_BATCH_SIZE = "train.lr={per: batch_size, power: 0.5, loguniform: [1e-3, 0.1]}"
 INDEPENDENT: dict[str, tuple[str, ...]] = {
     "random": ("search.trials=4",),
     "grid": ("search.strategy=grid", "search.points=2", "train.batch_size={choice: [8, 16]}"),
@@ -32,13 +33,13 @@ INDEPENDENT: dict[str, tuple[str, ...]] = {
     "asha budget": (*ASHA, "search.form=promotion", "search.reduction_factor=3", "budget.epochs=15"),
     "asha arms": (*ASHA, "search.form=promotion", "search.trials=4", "controls=[scratch]", "model.weights=DEFAULT"),
     "asha device hours": (*ASHA, "budget.device_hours=0.01"),
-    "random tpe": ("search.trials=12", "search.sampler=tpe", "train.epochs=4"),
+    "random tpe": ("search.trials=12", "search.sampler=tpe", "train.epochs=4", PER_BATCH_SIZE),
     "asha tpe": ("search.strategy=asha", "search.trials=14", "search.sampler=tpe", "train.epochs=3"),
 }
 POPULATIONS = {
     "pbt": PBT,
     "pbt interval": (*PBT, "search.interval=2", "search.couple_lr=sqrt"),
-    "pbt sync": (*PBT, "search.synchronous=true"),
+    "pbt sync": (*PBT, "search.synchronous=true", PER_BATCH_SIZE),
     "pbt sync interval": (*PBT, "search.synchronous=true", "search.interval=2", "train.epochs=7"),
     "pbt arms": (*PBT, "search.population=3", "controls=[no-explore]", "budget.epochs=9"),
     "recipe": (

@@ -9,6 +9,7 @@ from tlsweep.data import load_task
 from tlsweep.observer import Observer, Silence
 from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
+from tlsweep.spec.per_batch_size import PerBatchSize
 from tlsweep.spec.space import Distribution, Value
 from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
 
@@ -35,12 +36,17 @@ class Suggestion:
     """The tests with the smallest and the largest batch size that are proposed, for each optimizer."""
     lr: tuple[float, float] | None
     """The bounds of lr; None where the optimizer finds it itself."""
+    per: PerBatchSize | None = None
+    """How the spec searches lr per batch size: the bounds are those at its reference."""
 
     @property
     def changes(self) -> dict[str, Any]:
         """What to write into the `train:` section."""
-        changes: dict[str, Any] = {"lr": {"loguniform": list(self.lr)}} if self.lr else {}
-        return changes | {"batch_size": {"powers_of_two": list(self.batch_sizes)}}
+        sizes = {"batch_size": {"powers_of_two": list(self.batch_sizes)}}
+        if self.lr is None:
+            return sizes
+        lr = {"loguniform": list(self.lr)}
+        return {"lr": self.per.with_distribution(lr) if self.per else lr, **sizes}
 
 
 def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
@@ -80,13 +86,22 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     scales = measure_noise_scale(values, settings, transfer, steps=STEPS[0], **options)
     sizes = batch_sizes(scales, fewest_images(spec, task))
     tests = tuple(test(optimizer, size) for optimizer in optimizers for size in sizes)
-    bounds = (min(test.lower for test in tests), max(test.upper for test in tests)) if tests else None
-    return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, bounds)
+    per = spec.train.scaling.per
+    return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, lr_bounds(tests, per), per)
+
+
+def lr_bounds(tests: Sequence["RangeTest"], per: PerBatchSize | None) -> tuple[float, float] | None:
+    """The bounds that hold every test's; where lr is searched per batch size, those at its reference."""
+    factors = [per.factor(test.batch_size) if per else 1.0 for test in tests]
+    lows = [test.lower / factor for test, factor in zip(tests, factors, strict=True)]
+    highs = [test.upper / factor for test, factor in zip(tests, factors, strict=True)]
+    return (min(lows), max(highs)) if tests else None
 
 
 def centre(spec: SweepSpec, **values: Value) -> Hyperparameters:
     """The hyperparameters in the middle of what is searched, beside `values`."""
-    return spec.train.resolve({name: _middle(space) for name, space in spec.train.space().items()} | values)
+    middle = {name: _middle(space) for name, space in spec.train.space().items()}
+    return spec.train.resolve(spec.train.scaling.in_force(middle) | values)
 
 
 def _middle(space: Distribution) -> Value:

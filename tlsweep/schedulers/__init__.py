@@ -26,7 +26,7 @@ from tlsweep.schedulers.decisions import (
     Stop,
     Yield,
 )
-from tlsweep.schedulers.explore import Explorer, Perturb, keep
+from tlsweep.schedulers.explore import AtReference, Explorer, Perturb, keep
 from tlsweep.schedulers.pb2 import Bandit
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.schedulers.replay import Replay
@@ -34,6 +34,7 @@ from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
 from tlsweep.spec import AshaSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
+from tlsweep.spec.per_batch_size import UNSCALED, Scaling
 from tlsweep.spec.search import Sampled
 from tlsweep.spec.space import Distribution
 
@@ -68,14 +69,15 @@ def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
     """Make the rules of a population of this size."""
     search = spec.search.model_copy(update={"population": members})
     assert isinstance(search, PopulationSearch)
-    explorer = make_explorer(search, spec.space_in(arm)) if search.explore and spec.arm(arm).explore else keep
+    explores = search.explore and spec.arm(arm).explore
+    explorer = make_explorer(search, spec.space_in(arm), spec.train.scaling) if explores else keep
     kind = SynchronousPbt if search.synchronous else Pbt
     return kind(search, spec.train.epochs, spec.space, spec.seed, explorer)
 
 
 def make_tpe(spec: SweepSpec, arm: str) -> Tpe:
     """What proposes the configurations of an arm; each arm learns from its own trials."""
-    return Tpe(spec.space_in(arm), spec.train.epochs, spec.seed)
+    return Tpe(spec.space_in(arm), spec.train.epochs, spec.seed, spec.train.scaling)
 
 
 def uses_tpe(spec: SweepSpec) -> bool:
@@ -83,8 +85,10 @@ def uses_tpe(spec: SweepSpec) -> bool:
     return isinstance(spec.search, Sampled) and spec.search.sampler == "tpe" and bool(spec.space)
 
 
-def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution]) -> Explorer:
+def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution], scaling: Scaling = UNSCALED) -> Explorer:
     """How a population explores."""
+    if scaling.per:
+        return AtReference(make_explorer(search, space), scaling)
     mutable = {name: space[name] for name in search.mutate if name in space}
     if isinstance(search, Perturbed):
         return Perturb(mutable, search.factors, search.resample_probability)

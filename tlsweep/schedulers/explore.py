@@ -3,10 +3,11 @@
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from tlsweep.schedulers.decisions import Observation
+from tlsweep.spec.per_batch_size import Scaling
 from tlsweep.spec.space import Distribution, Value
 
 
@@ -75,6 +76,34 @@ class Perturb:
                 # clip).
                 values[name] = distribution.perturb(donor.hyperparameters[name], rng, self.factors)
         return Proposal(values, frozenset(fresh))
+
+
+@dataclass(frozen=True)
+class AtReference:
+    """Explores lr at its reference batch size, where it is searched per batch size.
+
+    So a batch size that changes takes lr with it, and what bounds lr are the bounds at the reference.
+    """
+
+    explorer: Explorer
+    scaling: Scaling
+
+    def __call__(
+        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+    ) -> Proposal:
+        searched = self.scaling.searched(donor.hyperparameters)
+        here = replace(donor, hyperparameters=searched)
+        proposal = self.explorer(here, self._searched(seen), self._searched(pending), rng)
+        new = {**searched, **proposal.values}
+        if all(new[name] == searched[name] for name in ("lr", "batch_size")):
+            # The donor's own to the last digit, which there and back might change.
+            return proposal._replace(values={**proposal.values, "lr": donor.hyperparameters["lr"]})
+        return proposal._replace(values={**proposal.values, "lr": self.scaling.in_force(new)["lr"]})
+
+    def _searched(self, intervals: Sequence[Interval]) -> list[Interval]:
+        return [
+            replace(interval, hyperparameters=self.scaling.searched(interval.hyperparameters)) for interval in intervals
+        ]
 
 
 def coupled_lr(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlsweep.schedulers.decisions import Created, Fact, Observation, diverged
 from tlsweep.spec import derive_seed
+from tlsweep.spec.per_batch_size import UNSCALED, Scaling
 from tlsweep.spec.space import Choice, Distribution, LogUniform, Value
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ class _Seen:
 class Tpe:
     """Knows the trials of an arm by the same fold as `Rules`, and proposes the next one."""
 
-    def __init__(self, space: Mapping[str, Distribution], epochs: int, seed: int) -> None:
-        self._space, self._epochs = space, epochs
-        self._seed = seed
+    def __init__(self, space: Mapping[str, Distribution], epochs: int, seed: int, scaling: Scaling = UNSCALED) -> None:
+        self._space, self._scaling = space, scaling
+        self._epochs, self._seed = epochs, seed
         self._seen: dict[str, _Seen] = {}
 
     def apply(self, fact: Fact) -> None:
         """Learn what happened; until a trial that was created reports, nothing near it is proposed."""
         match fact:
             case Created():
-                self._seen[fact.trial] = _Seen(fact.hyperparameters)
+                self._seen[fact.trial] = _Seen(self._scaling.searched(fact.hyperparameters))
             case Observation():
                 seen = self._seen[fact.trial]
                 seen.epoch = fact.epoch
@@ -64,7 +65,8 @@ class Tpe:
         known = {name: _known_to_optuna(distribution) for name, distribution in self._space.items()}
         study.add_trials([self._frozen(seen, known) for seen in self._seen.values()])
         params = study.ask(known).params
-        return {name: _from_optuna(self._space[name], params[name]) for name in self._space}
+        proposed = {name: _from_optuna(self._space[name], params[name]) for name in self._space}
+        return self._scaling.in_force(proposed)
 
     def _frozen(self, seen: _Seen, known: Mapping[str, "BaseDistribution"]) -> "FrozenTrial":
         from optuna.trial import TrialState, create_trial

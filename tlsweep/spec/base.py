@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from tlsweep.spec.per_batch_size import PerBatchSize, is_per_batch_size, parse_per_batch_size
 from tlsweep.spec.space import Choice, LogUniform, Uniform, parse_distribution
 from tlsweep.spec.wording import rule
 from tlsweep.text import shortened
@@ -115,7 +116,7 @@ Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0), Unit("number of byt
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def _value_or_distribution(field: FieldInfo) -> Any:
+def _value_or_distribution(name: str, field: FieldInfo) -> Any:
     """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule."""
     value_type: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(value_type, config=ConfigDict(allow_inf_nan=False))
@@ -126,6 +127,8 @@ def _value_or_distribution(field: FieldInfo) -> Any:
     def check(value: Any) -> Any:
         try:
             if isinstance(value, Mapping):
+                if is_per_batch_size(value):
+                    return _per_batch_size(name, value, plain)
                 distribution = parse_distribution(value)
                 if field.annotation is int and isinstance(distribution, Uniform | LogUniform):
                     raise ValueError("needs whole numbers: use choice or powers_of_two")
@@ -136,7 +139,7 @@ def _value_or_distribution(field: FieldInfo) -> Any:
                 return distribution
             if hint := _several_values(value, field.annotation):
                 raise ValueError(hint)
-            return value if hasattr(value, "sample") else plain(value)
+            return value if hasattr(value, "to_yaml") else plain(value)
         except ValidationError as error:
             first = error.errors()[0]
             shown = f" (value {shortened(repr(first['input']))})" if isinstance(value, Mapping) else ""
@@ -149,6 +152,16 @@ def _value_or_distribution(field: FieldInfo) -> Any:
 
     # Plain, since pydantic's own check of the type would come first, and knows no distribution.
     return Annotated[Any, PlainValidator(check), PlainSerializer(dump)]
+
+
+def _per_batch_size(name: str, value: Mapping[str, Any], plain: Callable[[Any], Any]) -> PerBatchSize:
+    """Read a learning rate per batch size, all of which satisfy the field's own rule."""
+    if name != "lr":
+        raise ValueError("per is for train.lr alone; write the distribution without per, power and at")
+    found = parse_per_batch_size(value)
+    for extreme in found.extremes:
+        plain(extreme)
+    return found
 
 
 def _several_values(value: Any, annotation: Any) -> str | None:
@@ -196,7 +209,7 @@ def searchable(values: type[BaseModel], *, name: str, base: type[ModelT], doc: s
     """
     fields: dict[str, Any] = {
         field_name: (
-            _value_or_distribution(field),
+            _value_or_distribution(field_name, field),
             Field(default=field.default, description=field.description, validate_default=True),
         )
         for field_name, field in values.model_fields.items()

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from tlsweep.spec.base import SpecModel, searchable
 from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
+from tlsweep.spec.per_batch_size import UNSCALED, PerBatchSize, Scaling
 from tlsweep.spec.space import Distribution, Value
 
 
@@ -31,7 +32,8 @@ class Hyperparameters(OptimizerDefaults):
 
     lr: float = Field(1e-3, gt=0)
     """Base learning rate of the backbone; the schedule multiplies it. With `prodigy` a factor on the rate that it finds
-    itself, 1 unless written."""
+    itself, 1 unless written. `{per: batch_size, power: 0.5, loguniform: [1e-4, 1e-2]}` searches the lr of batches of 32
+    (another with `at: 64`), and each trial has it times (batch_size / 32) ** power: 0.5 suits Adam, 1 SGD."""
     batch_size: int = Field(32, ge=1)
     """Effective batch size: samples for each step of the optimizer; what `decay_by: batch_size` starts from."""
     optimizer: OptimizerName = Field("sgd", description=describe_optimizers())
@@ -133,8 +135,18 @@ class TrainSection(TrainSettings, OptimizerDefaults):
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})
 
     def space(self) -> dict[str, Distribution]:
-        """The hyperparameters that are searched."""
-        return {name: value for name, value in self if hasattr(value, "sample")}
+        """The hyperparameters that are searched; of an lr per batch size, that at the reference."""
+        searched = {name: value for name, value in self if hasattr(value, "to_yaml")}
+        per = self.scaling.per
+        return searched | ({"lr": per.at_reference} if per else {})
+
+    @property
+    def scaling(self) -> Scaling:
+        """How what is drawn becomes what is in force."""
+        lr, batch_size = (getattr(self, name) for name in ("lr", "batch_size"))
+        if not isinstance(lr, PerBatchSize):
+            return UNSCALED
+        return Scaling(lr, batch_size if isinstance(batch_size, int) else lr.at)
 
     def resolve(self, values: dict[str, Value]) -> Hyperparameters:
         """The hyperparameters of a trial: constants of the spec, and `values` for what is searched."""

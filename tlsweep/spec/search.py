@@ -157,7 +157,7 @@ class PopulationSearch(SearchCommon):
     couple_lr: Literal["none", "sqrt", "linear"] = "none"
     """When a batch size changes by a factor, lr changes by it too (`linear`: Goyal et al. 2017, for SGD) or by its root
     (`sqrt`, for Adam), inside the bounds of lr. Not where lr was chosen on its own: resampled (PBT), or proposed (PB2
-    with lr in mutate)."""
+    with lr in mutate). An lr that is searched per batch size follows it in any case, and takes no other coupling."""
     explore: bool = True
     """Off: selection alone, a copy keeps the donor's values."""
     mutate: tuple[str, ...] = ("lr", "batch_size")
@@ -181,6 +181,11 @@ class PopulationSearch(SearchCommon):
             raise ValueError("controls: no-explore compares with search.explore, but that is off already")
 
     def _check_coupling(self, spec: "SweepSpec") -> None:
+        if spec.train.scaling.per:
+            raise ValueError(
+                f"search.couple_lr {self.couple_lr}: train.lr is searched per batch_size, and follows it already; "
+                "write couple_lr: none, or lr without per"
+            )
         if not {"lr", "batch_size"} <= spec.space.keys():
             raise ValueError(
                 f"search.couple_lr {self.couple_lr} scales lr with the batch size, inside the bounds of lr: "

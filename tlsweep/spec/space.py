@@ -207,7 +207,7 @@ def parse_distribution(mapping: Mapping[str, Any]) -> Distribution:
         return Choice(tuple(arguments))
     if len(arguments) != 2:
         raise ValueError(f"{kind} takes [low, high], not {shortened(str(list(arguments)))}")
-    low, high = map(_bound, arguments)
+    low, high = map(as_number, arguments)
     if kind == "powers_of_two":
         return PowersOfTwo(low, high)
     if kind == "uniform":
@@ -215,7 +215,7 @@ def parse_distribution(mapping: Mapping[str, Any]) -> Distribution:
     return LogUniform(low, high)
 
 
-def _bound(given: Any) -> Any:
+def as_number(given: Any) -> Any:
     """A number, also where it is text, as other fields take it: PyYAML reads 1e-5 as text. Anything else as it is."""
     if not isinstance(given, str) or len(given) > 30:
         return given

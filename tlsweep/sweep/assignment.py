@@ -100,8 +100,8 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
-    """What is searched, for trial `number`."""
-    return spec.search.start(spec, number)
+    """What is searched, for trial `number`: the values that are in force."""
+    return spec.train.scaling.in_force(spec.search.start(spec, number))
 
 
 def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -41,11 +41,12 @@ def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> 
         console.print()
     before, after = map(_scale, suggestion.noise_scales)
     low, high = suggestion.batch_sizes
-    lr = suggestion.lr
+    lr, per = suggestion.lr, suggestion.per
+    at = f" at batches of {per.at}, times (batch size / {per.at}) ** {per.power:g}" if per else ""
     lines = [
         ("noise scale", f"{before} at first, {after} after 100 steps of {suggestion.noise_batch_size}; "
                         f"{counted(suggestion.train_images, 'training image')}"),
-        ("lr", f"{value(lr[0])} to {value(lr[1])}" if lr else "as it is: the optimizer finds it"),
+        ("lr", f"{value(lr[0])} to {value(lr[1])}{at}" if lr else "as it is: the optimizer finds it"),
         ("batch size", f"{low} to {high}"),
         ("written to", f"{path}; 'tlsweep launch {path}' searches there"),
     ]  # fmt: skip
