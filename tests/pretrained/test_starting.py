@@ -118,7 +118,7 @@ def test_a_trial_begins_at_the_accuracy_of_the_probe(digits: Task, weights: Weig
     found = [array for split in ("train", "val") for array in features(transfer, split, compute=ONE_THREAD)]
     accuracy, _ = linear_probe(found[0].astype(np.float64), *found[1:])
     begun = started(transfer, TrainSettings(), compute=ONE_THREAD)
-    assert begun.heads[0].val_accuracy == accuracy
+    assert begun.heads[0].validation["accuracy"] == accuracy
     assert accuracy > 0.3
     wrong = digits.labels[digits.splits["val"]] != logits(begun).argmax(1).numpy()
     assert 1 - wrong.mean() == accuracy
@@ -154,7 +154,7 @@ def test_each_fold_begins_with_the_probe_of_its_own_training_images(tmp_path: Pa
         labels[val] = (labels[val] + 1) % 10
         (blind,) = started(replace(whole, task=replace(whole.task, labels=labels)), PROBE, compute=ONE_THREAD).heads
         assert np.array_equal(alone.tensors["weight"], blind.tensors["weight"])
-        assert blind.val_accuracy != alone.val_accuracy
+        assert blind.validation != alone.validation
 
 
 def test_it_is_solved_once_for_each_thing_that_changes_it(
@@ -186,7 +186,7 @@ def test_it_is_solved_once_for_each_thing_that_changes_it(
     again = begin()
     assert len(solved) == 2
     assert np.array_equal(first.tensors["weight"], again.tensors["weight"])
-    assert (first.val_accuracy, first.val_loss) == (again.val_accuracy, again.val_loss)
+    assert first.validation == again.validation
     begin(replace(transfer, task=with_few_labels(digits, 2, 0)))
     begin(replace(transfer, task=replace(digits, mean=(0.9,))))
     begin(replace(transfer, weights=replace(weights, sha256="other")))

@@ -13,12 +13,14 @@ from referee_harness import Stage
 from simulated_sweep import SimulatedSweep
 
 from tlsweep.data import Task, load_task
+from tlsweep.data.batches import Batches
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import DataError
 from tlsweep.models import Network, Weights
 from tlsweep.models.starting_head import StartingHead
 from tlsweep.spec import Hyperparameters, ModelSpec, SweepSpec, TrainSettings, load_spec
 from tlsweep.store import SweepFolder
+from tlsweep.store.starts import Start
 from tlsweep.store.tables import rows_to_table
 from tlsweep.sweep import prepare, trainable
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
@@ -26,6 +28,7 @@ from tlsweep.sweep.environment import weights_hash
 from tlsweep.sweep.prepare import check_batch_sizes
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
+from tlsweep.training import load_exported
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.trainer import Trainer
@@ -196,6 +199,28 @@ def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: 
         assert frame.probability.between(1 / task.num_classes, 1).all()
         assert np.array_equal(frame.label, [task.classes[task.labels[at]] for at in frame.image])
     assert SweepFolder(shared.folder).best.exists()
+
+
+def test_what_trials_begin_with_is_tested_and_exported_as_it_is(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = prepare._find_heads(shared, "main", "B")
+    key = shared.beginning("main", {"weights": "B"})
+    fetched = trainable.fetch
+    monkeypatch.setattr(trainable, "fetch", lambda name: heads if name == "heads" else fetched(name))
+    there = replace(shared, heads={key: "heads"})
+    start = Start("B", prepare.starts(there)["main"]["B"])
+    assert start.figures["val_accuracy"] == heads[0].validation["accuracy"]
+    tested = _evaluate_arms({"main": [Winner.untrained("main", start)]}, there)["main"]
+    network = new_network(there.transfer("main", {"weights": "B"}, 5))  # all trials begin with the same
+    module, info = load_exported(SweepFolder(shared.folder).best)
+    images, labels = next(iter(Batches(there.transfer("main", {"weights": "B"}, 5).task).evaluate("test", 1000)))
+    with torch.inference_mode():
+        assert torch.equal(module(images), network.module.eval()(images))
+        right = module(images).argmax(1) == labels
+    assert tested.figures["accuracy"] == pytest.approx(right.double().mean())
+    assert info.metrics["trial"] == tested.trial == "start"
+    assert info.metrics["validation"] == start.figures
 
 
 # What is checked before

@@ -39,14 +39,18 @@ def report(name: SweepName = None, results: ResultsFolder = "results") -> None:
 def trial(
     name: SweepName = None,
     which: Annotated[
-        str | None, typer.Argument(metavar="TRIAL", help="The trial, such as t0007; default: list all of them.")
+        str | None,
+        typer.Argument(
+            metavar="TRIAL", help="The trial, such as t0007; start: before any training; default: list all."
+        ),
     ] = None,
     results: ResultsFolder = "results",
 ) -> None:
     """Show one trial's life: values, epochs, each decision about it with the reason, why it ended, files."""
     from tlsweep.report import load_tables, trial_life
+    from tlsweep.store.starts import START
     from tlsweep.terminal import make_console
-    from tlsweep.terminal.trial import print_trial, print_trials
+    from tlsweep.terminal.trial import print_start, print_trial, print_trials
 
     # A sweep may be called as trials are; then its name is meant.
     if which is None and name is not None and re.fullmatch(r"t\d+(-.*)?", name) and not has_begun(results, name):
@@ -54,6 +58,8 @@ def trial(
     found = open_sweep(name, results)
     if which is None:
         print_trials(make_console(), load_tables(found))
+    elif which == START:
+        print_start(make_console(), load_tables(found))
     else:
         print_trial(make_console(), trial_life(found, which))
 

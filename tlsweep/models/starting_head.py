@@ -24,9 +24,8 @@ class StartingHead:
 
     tensors: Mapping[str, Array]
     """The parameters of the head, by their names within it."""
-    val_accuracy: float
-    """The accuracy of the network before any training, on the validation split."""
-    val_loss: float
+    validation: Mapping[str, float]
+    """How far the network gets before any training, on the validation split: `loss`, `accuracy`, …"""
 
     def put_into(self, network: Network) -> None:
         """Let the head of a network on the CPU begin so."""

@@ -38,9 +38,10 @@ from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
+from tlsweep.training.summary import FIGURES
 from tlsweep.training.transfer import Transfer
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same arguments give another head, so that kept ones are not used."""
 MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
@@ -174,7 +175,7 @@ def _as_it_is(network: Network, run: Transfer, device: str) -> StartingHead:
     """The head as it stands in a network, and how far that gets."""
     batches = make_batches(run.task, device, channels_last=False)
     evaluation = evaluate(network.module, batches, run.task, "val", MicroBatch("evaluation", device))
-    return StartingHead(tensors_of(network), evaluation.accuracy, evaluation.loss)
+    return StartingHead(tensors_of(network), {name: getattr(evaluation, name) for name in FIGURES})
 
 
 def _learns(network: Network, images: Tensor, labels: Tensor) -> bool:
@@ -206,19 +207,19 @@ def _key(run: Transfer, how: str, device: str) -> str:
 
 
 _FIGURES = "figures"
-"""The figures on the validation split, beside the tensors."""
+"""Those on the validation split, beside the tensors, in the order of `FIGURES`."""
 
 
 def _read(path: Path) -> StartingHead | None:
     try:
         tensors = safetensors.numpy.load(path.read_bytes())
-        accuracy, loss = tensors.pop(_FIGURES).tolist()
+        values = tensors.pop(_FIGURES).tolist()
+        return StartingHead(tensors, dict(zip(FIGURES, values, strict=True)))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    return StartingHead(tensors, accuracy, loss)
 
 
 def _as_file(head: StartingHead) -> bytes:
-    figures = np.array([head.val_accuracy, head.val_loss])
+    figures = np.array(list(head.validation.values()))
     content: bytes = safetensors.numpy.save({**head.tensors, _FIGURES: figures})
     return content

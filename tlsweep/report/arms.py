@@ -1,5 +1,6 @@
 """The arms of a sweep side by side: what the pretrained weights are worth against their controls."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 from tlsweep.report.intervals import Interval, bootstrap_mean
 from tlsweep.report.tables import Leader, SweepTables, leaders
 from tlsweep.spec import derive_seed
+from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.schema import METRICS
+from tlsweep.store.starts import START, Start, best_start
 
 _NAMES = tuple(name.removeprefix("val_") for name in METRICS if name.startswith("val_"))
 
@@ -34,6 +37,8 @@ class ArmResult:
     start: Mapping[str, float] = field(default_factory=dict)
     """The validation accuracy before any training, by the weights that trials start from; of heads that know something
     then (`train.head`)."""
+    trained: Leader | None = None
+    """The best trial, where what trials begin with was handed over in its place, as no epoch of training is better."""
 
 
 def arm_results(tables: SweepTables) -> list[ArmResult]:
@@ -60,6 +65,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                     val_error=_errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
                     test_error=_errors(tests.get(arm, {})),
                     start=_start(tables, arm),
+                    trained=next(iter(leaders(tables, arm)), None) if best.trial == START else None,
                 )
             )
     return found
@@ -87,12 +93,23 @@ def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
 
 
 def winner(tables: SweepTables, arm: str) -> Leader | None:
-    """The trial that met the test split, else the one with the best metric so far.
+    """The trial that met the test split, else the one with the best metric so far; or the start, where no epoch of
+    training is better.
 
     They differ where the checkpoint of the best was found damaged, so that the next best was handed back.
     """
     ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
+    start = best_start(tables.environment, arm, tables.spec.search)
+    if ranked and start is not None and start.is_as_good_as(ranked[0].metrics, tables.spec.search):
+        ranked = [_as_leader(start, arm), *ranked]
     return next((leader for leader in ranked if leader.trial == trial), ranked[0] if ranked else None)
+
+
+def _as_leader(start: Start, arm: str) -> Leader:
+    """What the trials of an arm begin with, as if it were one of them."""
+    # Of a sweep of an earlier version not all is known.
+    metrics = dict.fromkeys((name for name in METRICS if name.startswith("val_")), math.nan) | dict(start.figures)
+    return Leader(START, arm, {WEIGHTS: start.weights}, 0, 0, 0, metrics, "untrained")
 
 
 def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:

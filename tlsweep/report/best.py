@@ -24,10 +24,11 @@ class Best:
     sweep: str
     spec: SweepSpec
     trial: str
+    """`start` where no epoch of training is better than what the trials begin with."""
     epoch: int
-    """The best one, counted through the whole lineage."""
+    """The best one, counted through the whole lineage; 0 of the start."""
     schedule: list[Segment]
-    """The configurations that led there; one segment unless weights were copied on the way."""
+    """The configurations that led there; one segment unless weights were copied on the way, none to the start."""
     result: ArmResult
     arms: list[ArmResult]
     """The result, and that of each control."""
@@ -53,8 +54,8 @@ class Best:
             "sweep": self.sweep,
             "trial": self.trial,
             "epoch": self.epoch,
-            "start": dict(self.schedule[0].hyperparameters),
-            "end": dict(self.schedule[-1].hyperparameters),
+            "start": dict(self.schedule[0].hyperparameters) if self.schedule else {},
+            "end": dict(self.schedule[-1].hyperparameters) if self.schedule else {},
             "schedule": [
                 {
                     "from_epoch": segment.from_epoch,
@@ -130,7 +131,7 @@ def find_best(tables: SweepTables) -> Best:
         spec=tables.spec,
         trial=found.trial,
         epoch=found.best_epoch,
-        schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch),
+        schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch) if found.best_epoch else [],
         result=arms[0],
         arms=arms,
         values={result.arm: best.hyperparameters for result in arms if (best := winner(tables, result.arm))},

@@ -13,13 +13,15 @@ from tlsweep.spec.yaml_text import read_yaml, write_yaml
 from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journal
 from tlsweep.store.files import write_text
 from tlsweep.store.results import damaged
+from tlsweep.store.starts import START, best_start
 from tlsweep.text import one_line
 
 _HEAD = """\
 # How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
 # `to_epoch` with these values, keep weights, optimizer state and the schedule's state, and go on with the next.
 # `constants` hold throughout; `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses
-# if it follows them. Random choices follow from `seed` and from `number`.
+# if it follows them. Random choices follow from `seed` and from `number`. The trial `start` has no schedule: nothing
+# was trained, as no epoch of training was better than what all trials begin with.
 """
 
 
@@ -31,6 +33,8 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
     """
     spec, state = results.spec, results.state()
     test = state.test.get(arm)
+    if test and test["trial"] == START:
+        return _recipe_of_start(results, arm)
     winner = state.trials[test["trial"]] if test else state.winner(arm)
     if winner is None or winner.best is None:
         raise ResultsError(f"there is no recipe: no trial of the arm '{arm}' has reported a {state.metric}")
@@ -39,14 +43,8 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
     segments = lineage(events, winner.trial, best["generation"], best["epoch"])
     last = segments[-1].hyperparameters
     changing = [name for name in last if name in ("lr", "batch_size") or _changes(segments, name)]
-    dumped = spec.model_dump(mode="json")
     return {
-        "trial": winner.trial,
-        "arm": arm,
-        "seed": spec.seed,
-        "reached": {"epoch": best["epoch"]}
-        | {name: value for name, value in best.items() if name.startswith("val_") and value is not None},
-        **spec.train.settings().model_dump(mode="json"),
+        **_head(spec, winner.trial, arm, best["epoch"], best),
         "schedule": [
             {"from_epoch": segment.from_epoch, "to_epoch": segment.to_epoch, "trial": segment.trial}
             | {"number": state.trials[segment.trial].number}
@@ -54,9 +52,39 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
             for segment in segments
         ],
         "constants": {name: value for name, value in last.items() if name not in (*changing, WEIGHTS)},
+        **_material(results, arm, last),
+    }
+
+
+def _recipe_of_start(results: Results, arm: str) -> dict[str, Any]:
+    """A recipe without a step: nothing was trained."""
+    spec = results.spec
+    start = best_start(results.environment, arm, spec.search)
+    figures = start.figures if start else {}
+    values = {WEIGHTS: start.weights} if start else {}
+    return {**_head(spec, START, arm, 0, figures), "schedule": [], "constants": {}, **_material(results, arm, values)}
+
+
+def _head(spec: SweepSpec, trial: str, arm: str, epoch: int, reached: Mapping[str, Any]) -> dict[str, Any]:
+    """What was handed over, how good it is, and what all trials share."""
+    return {
+        "trial": trial,
+        "arm": arm,
+        "seed": spec.seed,
+        "reached": {"epoch": epoch}
+        | {name: value for name, value in reached.items() if name.startswith("val_") and value is not None},
+        **spec.train.settings().model_dump(mode="json"),
+    }
+
+
+def _material(results: Results, arm: str, values: Mapping[str, Value]) -> dict[str, Any]:
+    """The images and the network, as a spec says them."""
+    spec = results.spec
+    dumped = spec.model_dump(mode="json")
+    return {
         "data_fingerprint": (results.environment.get("data") or {}).get("fingerprint"),
         "data": dumped["data"] | ({"labels_per_class": few} if (few := spec.arm(arm).labels_per_class) else {}),
-        "model": dumped["model"] | {"weights": _weights(spec, arm, last)},
+        "model": dumped["model"] | {"weights": _weights(spec, arm, values)},
     }
 
 
@@ -73,7 +101,7 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
     """The spec, as a mapping, that trains a sweep's recipe again, `repeats` times with seeds of their own.
 
     Raises:
-        ResultsError: the sweep has no recipe yet.
+        ResultsError: the sweep has no recipe yet, or its winner was not trained.
     """
     if not (results.folder.recipe.exists() or _has_ended(results.state())):
         raise ResultsError(
@@ -81,7 +109,13 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
         )
     if fault := missing_recipe(results.folder):
         raise ResultsError(fault)
-    spec, again = results.spec, recipe_spec(_read(results.folder), repeats)
+    kept = _read(results.folder)
+    if not kept["schedule"]:
+        raise ResultsError(
+            f"the winner of '{results.name}' was not trained: no epoch of training was better than what its trials "
+            "began with, so there is no training to repeat; the network is in best/"
+        )
+    spec, again = results.spec, recipe_spec(kept, repeats)
     return {
         **again,
         "search": again["search"] | {"metric": spec.search.metric},
@@ -97,7 +131,9 @@ def _has_ended(state: SweepState) -> bool:
 def missing_recipe(folder: SweepFolder) -> str | None:
     """What is wrong with the recipe of a sweep that has ended, in a line; None where nothing is."""
     try:
-        load_spec(recipe_spec(_read(folder), 2))
+        kept = _read(folder)
+        if kept["schedule"] or kept["trial"] != START:
+            load_spec(recipe_spec(kept, 2))
     except FileNotFoundError:
         return str(damaged(folder, "recipe.yaml"))
     except (OSError, ValueError, LookupError, TypeError, SpecError) as error:  # what a wrong value raises there

@@ -122,7 +122,7 @@ class Results:
         return SweepState(search.metric, search.sign).replay(read_journal(self.folder.journal), self.folder.journal)
 
     def winner(self, arm: str = MAIN_ARM) -> TrialState | None:
-        """The trial with the best validation metric; None before the first report."""
+        """The trial with the best validation metric, also where its start is better; None before the first report."""
         return self.state().winner(arm)
 
     def _table(self, table: str) -> "pa.Table":

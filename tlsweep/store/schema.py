@@ -228,8 +228,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "interrupted": Kind("the sweep was stopped before it ended; 'tlsweep resume' goes on with it", "`reason`"),
         "evaluated": Kind(
             "the winner of an arm met the test split",
-            "`trial`, `loss`, `accuracy`, `precision`, `recall`, `f1`, `per_class`, `confusion`, `runs`; standard "
-            "errors `…_se`; `passed_over` (damaged checkpoints of better trials)",
+            "`trial` (`start`: nothing was trained), `loss`, `accuracy`, `precision`, `recall`, `f1`, `per_class`, "
+            "`confusion`, `runs`; standard errors `…_se`; `passed_over` (damaged checkpoints of better trials)",
         ),
         "node_joined": Kind("a node came to the cluster", _NODE),
         "node_refused": Kind(
@@ -274,7 +274,7 @@ PREDICTIONS: Final[Columns] = MappingProxyType(
     {
         "sweep": _SWEEP,
         "arm": _ARM,
-        "trial": Column("string", "The winner of its arm."),
+        "trial": Column("string", "The winner of its arm; `start` where no epoch of training is better than none."),
         "fold": _FOLD,
         "repeat": _REPEAT,
         "image": Column("int", "Of the test split: its number in the data set, the same in all arms."),

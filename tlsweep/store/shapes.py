@@ -112,7 +112,7 @@ _ENVIRONMENT = SchemaValidator(
                 _mapping(_SOUGHT | {"classes": core.list_schema(_TEXT), "images": core.dict_schema(_TEXT, _COUNT)})
             ),
             "weights": core.nullable_schema(_mapping(_SOUGHT)),
-            "start": core.dict_schema(_TEXT, core.dict_schema(_TEXT, _mapping({"val_accuracy": _FLOAT}))),
+            "start": core.dict_schema(_TEXT, core.dict_schema(_TEXT, core.dict_schema(_TEXT, _FLOAT))),
             "hardware": core.nullable_schema(_mapping(_SOUGHT | {"cpus": _FLOAT, "gpus": _FLOAT})),
         }
     )

@@ -202,6 +202,8 @@ class SweepState:
         self.interrupted = record["kind"] == "interrupted"
         if record["kind"] in ("launched", "resumed"):
             self.launched = details
+        if record["kind"] == "evaluated":
+            self.test[record["arm"]] = details  # of what no trial made: the start
         if record["kind"] == "resumed":
             self.test.clear()  # the winner in the end will meet the test split
             for trial in self.trials.values():

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
@@ -208,17 +207,15 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
     """How far the trials of each arm are before any training, by the weights that they start from: of several runs the
     mean. Nothing of those with torch's own heads, which know nothing yet, and each something else."""
     from tlsweep.sweep.trainable import fetch
+    from tlsweep.training.summary import over_runs
 
     found: dict[str, dict[str, dict[str, float]]] = {}
     for arm in shared.spec.arms:
         for name in shared.weights:
             heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
             if heads is not None and shared.spec.arm(arm).pretrained:
-                runs = fetch(heads)
-                found.setdefault(arm, {})[name] = {
-                    "val_accuracy": fmean(run.val_accuracy for run in runs),
-                    "val_loss": fmean(run.val_loss for run in runs),
-                }
+                figures = over_runs([run.validation for run in fetch(heads)])
+                found.setdefault(arm, {})[name] = {f"val_{figure}": value for figure, value in figures.items()}
     return found
 
 

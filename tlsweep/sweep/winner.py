@@ -10,9 +10,11 @@ from tlsweep.data import Task
 from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.model import WEIGHTS
 from tlsweep.store import SweepFolder, SweepState, TrialState
 from tlsweep.store.files import folder_to_fill
 from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
+from tlsweep.store.starts import START, Start, best_start
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.ledger import Ledger
@@ -26,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Winner:
-    """What is needed to evaluate a trial's best checkpoint."""
+    """What is needed to evaluate a trial's best checkpoint, or what trials begin with."""
 
     arm: str
     trial: str
     number: int
-    checkpoint: tuple[str, str, int]
-    """Path below the sweep's folder, digest, epoch."""
+    checkpoint: tuple[str, str, int] | None
+    """Path below the sweep's folder, digest, epoch; None before any training."""
     hyperparameters: dict[str, Any]
     validation: dict[str, float]
 
@@ -49,6 +51,11 @@ class Winner:
             hyperparameters={name: best[name] for name in HYPERPARAMETERS if name in best},
             validation={name: best[name] for name in (*METRICS, *ERRORS) if best.get(name) is not None},
         )
+
+    @classmethod
+    def untrained(cls, arm: str, start: Start) -> "Winner":
+        """What the trials of an arm begin with."""
+        return cls(arm, START, 0, None, {WEIGHTS: start.weights}, dict(start.figures))
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,8 @@ def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observe
     rows = [row for arm, test in tests.items() for row in _prediction_rows(folder.name, arm, test)]
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
     for arm, test in tests.items():
-        ledger.event("evaluated", test.trial, {"trial": test.trial, **test.figures}, arm=arm)
+        trial = None if test.trial == START else test.trial
+        ledger.event("evaluated", trial, {"trial": test.trial, **test.figures}, arm=arm)
         ledger.commit()
     ledger.write_tables()
 
@@ -88,12 +96,20 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
-    """Find each arm's winner, and the next best in case its checkpoint is damaged; empty if the main arm has none."""
-    # No more than those whose best checkpoints were kept.
-    found = {arm: [Winner.of(leader) for leader in state.leaders(arm, KEPT_TRIALS)] for arm in spec.arms}
-    if found[MAIN_ARM]:
-        return {arm: winners for arm, winners in found.items() if winners}
-    return {}
+    """Find each arm's winner, and the next best in case its checkpoint is damaged; empty if no trial of the main arm
+    has a score. Where no epoch of training is better than the start, that is the winner."""
+    environment = (state.launched or {}).get("environment")
+    found: dict[str, list[Winner]] = {}
+    for arm in spec.arms:
+        # No more than those whose best checkpoints were kept.
+        leaders = state.leaders(arm, KEPT_TRIALS)
+        start = best_start(environment, arm, spec.search)
+        best = leaders[0].best if leaders else None
+        if start is not None and best is not None and start.is_as_good_as(best, spec.search):
+            found[arm] = [Winner.untrained(arm, start)]
+        elif leaders:
+            found[arm] = [Winner.of(leader) for leader in leaders]
+    return found if MAIN_ARM in found else {}
 
 
 def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, Tested]:
@@ -106,9 +122,10 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
     for arm, winners in candidates.items():
         passed_over: list[dict[str, str]] = []
         for winner in winners:
-            content, damaged = last_sound(SweepFolder(shared.folder), [winner.checkpoint])
+            trail = [winner.checkpoint] if winner.checkpoint else []
+            content, damaged = last_sound(SweepFolder(shared.folder), trail)
             passed_over += damaged
-            if content is not None:
+            if content is not None or not trail:
                 tested = _evaluate(winner, content, shared)
                 noted = {"passed_over": passed_over} if passed_over else {}
                 tests[arm] = replace(tested, figures=tested.figures | noted)
@@ -120,7 +137,7 @@ def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[
     return tests
 
 
-def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> Tested:
+def _evaluate(winner: Winner, checkpoint: bytes | None, shared: Shared) -> Tested:
     from tlsweep.training import evaluate_runs, export_model, summarise_test, unpack
 
     folder = SweepFolder(shared.folder)
@@ -137,7 +154,7 @@ def _evaluate(winner: Winner, checkpoint: bytes, shared: Shared) -> Tested:
         }
         with folder_to_fill(folder.best) as best:
             # Of several networks always the first, so that the test has no say in which.
-            first = unpack(checkpoint, len(tests))[0]
+            first = None if checkpoint is None else unpack(checkpoint, len(tests))[0]
             export_model(best, first, transfer, metrics=metrics)
     return Tested(winner.trial, figures, _predictions(tests, task))
 

@@ -9,7 +9,7 @@ from tlsweep.report import Best, Segment, describe_runs, faults, find_best, load
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import location, uncertain, value, words
+from tlsweep.terminal.format import location, named, uncertain, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
 
 
@@ -36,15 +36,18 @@ def print_best(console: Console, results: Results) -> None:
     if best.classes is not None:
         console.print(Text("\nclasses of the test split", style="bold"))
         print_classes(console, best.classes)
-    if len(best.arms) > 1:
+    if len(best.arms) > 1 or best.result.trained:
         console.print()
         print_arms(console, tables, best.arms)
     console.print()
-    steps = next_steps(console, tables.path, ("report",), best.trial, "its epochs, and each decision about it")
+    trial = best.result.trained.trial if best.result.trained else best.trial
+    steps = next_steps(console, tables.path, ("report",), trial, "its epochs, and each decision about it")
     console.print(named_lines([*_files(best, results.folder, faults(tables)), *steps]))
 
 
 def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
+    if not best.schedule:
+        return [("sweep", best.sweep), ("best trial", named(best.trial))]
     return [
         ("sweep", best.sweep),
         ("best trial", f"{best.trial}, at epoch {best.epoch}"),

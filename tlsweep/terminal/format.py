@@ -6,6 +6,7 @@ from typing import Any
 
 from tlsweep.store import Location
 from tlsweep.store.locations import as_typed
+from tlsweep.store.starts import START
 
 MISSING = "-"
 TOKEN_HINT = "ray get-auth-token"
@@ -88,6 +89,11 @@ def counted(count: int, noun: str) -> str:
 def words(name: str) -> str:
     """Show val_accuracy as 'val accuracy', batch_size as 'batch size'."""
     return name.replace("_", " ")
+
+
+def named(trial: str) -> str:
+    """A trial, and what no trial is: start (nothing was trained)."""
+    return f"{trial} (nothing was trained)" if trial == START else trial
 
 
 def location(path: Location) -> str:

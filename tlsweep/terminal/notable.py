@@ -1,7 +1,8 @@
 """What happened, in one line."""
 
 from tlsweep.store import Descent, Record, SweepState
-from tlsweep.terminal.format import counted, score, uncertain, value, words
+from tlsweep.store.starts import START
+from tlsweep.terminal.format import counted, named, score, uncertain, value, words
 
 _ENDS = ("stopped", "finished", "failed", "interrupted")
 _NODES = {
@@ -20,6 +21,9 @@ def notable(record: Record, state: SweepState) -> str | None:
         return f"node {details['address']} joined, but is not used: {'; '.join(details['problems'])}"
     if kind in _NODES:
         return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
+    if kind == "evaluated":
+        reached = uncertain(details["accuracy"], details.get("accuracy_se"))
+        return f"best of {record['arm']}: {named(record['trial'] or START)}, test accuracy {reached}"
     if record["trial"] is None:
         return None
     if kind in _ENDS:
@@ -40,9 +44,6 @@ def notable(record: Record, state: SweepState) -> str | None:
     if kind == "joined":
         rank = f"number {details['rank']} of the screening"
         return f"{record['trial']} is one of {counted(details['members'], 'member')} of the population: {rank}"
-    if kind == "evaluated":
-        reached = uncertain(details["accuracy"], details.get("accuracy_se"))
-        return f"best of {record['arm']}: {record['trial']}, test accuracy {reached}"
     return None
 
 

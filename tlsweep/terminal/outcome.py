@@ -31,6 +31,7 @@ from tlsweep.terminal.format import (
     difference,
     duration,
     location,
+    named,
     size,
     uncertain,
     value,
@@ -130,6 +131,9 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         return arm.arm, arm.trial, reached, test_accuracy(arm)
 
     def before(arm: ArmResult) -> list[tuple[str, ...]]:
+        if arm.trained:
+            reached = uncertain(*(arm.trained.metrics.get(name) for name in ("val_accuracy", "val_accuracy_se")))
+            return [(f"{arm.arm} after training", arm.trained.trial, reached, MISSING)]
         several = len(arm.start) > 1
         return [(f"{arm.arm} before training{several * f', {name}'}", "", uncertain(accuracy, None), MISSING)
                 for name, accuracy in arm.start.items()]  # fmt: skip
@@ -147,6 +151,9 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         rows += [against(arm) for arm in arms if arm.arm != MAIN_ARM and arm.arm not in on_curve]
     titles = ("arm", "best trial", "val accuracy", "test accuracy")
     console.print(_cells_table(titles, rows, console.width))
+    for arm in arms:
+        if arm.trained:
+            console.print(line(no_training_helped(tables.spec, arm.arm, arm.trained), "yellow"))
     if curve:
         console.print()
         lines = [(str(point.labels_per_class), *map(test_accuracy, (point.transfer, point.scratch)),
@@ -156,6 +163,16 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
     if runs := describe_runs(tables.spec.data):
         console.print(line(f"±: standard error over {runs}", "dim"))
+
+
+def no_training_helped(spec: SweepSpec, arm: str, trained: Leader) -> str:
+    """Why the start of an arm is its winner."""
+    metric = spec.search.metric
+    return (
+        f"{arm}: no epoch of training is better on validation than what its trials begin with ({words(metric)} "
+        f"{_reached(trained, metric)} at best, {trained.trial} at epoch {trained.best_epoch}), so that start is the "
+        "winner, and nothing of it was trained"
+    )
 
 
 def test_accuracy(arm: ArmResult | None) -> str:
@@ -184,7 +201,7 @@ def _arm_line(arm: ArmResult) -> str:
     test = uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy"))
     val = uncertain(arm.val["accuracy"], arm.val_error.get("accuracy"))
     reached = f"val accuracy {val}" + (f", test accuracy {test}" if test != MISSING else "")
-    return f"best of {arm.arm}: {arm.trial}, {reached}"
+    return f"best of {arm.arm}: {named(arm.trial)}, {reached}"
 
 
 def _where(tables: SweepTables) -> list[tuple[str, str]]:

@@ -6,15 +6,18 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tlsweep.report import TrialLife
+from tlsweep.report import TrialLife, arm_results
+from tlsweep.report.arms import evaluated
 from tlsweep.report.tables import Row, SweepTables
-from tlsweep.store import Record, Status
+from tlsweep.spec import MAIN_ARM
+from tlsweep.store import Record, Status, SweepFolder
+from tlsweep.store.starts import START
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import line
 from tlsweep.terminal.decisions import decision
 from tlsweep.terminal.format import counted, duration, location, score, uncertain, value, words
-from tlsweep.terminal.outcome import asked_about, next_steps
+from tlsweep.terminal.outcome import asked_about, next_steps, no_training_helped
 from tlsweep.text import several_lines
 
 
@@ -35,6 +38,24 @@ def print_trial(console: Console, life: TrialLife) -> None:
         print_schedule(console, list(life.lineage), _searched(life))
     console.print()
     console.print(named_lines(_files(life)))
+
+
+def print_start(console: Console, tables: SweepTables) -> None:
+    """What the trials of each arm begin with, and whether any epoch of training is better."""
+    console.print(line(f"{START} of {tables.name}: what its trials begin with, before any training", "bold"))
+    known = tables.environment.get("start") or {}
+    lines = [
+        (f"{arm}, {weights}", _values(figures)) for arm, starts in known.items() for weights, figures in starts.items()
+    ]
+    console.print(named_lines(lines or [("head", "torch's own initialisation, which knows nothing of the classes")]))
+    for arm in arm_results(tables):
+        if arm.trained:
+            console.print(line(no_training_helped(tables.spec, arm.arm, arm.trained), "yellow"))
+        elif arm.start:
+            console.print(line(f"{arm.arm}: training made it better; the winner is {arm.trial}"))
+    model = SweepFolder(tables.path).best
+    if evaluated(tables).get(MAIN_ARM, {}).get("trial") == START and model.exists():
+        console.print(named_lines([("model", location(model))]))
 
 
 def print_trials(console: Console, tables: SweepTables) -> None:

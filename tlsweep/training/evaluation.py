@@ -65,7 +65,7 @@ def evaluate(
 
 
 def evaluate_checkpoint(
-    checkpoint: bytes,
+    checkpoint: bytes | None,
     transfer: Transfer,
     *,
     split: str,
@@ -75,6 +75,7 @@ def evaluate_checkpoint(
     """How the network of a checkpoint does on a split.
 
     Args:
+        checkpoint: None for what the trial begins with.
         transfer: the trial's; of its seed come only random values that no state dict holds (non-persistent buffers).
         settings: say precision and memory format; default: those of `TrainSettings()`.
 

@@ -26,13 +26,14 @@ _COMPARED = 8
 """Validation images."""
 
 
-def export_model(folder: Path, checkpoint: bytes, transfer: Transfer, *, metrics: Mapping[str, Any]) -> None:
+def export_model(folder: Path, checkpoint: bytes | None, transfer: Transfer, *, metrics: Mapping[str, Any]) -> None:
     """Write the complete network of a checkpoint, frozen parts included, and what is needed to use it.
 
     The weights are written last: where they are, the other files are.
 
     Args:
         folder: made if missing; files of the same names are replaced, one by one.
+        checkpoint: None for what the trial begins with.
         transfer: that of the trial that made the checkpoint.
         metrics: figures to keep beside the network, such as those on the test split.
 

@@ -21,13 +21,14 @@ def new_network(transfer: Transfer) -> Network:
     return network
 
 
-def trained_network(checkpoint: bytes, transfer: Transfer) -> Network:
-    """The network of a checkpoint; `transfer` is that of the trial that made it.
+def trained_network(checkpoint: bytes | None, transfer: Transfer) -> Network:
+    """The network of a checkpoint, before any training for None; `transfer` is that of the trial that made it.
 
     Raises:
         ResultsError: the checkpoint cannot be read.
         ModelError: it is of another network.
     """
     network = new_network(transfer)
-    restore_network(network, load_checkpoint(checkpoint))
+    if checkpoint is not None:
+        restore_network(network, load_checkpoint(checkpoint))
     return network

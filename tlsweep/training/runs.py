@@ -84,8 +84,8 @@ def unpack(content: bytes, runs: int) -> list[bytes]:
     return [parts[str(run)].tobytes() for run in range(runs)]
 
 
-def evaluate_runs(checkpoint: bytes, transfer: Transfer, **options: Any) -> list[Evaluation]:
+def evaluate_runs(checkpoint: bytes | None, transfer: Transfer, **options: Any) -> list[Evaluation]:
     """How the network of each run does on a split; the arguments are those of `evaluate_checkpoint`."""
     runs = transfer.runs()
-    parts = unpack(checkpoint, len(runs))
+    parts = [None] * len(runs) if checkpoint is None else unpack(checkpoint, len(runs))
     return [evaluate_checkpoint(part, run, **options) for part, run in zip(parts, runs, strict=True)]

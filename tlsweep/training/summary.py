@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,6 +88,16 @@ def _of_run(row: EpochReport, task: Task, at: int) -> RunReport:
     )
 
 
+def over_runs(each: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The figures of a single run; of several runs the means, and the standard errors as `…_se`."""
+
+    def over(combine: Callable[[list[float]], float], name: str) -> float:
+        return combine([figures[name] for figures in each])
+
+    means = {name: over(mean, name) for name in FIGURES}
+    return means | ({f"{name}_se": over(standard_error, name) for name in FIGURES} if len(each) > 1 else {})
+
+
 def summarise_test(evaluations: Sequence[Evaluation], task: Task) -> dict[str, Any]:
     """Plain values for JSON, as `Evaluation.to_dict`; of several runs the means.
 
@@ -97,15 +107,10 @@ def summarise_test(evaluations: Sequence[Evaluation], task: Task) -> dict[str, A
     each = [evaluation.to_dict() for evaluation in evaluations]
     if len(each) == 1:
         return each[0]
-
-    def over(combine: Callable[[list[float]], float], name: str) -> float:
-        return combine([figures[name] for figures in each])
-
     per_class = {name: np.mean([figures["per_class"][name] for figures in each], axis=0) for name in FIGURES[2:]}
     return {
-        **{name: over(mean, name) for name in FIGURES},
+        **over_runs(each),
         "runs": len(each),
-        **{f"{name}_se": over(standard_error, name) for name in FIGURES},
         "folds": [
             {"fold": run.fold, "repeat": run.repeat, **{name: figures[name] for name in FIGURES}}
             for run, figures in zip(task.runs, each, strict=True)
