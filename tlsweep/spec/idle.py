@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.limits import Budget
 from tlsweep.spec.search import (
     AshaSearch,
     AshaThenPbtSearch,
-    Budget,
     HalvingSearch,
     Perturbed,
     PopulationSearch,
