@@ -1,4 +1,4 @@
-"""The sections `budget:`, `faults:`, `resources:`: when a sweep ends, what a trial gets, what is done when one fails."""
+"""The sections `budget:`, `faults:`, `resources:`: when a sweep ends, what a trial gets, what is done if one fails."""
 
 from typing import Any, Literal
 
