@@ -43,6 +43,7 @@ NEVER_ACTS = [
     (["budget.target=1.5"], "budget.target = 1.5: is never reached, as val_accuracy lies between 0 and 1"),
     (["budget.target=95"], "lies between 0 and 1; for 95 % write 0.95"),
     (["budget.target=0", "search.metric=val_f1"], "is reached by every trial, as val_f1 lies between 0 and 1"),
+    (["budget.target=0", "search.metric=val_ece"], "is never reached, as val_ece lies between 0 and 1"),
     (
         ["budget.target=-0.5", "search.metric=val_loss"],
         "budget.target = -0.5: val_loss is above 0, and better when lower",

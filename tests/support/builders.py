@@ -83,6 +83,7 @@ class SweepBuilder:
         epoch: int | None = None,
         loss: float | None = None,
         f1: float | None = None,
+        **figures: float,
     ) -> Record:
         """The next epoch of a trial."""
         one = self.state.trials[trial]
@@ -96,7 +97,7 @@ class SweepBuilder:
                 "type": "report", "stage": "pbt", "arm": one.arm, "trial": trial, "generation": one.generation,
                 "parent_trial": one.parent_trial, "epoch": epoch, "samples": epoch * 100, "step": epoch * 4,
                 **one.hyperparameters, "scheduled_lr": one.hyperparameters["lr"], "micro_batch": 32, **metrics,
-                "train_loss": loss, "val_loss": loss, "val_accuracy": accuracy, **times, "device_memory": 0,
+                "train_loss": loss, "val_loss": loss, "val_accuracy": accuracy, **figures, **times, "device_memory": 0,
                 "device": "cpu", "node": "here",
                 **self._checkpoint(trial, one.generation, epoch),
             }

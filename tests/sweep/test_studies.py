@@ -25,10 +25,10 @@ from tlsweep.store.tables import rows_to_table
 from tlsweep.sweep import prepare, trainable
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.environment import weights_hash
-from tlsweep.sweep.prepare import check_batch_sizes
+from tlsweep.sweep.prepare import check_batch_sizes, check_metric
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
-from tlsweep.training import load_exported
+from tlsweep.training import evaluation, load_exported
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.trainer import Trainer
@@ -235,6 +235,17 @@ def test_no_batch_is_larger_than_the_smallest_arms_training_split(task: Task) ->
     with pytest.raises(DataError, match=r"batch_size = 32: with 2 labels a class .* only 20 images"):
         check_batch_sizes(spec_with("study.few_labels=[2, 5]"), task)
     check_batch_sizes(spec_with("study.few_labels=[4, 5]"), task)
+
+
+def test_a_metric_that_tells_nothing_of_these_images_is_refused(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    for metric in ("val_top5", "val_auroc"):
+        check_metric(spec_with(f"search.metric={metric}"), task)
+    few = replace(task, labels=task.labels % 5, classes=task.classes[:5])
+    with pytest.raises(DataError, match="val_top5: must have six classes or more, as with 5 every trial"):
+        check_metric(spec_with("search.metric=val_top5"), few)
+    monkeypatch.setattr(evaluation, "PROBABILITIES", 100)
+    with pytest.raises(DataError, match="val_auroc: must have at most 100 validation images × classes"):
+        check_metric(spec_with("search.metric=val_auroc"), task)
 
 
 def test_a_choice_of_weights_is_known_by_all_of_them(task: Task) -> None:

@@ -1,8 +1,11 @@
 """Evaluating a checkpoint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score, top_k_accuracy_score
 from torch.nn import functional as F
 from training_trials import ONE_THREAD, SMALL_CNN, Train
 
@@ -10,6 +13,8 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.training import evaluate_checkpoint, evaluation
 from tlsweep.training.devices import Compute
+from tlsweep.training.metrics import FIGURES
+from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import trained_network
 from tlsweep.training.transfer import Transfer
 
@@ -23,9 +28,7 @@ def test_it_equals_the_report_of_the_epoch(digits: Task, train: Train) -> None:
             split="val",
             compute=ONE_THREAD,
         )
-        assert (again.loss, again.accuracy, again.precision, again.recall, again.f1) == (
-            row.val_loss, row.val_accuracy, row.val_precision, row.val_recall, row.val_f1,
-        )  # fmt: skip
+        assert [getattr(again, name) for name in FIGURES] == [getattr(row, f"val_{name}") for name in FIGURES]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 4096])
@@ -44,6 +47,28 @@ def test_the_batch_size_of_evaluation_does_not_matter(
     assert result.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
     np.testing.assert_array_equal(result.predictions, logits.argmax(1).numpy())
     np.testing.assert_array_equal(result.labels, labels.numpy())
+    probable = logits.double().softmax(1).numpy()
+    assert result.top5 == top_k_accuracy_score(labels, probable, k=5)
+    assert result.auroc == pytest.approx(roc_auc_score(labels, probable, multi_class="ovr"), abs=1e-4)
+
+
+def test_figures_that_tell_nothing_or_cost_too_much_are_left_out(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def equal(images: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(images), task.num_classes)
+
+    def figures() -> tuple[float | None, float | None]:
+        found = evaluation.evaluate(equal, Batches(task), task, "val", MicroBatch("test", "cpu"))
+        return found.top5, found.auroc
+
+    task = digits
+    top5, auroc = figures()
+    assert top5 is not None
+    assert top5 < 0.7  # five of ten equally probable classes
+    assert auroc == 0.5
+    monkeypatch.setattr(evaluation, "PROBABILITIES", task.size("val") * task.num_classes - 1)
+    assert figures() == (top5, None)
+    task = replace(digits, labels=digits.labels % 5, classes=digits.classes[:5])
+    assert figures() == (None, 0.5)
 
 
 def test_large_images_are_evaluated_in_smaller_batches(digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:

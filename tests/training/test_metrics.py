@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
+from sklearn.calibration import calibration_curve
 
-from tlsweep.training.metrics import score
+from tlsweep.training.metrics import calibration_error, macro_auroc, score
 
 CLASSES = 6
 
@@ -52,3 +53,45 @@ def test_the_plain_form_survives_json() -> None:
     assert (plain["loss"], plain["accuracy"]) == (0.25, result.accuracy)
     assert plain["per_class"]["support"] == [1, 2]
     assert plain["confusion"] == [[1, 0], [1, 1]]
+
+
+def test_recall_is_the_balanced_accuracy() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    predictions = np.array([0, 0, 1, 1, 0, 2])
+    balanced = reference.balanced_accuracy_score(labels, predictions)
+    assert score(labels, predictions, 3, loss=0.0).recall == pytest.approx(balanced)
+
+
+def probabilities(classes: int, samples: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Labels, and how probable each class is for each sample; with few decimals, so that many are equal."""
+    random = np.random.default_rng(seed)
+    weights = random.integers(1, 6, (samples, classes)).astype(np.float64)
+    weights[:, 0] = random.integers(1, 6)
+    return random.integers(0, classes, samples), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("classes", "samples"), [(2, 30), (6, 200), (12, 60)])
+def test_auroc_is_the_mean_of_scikit_learns_over_classes_that_have_both(classes: int, samples: int) -> None:
+    labels, probable = probabilities(classes, samples, seed=classes)
+    labels[labels == classes - 1] = 0 if classes > 6 else classes - 1  # the last class is missing
+    each = [reference.roc_auc_score(labels == label, probable[:, label]) for label in np.unique(labels)]
+    assert macro_auroc(labels, np.ascontiguousarray(probable.T)) == pytest.approx(np.mean(each), abs=1e-12)
+
+
+def test_auroc_of_a_head_of_zeros_is_a_half_and_of_a_single_class_unknown() -> None:
+    equal = np.full((3, 8), 1 / 3, np.float32)
+    assert macro_auroc(np.arange(8) % 3, equal) == 0.5
+    assert macro_auroc(np.ones(8, np.int64), equal) is None
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 45)), min_size=1, max_size=60))
+def test_calibration_error_is_that_of_scikit_learns_curve(samples: list[tuple[bool, int]]) -> None:
+    # 45 parts: every third probability is the border of two bins.
+    right, probable = np.array([hit for hit, _ in samples]), np.array([parts / 45 for _, parts in samples])
+    shares, means = calibration_curve(np.append(right, [True, False]), np.append(probable, [0.5, 0.5]), n_bins=15)
+    borders = np.linspace(0, 1, 16)[1:-1]
+    sizes = np.bincount(np.searchsorted(borders, np.append(probable, [0.5, 0.5])))
+    expected = (np.abs(shares - means) * sizes[sizes > 0]).sum()
+    more = calibration_error(np.append(right, [True, False]), np.append(probable, [0.5, 0.5])) * (len(samples) + 2)
+    assert more == pytest.approx(expected, abs=1e-9)

@@ -14,12 +14,11 @@ from tlsweep.data import Task, load_task
 from tlsweep.data.views import run_tasks
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, derive_seed
+from tlsweep.training.metrics import FIGURES
 from tlsweep.training.reports import EpochReport, RunReport
 from tlsweep.training.runs import evaluate_runs, pack, unpack
 from tlsweep.training.summary import standard_error, summarise, summarise_test
 from tlsweep.training.transfer import Transfer
-
-FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
 
 @pytest.fixture(scope="module")

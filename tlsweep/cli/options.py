@@ -50,6 +50,10 @@ Server = Annotated[
     typer.Option("--on", metavar="URL", envvar=DASHBOARD, help="The dashboard of the Ray cluster."),
 ]
 SERVER = "http://127.0.0.1:8265"
+Metric = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Rank by this, such as val_f1, instead of what the sweep was searched by."),
+]
 SweepName = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep; default: the newest.")]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tlsweep.cli.options import ResultsFolder, SweepName
+from tlsweep.cli.options import Metric, ResultsFolder, SweepName
 from tlsweep.cli.program import app, has_begun, open_sweep
 
 
@@ -13,26 +13,27 @@ from tlsweep.cli.program import app, has_begun, open_sweep
 def best(
     name: SweepName = None,
     results: ResultsFolder = "results",
+    metric: Metric = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Show the winner of a sweep: its values, how they changed, its metrics, where the model lies."""
-    from tlsweep.report import find_best, load_tables
+    from tlsweep.report import find_best, tables_by
     from tlsweep.terminal import make_console, print_best
     from tlsweep.terminal.console import to_json
 
     found = open_sweep(name, results)
     if as_json:
-        print(to_json(find_best(load_tables(found)).as_dict()))
+        print(to_json(find_best(tables_by(found, metric)).as_dict()))
     else:
-        print_best(make_console(), found)
+        print_best(make_console(), found, metric)
 
 
 @app.command()
-def report(name: SweepName = None, results: ResultsFolder = "results") -> None:
+def report(name: SweepName = None, results: ResultsFolder = "results", metric: Metric = None) -> None:
     """Show what a sweep found out: the best trials, what works here, what went wrong."""
     from tlsweep.terminal import make_console, print_report
 
-    print_report(make_console(), open_sweep(name, results))
+    print_report(make_console(), open_sweep(name, results), metric)
 
 
 @app.command()

@@ -24,7 +24,7 @@ class StartingHead:
 
     tensors: Mapping[str, Array]
     """The parameters of the head, by their names within it."""
-    validation: Mapping[str, float]
+    validation: Mapping[str, float | None]
     """How far the network gets before any training, on the validation split: `loss`, `accuracy`, …"""
 
     def put_into(self, network: Network) -> None:

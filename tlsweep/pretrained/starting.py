@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,12 +37,12 @@ from tlsweep.pretrained.kept import kept
 from tlsweep.spec import TrainSettings
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
+from tlsweep.training.metrics import FIGURES
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
-from tlsweep.training.summary import FIGURES
 from tlsweep.training.transfer import Transfer
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same arguments give another head, so that kept ones are not used."""
 MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
@@ -207,19 +208,20 @@ def _key(run: Transfer, how: str, device: str) -> str:
 
 
 _FIGURES = "figures"
-"""Those on the validation split, beside the tensors, in the order of `FIGURES`."""
+"""Those on the validation split, beside the tensors, in the order of `FIGURES`; NaN for one that is not defined."""
 
 
 def _read(path: Path) -> StartingHead | None:
     try:
         tensors = safetensors.numpy.load(path.read_bytes())
         values = tensors.pop(_FIGURES).tolist()
-        return StartingHead(tensors, dict(zip(FIGURES, values, strict=True)))
+        known = [None if math.isnan(value) else value for value in values]
+        return StartingHead(tensors, dict(zip(FIGURES, known, strict=True)))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
 
 
 def _as_file(head: StartingHead) -> bytes:
-    figures = np.array(list(head.validation.values()))
+    figures = np.array([math.nan if value is None else value for value in head.validation.values()])
     content: bytes = safetensors.numpy.save({**head.tensors, _FIGURES: figures})
     return content

@@ -2,6 +2,7 @@
 
 from tlsweep.report.arms import ArmResult, arm_results, gain
 from tlsweep.report.best import Best, find_best
+from tlsweep.report.by_metric import tables_by
 from tlsweep.report.classes import ClassResult, ClassResults, class_results
 from tlsweep.report.curve import CurvePoint, learning_curve
 from tlsweep.report.describe import describe_model, describe_runs, describe_search
@@ -18,5 +19,6 @@ __all__ = [
     "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "CurvePoint", "Failure", "Interval", "Landscape",
     "Leader", "Segment", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
     "describe_runs", "describe_search", "failures", "faults", "find_best", "gain", "landscape", "leaders",
-    "learning_curve", "lineage", "load_tables", "recipe", "repair", "totals", "trial_life", "write_recipe",
+    "learning_curve", "lineage", "load_tables", "recipe", "repair", "tables_by", "totals", "trial_life",
+    "write_recipe",
 ]  # fmt: skip

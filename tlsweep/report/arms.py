@@ -1,6 +1,5 @@
 """The arms of a sweep side by side: what the pretrained weights are worth against their controls."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,8 @@ class ArmResult:
     arm: str
     trial: str
     val: Mapping[str, float]
-    """`loss`, `accuracy`, `precision`, `recall`, `f1` on the validation split, at the best epoch."""
+    """`loss`, `accuracy`, … on the validation split, at the best epoch; without what is not defined there, or was not
+    known to the version that ran the sweep."""
     test: Mapping[str, float]
     """The same on the test split; empty before the winner has met it."""
     test_accuracy: Interval | None = None
@@ -55,7 +55,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                 ArmResult(
                     arm,
                     best.trial,
-                    val={name: best.metrics[f"val_{name}"] for name in _NAMES},
+                    val=_metrics({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
                     test=_metrics(tests.get(arm, {})),
                     test_accuracy=bootstrap_mean(list(own.values()), seed) if own else None,
                     against=against,
@@ -107,9 +107,7 @@ def winner(tables: SweepTables, arm: str) -> Leader | None:
 
 def _as_leader(start: Start, arm: str) -> Leader:
     """What the trials of an arm begin with, as if it were one of them."""
-    # Of a sweep of an earlier version not all is known.
-    metrics = dict.fromkeys((name for name in METRICS if name.startswith("val_")), math.nan) | dict(start.figures)
-    return Leader(START, arm, {WEIGHTS: start.weights}, 0, 0, 0, metrics, "untrained")
+    return Leader(START, arm, {WEIGHTS: start.weights}, 0, 0, 0, start.figures, "untrained")
 
 
 def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
@@ -124,7 +122,7 @@ def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
 
 
 def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(details[name]) for name in _NAMES if name in details}
+    return {name: float(details[name]) for name in _NAMES if details.get(name) is not None}
 
 
 def _errors(figures: Mapping[str, Any]) -> dict[str, float]:

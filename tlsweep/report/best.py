@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlsweep.errors import ResultsError
-from tlsweep.report.arms import ArmResult, arm_results, gain, winner
+from tlsweep.report.arms import ArmResult, arm_results, evaluated, gain, winner
 from tlsweep.report.classes import ClassResults, class_results
 from tlsweep.report.intervals import Interval
 from tlsweep.report.lineage import Segment, lineage
@@ -37,8 +37,10 @@ class Best:
     classes: ClassResults | None
     """The results by class on the test split; None before the winner has met it."""
     model: Location | None
-    """The exported model; None before the sweep has ended."""
+    """The exported model; None before the sweep has ended, and where it is of another trial or epoch."""
     recipe: Location | None
+    searched_by: str | None
+    """The metric that the sweep was searched by, where the winner is that by another."""
 
     def start(self, name: str) -> Value:
         """A hyperparameter in the first epoch."""
@@ -54,6 +56,8 @@ class Best:
             "sweep": self.sweep,
             "trial": self.trial,
             "epoch": self.epoch,
+            "metric": self.spec.search.metric,
+            "searched_by": self.searched_by or self.spec.search.metric,
             "start": dict(self.schedule[0].hyperparameters) if self.schedule else {},
             "end": dict(self.schedule[-1].hyperparameters) if self.schedule else {},
             "schedule": [
@@ -126,6 +130,7 @@ def find_best(tables: SweepTables) -> Best:
             f"'tlsweep report {tables.name}' shows how far they are"
         )
     arms, folder = arm_results(tables), SweepFolder(tables.path)
+    handed_back = tables.searched_by is None or MAIN_ARM in evaluated(tables)
     return Best(
         sweep=tables.name,
         spec=tables.spec,
@@ -136,6 +141,7 @@ def find_best(tables: SweepTables) -> Best:
         arms=arms,
         values={result.arm: best.hyperparameters for result in arms if (best := winner(tables, result.arm))},
         classes=class_results(tables),
-        model=folder.best if folder.best.exists() else None,
-        recipe=folder.recipe if folder.recipe.exists() else None,
+        model=folder.best if handed_back and folder.best.exists() else None,
+        recipe=folder.recipe if handed_back and folder.recipe.exists() else None,
+        searched_by=tables.searched_by,
     )

@@ -44,6 +44,8 @@ class SweepTables:
     trials: Sequence[Row]
     predictions: Sequence[Row] = ()
     """Rows of predictions.parquet: arm, trial, image, label, predicted; empty before winners met the test split."""
+    searched_by: str | None = None
+    """The metric that the sweep was searched by, where `spec.search.metric` is another one (`tables_by`)."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,12 @@ class Failure:
     """The last line of its traceback, or the reason."""
 
 
-def load_tables(results: Results) -> SweepTables:
+def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
     """Read the Parquet files of a sweep, and what lies beside them.
+
+    Args:
+        results: The sweep.
+        more: Further columns of reports.parquet; those that it lacks are left out.
 
     Raises:
         ResultsError: they have not been written yet, or one is damaged.
@@ -87,17 +93,27 @@ def load_tables(results: Results) -> SweepTables:
         path=results.path,
         spec=results.spec,
         environment=results.environment,
-        reports=_rows(results.reports.select(list(_REPORT_COLUMNS))),
+        reports=_reports(results, more),
         events=_events(results),
         trials=trials,
         predictions=[] if predictions is None else predictions.select(list(_PREDICTION_COLUMNS)).to_pylist(),
     )
-    _check(found, results)
+    check(found, results)
     return found
 
 
-def _check(tables: SweepTables, results: Results) -> None:
-    """Refuse files that each read back, but are not of one sweep."""
+def _reports(results: Results, more: Sequence[str]) -> list[dict[str, Any]]:
+    table = results.reports
+    wanted = dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))
+    return _rows(table.select([name for name in wanted if name in table.column_names]))
+
+
+def check(tables: SweepTables, results: Results) -> None:
+    """Refuse files that each read back, but are not of one sweep.
+
+    Raises:
+        ResultsError: they are not; one of them is named.
+    """
     best = f"best_{tables.spec.search.metric}"
     for row in tables.trials:
         needed = (*_ALWAYS, "best_epoch", "best_generation") if is_finite(row[best]) else _ALWAYS

@@ -106,7 +106,7 @@ def _target(spec: SweepSpec) -> Iterator[str]:
             yield f"budget.target = {target:g}: val_loss is above 0, and better when lower; write, for example, 0.1"
     elif not 0 < target <= 1:
         part = f"; for {target:g} % write {target / 100:g}" if 5 < target <= 100 else ""
-        never = "is never reached" if target > 1 else "is reached by every trial"
+        never = "is never reached" if (target > 1) == (spec.search.sign > 0) else "is reached by every trial"
         yield f"budget.target = {target:g}: {never}, as {metric} lies between 0 and 1{part}"
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
+from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.seeds import generator
 from tlsweep.spec.space import Value
 from tlsweep.spec.study import NO_EXPLORE_ARM
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 MAX_TRIALS = 100_000
 """The most trials of an arm. Counting and listing them must end within a second."""
 
-Metric = Literal["val_accuracy", "val_loss", "val_f1", "val_precision", "val_recall"]
-
 
 class SearchCommon(SpecModel):
     """What every strategy has."""
@@ -30,12 +29,13 @@ class SearchCommon(SpecModel):
         strategy: str
 
     metric: Metric = "val_accuracy"
-    """What is compared, on the validation split. `val_loss` is better when lower, the others when higher."""
+    """What is compared, on the validation split: `val_recall` is the balanced accuracy, and `tlsweep columns` explains
+    the others. `val_loss` and `val_ece` are better when lower, the others when higher."""
 
     @property
     def sign(self) -> int:
-        """+1 where a higher metric is better, -1 where a lower one is: sign × metric is to be maximised."""
-        return -1 if self.metric == "val_loss" else 1
+        """Whether a higher metric is better, as `metric_sign`."""
+        return metric_sign(self.metric)
 
     @property
     def trials_wait(self) -> bool:

@@ -69,8 +69,25 @@ METRICS: Final[Columns] = MappingProxyType(
         "val_loss": Column("float", "Mean cross entropy in nats, without label smoothing, on the validation split."),
         "val_accuracy": Column("float", "Share of the validation images that are classified rightly."),
         "val_precision": Column("float", "Macro average over the classes, on the validation split."),
-        "val_recall": Column("float", "Macro average over the classes, on the validation split."),
+        "val_recall": Column(
+            "float", "Macro average over the classes, on the validation split: what is also called balanced accuracy."
+        ),
         "val_f1": Column("float", "Macro average over the classes, on the validation split."),
+        "val_top5": Column(
+            "float",
+            "Share of the validation images whose class is among the five most probable ones; null with fewer than six "
+            "classes.",
+        ),
+        "val_auroc": Column(
+            "float",
+            "Area under the ROC curve of a class against the rest, averaged over the classes, on the validation split; "
+            "null where that is so large (2^27 images × classes) that not all probabilities are kept.",
+        ),
+        "val_ece": Column(
+            "float",
+            "Expected calibration error on the validation split: how far the share of right predictions is from their "
+            "probability, in 15 equally wide bins of it, averaged over the images.",
+        ),
     }
 )
 """The metrics that are means over the networks of a trial, where it trains several (folds, repeats)."""
@@ -228,8 +245,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "interrupted": Kind("the sweep was stopped before it ended; 'tlsweep resume' goes on with it", "`reason`"),
         "evaluated": Kind(
             "the winner of an arm met the test split",
-            "`trial` (`start`: nothing was trained), `loss`, `accuracy`, `precision`, `recall`, `f1`, `per_class`, "
-            "`confusion`, `runs`; standard errors `…_se`; `passed_over` (damaged checkpoints of better trials)",
+            "`trial` (`start`: nothing was trained), `loss`, `accuracy`, `precision`, `recall`, `f1`, `top5`, `auroc`, "
+            "`ece`, `per_class`, `confusion`, `runs`; standard errors `…_se`; `passed_over` (damaged checkpoints of "
+            "better trials)",
         ),
         "node_joined": Kind("a node came to the cluster", _NODE),
         "node_refused": Kind(

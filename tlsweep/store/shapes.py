@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
-from tlsweep.store.schema import EVENTS, HYPERPARAMETERS, REPORTS, Columns
+from tlsweep.store.schema import EVENTS, HYPERPARAMETERS, METRICS, REPORTS, Columns
 from tlsweep.text import one_line
 
 DEPTH: Final = 64
@@ -67,7 +67,9 @@ _RECORDS = {
     "event": SchemaValidator(_mapping(_fields({name: column for name, column in EVENTS.items() if name != "details"}))),
 }
 _PER_CLASS = _mapping({}, precision=_FIGURES, recall=_FIGURES, f1=_FIGURES, support=core.list_schema(_FLOAT))
-_MODEL_METRICS = dict.fromkeys(("loss", "accuracy", "precision", "recall", "f1"), _FLOAT)
+_MODEL_METRICS = {
+    name.removeprefix("val_"): core.nullable_schema(_FLOAT) for name in METRICS if name.startswith("val_")
+}
 _SCHEMAS: Mapping[str, CoreSchema] = {
     "launched": _mapping({"environment": _MAPPING, "images": core.dict_schema(_TEXT, _COUNT)}, spec=_MAPPING),
     "resumed": _mapping(

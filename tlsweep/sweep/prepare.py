@@ -52,6 +52,7 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
         UserError: the first thing that would make trials fail.
     """
     check_batch_sizes(spec, task)
+    check_metric(spec, task)
     observer.phase("building the network")
     # Imports torch, which takes seconds.
     from tlsweep.models import Weights, resolve_weights, validate_model
@@ -140,6 +141,27 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
         )
 
 
+def check_metric(spec: SweepSpec, task: Task) -> None:
+    """Refuse a metric that nothing can be compared by.
+
+    Raises:
+        DataError: it tells nothing of these images, or is not computed of so many.
+    """
+    from tlsweep.training.evaluation import PROBABILITIES, knows_auroc, knows_top5
+
+    metric = spec.search.metric
+    if metric == "val_top5" and not knows_top5(task):
+        raise DataError(
+            f"search.metric = val_top5: must have six classes or more, as with {task.num_classes} every trial has the "
+            "class among the five most probable ones; write val_accuracy"
+        )
+    if metric == "val_auroc" and not knows_auroc(task, "val"):
+        raise DataError(
+            f"search.metric = val_auroc: must have at most {PROBABILITIES:,} validation images × classes, and "
+            f"{task.size('val'):,} × {task.num_classes:,} are more; write val_accuracy, or lower data.val_fraction"
+        )
+
+
 def fewest_images(spec: SweepSpec, task: Task) -> int:
     """Count the images in the smallest training split of all arms and runs."""
     few = _fewest_labels(spec)
@@ -215,7 +237,9 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
             heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
             if heads is not None and shared.spec.arm(arm).pretrained:
                 figures = over_runs([run.validation for run in fetch(heads)])
-                found.setdefault(arm, {})[name] = {f"val_{figure}": value for figure, value in figures.items()}
+                found.setdefault(arm, {})[name] = {
+                    f"val_{figure}": value for figure, value in figures.items() if value is not None
+                }
     return found
 
 

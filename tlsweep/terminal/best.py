@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from tlsweep.report import Best, Segment, describe_runs, faults, find_best, load_tables
+from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
@@ -13,13 +13,13 @@ from tlsweep.terminal.format import location, named, uncertain, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
 
 
-def print_best(console: Console, results: Results) -> None:
-    """Trial, values, schedule, metrics, gain, model.
+def print_best(console: Console, results: Results, metric: str | None = None) -> None:
+    """Trial, values, schedule, metrics, gain, model; of the winner by `metric`, or by the sweep's own.
 
     Raises:
-        ResultsError: there is no winner yet.
+        ResultsError: there is no winner yet, or no such metric.
     """
-    tables = load_tables(results)
+    tables = tables_by(results, metric)
     best = find_best(tables)
     changing = [
         name for name in tables.spec.space if len({segment.hyperparameters[name] for segment in best.schedule}) > 1
@@ -46,14 +46,22 @@ def print_best(console: Console, results: Results) -> None:
 
 
 def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
+    sweep = [("sweep", best.sweep)]
+    if best.searched_by:
+        sweep.append(("ranked by", ranked_by(best.spec.search.metric, best.searched_by)))
     if not best.schedule:
-        return [("sweep", best.sweep), ("best trial", named(best.trial))]
+        return [*sweep, ("best trial", named(best.trial))]
     return [
-        ("sweep", best.sweep),
+        *sweep,
         ("best trial", f"{best.trial}, at epoch {best.epoch}"),
         *((words(name), value(best.end(name))) for name in steady),
         *((words(name), _change(value(best.start(name)), value(best.end(name)))) for name in changing),
     ]  # fmt: skip
+
+
+def ranked_by(metric: str, searched_by: str | None) -> str:
+    """Name the metric, and the one that the sweep was searched by if that is another."""
+    return words(metric) + (f"; the sweep was searched by {words(searched_by)}" if searched_by else "")
 
 
 def _change(start: str, end: str) -> str:
@@ -88,6 +96,8 @@ def _metrics(metrics: Mapping[str, float], errors: Mapping[str, float]) -> str:
 
 def _test(best: Best, of_runs: str) -> str:
     result = best.result
+    if not result.test and best.searched_by:
+        return f"not evaluated: only the winner by {words(best.searched_by)} meets it"
     if not result.test:
         return "not evaluated; the winner meets it when the sweep ends"
     return _metrics(result.test, result.test_error) + of_runs
@@ -97,5 +107,7 @@ def _files(best: Best, folder: SweepFolder, faults: Mapping[str, str]) -> list[t
     files: list[tuple[str, Location | None]] = [("model", best.model), ("recipe", best.recipe)]
     # A sweep that was kept as evidence has no journal, and mostly no model either.
     without = "not kept" if folder.unused else "not written: the sweep has not ended"
+    if best.searched_by:
+        without = f"not kept: only those of the winner by {words(best.searched_by)} are"
     known = {name: location(path) if path else without for name, path in files}
     return list({**known, **faults}.items())

@@ -199,7 +199,7 @@ def _cells_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], width
 
 def _arm_line(arm: ArmResult) -> str:
     test = uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy"))
-    val = uncertain(arm.val["accuracy"], arm.val_error.get("accuracy"))
+    val = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
     reached = f"val accuracy {val}" + (f", test accuracy {test}" if test != MISSING else "")
     return f"best of {arm.arm}: {named(arm.trial)}, {reached}"
 

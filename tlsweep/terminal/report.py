@@ -16,12 +16,12 @@ from tlsweep.report import (
     faults,
     find_best,
     landscape,
-    load_tables,
+    tables_by,
     totals,
 )
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Results
-from tlsweep.terminal.best import print_schedule
+from tlsweep.terminal.best import print_schedule, ranked_by
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines, table_width
 from tlsweep.terminal.console import line
@@ -29,14 +29,14 @@ from tlsweep.terminal.format import counted, duration, location, score, value, w
 from tlsweep.terminal.outcome import asked_about, headline, next_steps, print_arms, print_leaders
 
 
-def print_report(console: Console, results: Results) -> None:
-    """All sections, from the Parquet files."""
-    tables = load_tables(results)
+def print_report(console: Console, results: Results, metric: str | None = None) -> None:
+    """All sections, from the Parquet files; ranked by `metric`, or by the sweep's own."""
+    tables = tables_by(results, metric)
     console.print(line(headline(tables), "bold"))
     console.print(named_lines(_summary(tables)))
     arms = arm_results(tables)
     if arms:
-        _title(console, f"Best trials, by {words(tables.spec.search.metric)}")
+        _title(console, f"Best trials, by {ranked_by(tables.spec.search.metric, tables.searched_by)}")
         print_leaders(console, tables)
         _print_landscape(console, tables)
         _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")

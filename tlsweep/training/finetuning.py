@@ -2,9 +2,11 @@
 
 import math
 import time
+from typing import Any
 
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, device_name, isolated, peak_memory, reset_peak_memory
+from tlsweep.training.metrics import FIGURES
 from tlsweep.training.reports import EpochReport, Receiver
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
@@ -63,6 +65,7 @@ def run_epoch(trainer: Trainer, device: str) -> EpochReport:
     # A network that diverged has nothing to say, and the receiver of the report will end the trial.
     validation = trainer.evaluate("val") if math.isfinite(training.loss) else None
     evaluated = time.perf_counter()
+    figures: dict[str, Any] = {f"val_{name}": getattr(validation, name, math.nan) for name in FIGURES}
     return EpochReport(
         epoch=trainer.epoch,
         samples=trainer.samples,
@@ -72,11 +75,7 @@ def run_epoch(trainer: Trainer, device: str) -> EpochReport:
         micro_batch=min(trainer.micro_batch.limit or trainer.scheduled_batch_size, trainer.scheduled_batch_size),
         train_loss=training.loss,
         train_accuracy=training.accuracy,
-        val_loss=validation.loss if validation else math.nan,
-        val_accuracy=validation.accuracy if validation else math.nan,
-        val_precision=validation.precision if validation else math.nan,
-        val_recall=validation.recall if validation else math.nan,
-        val_f1=validation.f1 if validation else math.nan,
+        **figures,
         noise_scale=trainer.noise.value if trainer.noise is not None else math.nan,
         train_seconds=trained - started - training.data_seconds,
         eval_seconds=evaluated - trained,

@@ -1,17 +1,22 @@
 """Figures of merit of a classification, equal to scikit-learn's.
 
-Counted in numpy after one transfer: 0.1 ms for the 180 validation images of the digits, where torchmetrics' collection
-of the four takes 2.5 ms each epoch (and 2 s to import).
+Counted in numpy after one transfer: 0.2 ms for the 180 validation images of the digits, where torchmetrics' collection
+of the first four takes 2.5 ms each epoch (and 2 s to import).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Classes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Probabilities = npt.NDArray[np.float32]
+
+FIGURES: Final = ("loss", "accuracy", "precision", "recall", "f1", "top5", "auroc", "ece")
+"""The figures of a whole split; each is also a column of the tables, `val_…`."""
+CALIBRATION_BINS: Final = 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +43,14 @@ class Evaluation:
     accuracy: float
     precision: float
     recall: float
+    """As each split for validation has every class, this is what scikit-learn calls the balanced accuracy."""
     f1: float
+    top5: float | None
+    """Share of the samples whose class is among the five most probable ones; None with fewer than six classes."""
+    auroc: float | None
+    """See `macro_auroc`; None where it was not asked for, or no class can be told from the rest."""
+    ece: float
+    """See `calibration_error`."""
     per_class: ClassScores
     labels: Classes
     """Shape (N,): the true classes."""
@@ -55,22 +67,31 @@ class Evaluation:
         return cells.reshape(classes, classes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the five figures; lists with those of each class, in order; the confusion matrix."""
-        figures = {name: getattr(self, name) for name in ("loss", "accuracy", "precision", "recall", "f1")}
+        """Plain values for JSON: all figures; lists with those of each class, in order; the confusion matrix."""
+        figures = {name: getattr(self, name) for name in FIGURES}
         per_class = {name: values.tolist() for name, values in vars(self.per_class).items()}
         return figures | {"per_class": per_class, "confusion": self.confusion.tolist()}
 
 
 def score(
-    labels: Classes, predictions: Classes, num_classes: int, loss: float, probabilities: Floats | None = None
+    labels: Classes,
+    predictions: Classes,
+    num_classes: int,
+    loss: float,
+    probabilities: Floats | None = None,
+    *,
+    top5: float | None = None,
+    by_class: Probabilities | None = None,
 ) -> Evaluation:
     """All figures from true and predicted classes, both of shape (N,) with values below `num_classes`.
 
     Args:
         labels, predictions, num_classes: see above.
-        loss: passed on.
+        loss, top5: passed on.
         probabilities: those of the predictions; default: 1, as if the classifier were always sure.
+        by_class: for `macro_auroc`; default: there will be none.
     """
+    sure = np.ones(len(labels)) if probabilities is None else probabilities
     hits = np.bincount(labels[labels == predictions], minlength=num_classes)
     predicted = np.bincount(predictions, minlength=num_classes)
     support = np.bincount(labels, minlength=num_classes)
@@ -88,8 +109,50 @@ def score(
         precision=float(per_class.precision.mean()),
         recall=float(per_class.recall.mean()),
         f1=float(per_class.f1.mean()),
+        top5=top5,
+        auroc=None if by_class is None else macro_auroc(labels, by_class),
+        ece=calibration_error(labels == predictions, sure),
         per_class=per_class,
         labels=labels,
         predictions=predictions,
-        probabilities=np.ones(len(labels)) if probabilities is None else probabilities,
+        probabilities=sure,
     )
+
+
+def macro_auroc(labels: Classes, by_class: Probabilities) -> float | None:
+    """The area under the ROC curve of each class against the rest, averaged over the classes that have both in the
+    split; None if none has. It is the chance that a sample of the class is found more probably of it than one of the
+    rest, ties counting half (Mann & Whitney), so it follows from the ranks of the class's own samples.
+
+    One sort for each class: 0.1 ms for the 180 images of the digits, 0.2 s for 50,000 images in 1,000 classes.
+
+    Args:
+        labels: shape (N,).
+        by_class: shape (C, N): how probable each class is for each sample. A row is contiguous, as it is sorted.
+    """
+    order = np.argsort(labels, kind="stable")
+    support = np.bincount(labels, minlength=len(by_class))
+    own = np.split(by_class[labels[order], order], np.cumsum(support)[:-1])
+    areas = []
+    for probable, positive in zip(by_class, own, strict=True):
+        pairs = len(positive) * (len(labels) - len(positive))
+        if pairs:
+            ranked = np.sort(probable)
+            first, behind = (np.searchsorted(ranked, positive, side).sum() for side in ("left", "right"))
+            # Ranks from 1, the mean one among equals, less what the class's samples have among themselves.
+            won = (first + behind + len(positive)) / 2 - len(positive) * (len(positive) + 1) / 2
+            areas.append(won / pairs)
+    return float(np.mean(areas)) if areas else None
+
+
+def calibration_error(right: npt.NDArray[np.bool_], probabilities: Floats) -> float:
+    """The expected calibration error: by how much the share of right predictions misses their mean probability, in each
+    of 15 equally wide bins of that probability, averaged over the samples (Guo et al. 2017; scikit-learn's bins).
+
+    Args:
+        right: shape (N,): whether each prediction is right.
+        probabilities: shape (N,): those of the predictions.
+    """
+    inner = np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1]
+    missed = np.bincount(np.searchsorted(inner, probabilities), right - probabilities, CALIBRATION_BINS)
+    return float(np.abs(missed).sum() / len(right))

@@ -25,6 +25,9 @@ class RunReport:
     val_precision: float
     val_recall: float
     val_f1: float
+    val_top5: float | None
+    val_auroc: float | None
+    val_ece: float
     train_seconds: float
     eval_seconds: float
 
@@ -61,6 +64,10 @@ class EpochReport:
     """Mean over classes, as the next two; see `tlsweep.training.metrics`."""
     val_recall: float
     val_f1: float
+    val_top5: float | None
+    """None where it is not defined, as the next."""
+    val_auroc: float | None
+    val_ece: float
     noise_scale: float
     """The gradient noise scale, in samples; NaN unless `train.noise_scale` asks for it, before the first measurement,
     with batches of fewer than 4, and while the gradient cannot be told from its noise."""
@@ -84,6 +91,9 @@ class EpochReport:
     val_precision_se: float | None = None
     val_recall_se: float | None = None
     val_f1_se: float | None = None
+    val_top5_se: float | None = None
+    val_auroc_se: float | None = None
+    val_ece_se: float | None = None
     folds: tuple[RunReport, ...] = ()
     """Each run, where there are several."""
 

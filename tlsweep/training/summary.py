@@ -3,16 +3,14 @@
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 
 from tlsweep.data import Task
-from tlsweep.training.metrics import Evaluation
+from tlsweep.training.metrics import FIGURES, ClassScores, Evaluation
 from tlsweep.training.reports import EpochReport, RunReport
-
-FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
 
 def mean(values: Sequence[float]) -> float:
@@ -29,6 +27,12 @@ def standard_error(values: Sequence[float]) -> float:
     center, n = mean(values), len(values)
     # A product, not a power, which would raise where a huge loss overflows.
     return math.sqrt(sum((value - center) * (value - center) for value in values) / (n - 1) / n)
+
+
+def _over(combine: Callable[[Sequence[float]], float], values: Sequence[float | None]) -> float | None:
+    """Combine a figure of all runs; None where one of them has none."""
+    known = [value for value in values if value is not None]
+    return combine(known) if len(known) == len(values) else None
 
 
 def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float) -> EpochReport:
@@ -50,8 +54,8 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
         return sum(each(name))
 
     figures = ("train_loss", "train_accuracy", *(f"val_{name}" for name in FIGURES))
-    reached: dict[str, Any] = {name: mean(each(name)) for name in figures}
-    reached |= {f"val_{name}_se": standard_error(each(f"val_{name}")) for name in FIGURES}
+    reached: dict[str, Any] = {name: _over(mean, each(name)) for name in figures}
+    reached |= {f"val_{name}_se": _over(standard_error, each(f"val_{name}")) for name in FIGURES}
     measured = [scale for scale in each("noise_scale") if not math.isnan(scale)]
     images = [len(run.train) for run in task.runs]
     # Where batches grow with a run's own validation they differ: only a divided one tells of the memory.
@@ -88,11 +92,11 @@ def _of_run(row: EpochReport, task: Task, at: int) -> RunReport:
     )
 
 
-def over_runs(each: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def over_runs(each: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """The figures of a single run; of several runs the means, and the standard errors as `…_se`."""
 
-    def over(combine: Callable[[list[float]], float], name: str) -> float:
-        return combine([figures[name] for figures in each])
+    def over(combine: Callable[[Sequence[float]], float], name: str) -> float | None:
+        return _over(combine, [figures[name] for figures in each])
 
     means = {name: over(mean, name) for name in FIGURES}
     return means | ({f"{name}_se": over(standard_error, name) for name in FIGURES} if len(each) > 1 else {})
@@ -101,13 +105,16 @@ def over_runs(each: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def summarise_test(evaluations: Sequence[Evaluation], task: Task) -> dict[str, Any]:
     """Plain values for JSON, as `Evaluation.to_dict`; of several runs the means.
 
-    Then also `runs`, how many; `…_se`, standard errors; `folds`, the five figures of each; and the confusion matrix is
+    Then also `runs`, how many; `…_se`, standard errors; `folds`, the figures of each; and the confusion matrix is
     added up, so that each image counts once for every run.
     """
     each = [evaluation.to_dict() for evaluation in evaluations]
     if len(each) == 1:
         return each[0]
-    per_class = {name: np.mean([figures["per_class"][name] for figures in each], axis=0) for name in FIGURES[2:]}
+    per_class = {
+        field.name: np.mean([figures["per_class"][field.name] for figures in each], axis=0)
+        for field in fields(ClassScores)
+    }
     return {
         **over_runs(each),
         "runs": len(each),
