@@ -33,6 +33,8 @@ INDEPENDENT: dict[str, tuple[str, ...]] = {
     "asha budget": (*ASHA, "search.form=promotion", "search.reduction_factor=3", "budget.epochs=15"),
     "asha arms": (*ASHA, "search.form=promotion", "search.trials=4", "controls=[scratch]", "model.weights=DEFAULT"),
     "asha device hours": (*ASHA, "budget.device_hours=0.01"),
+    "random patience": ("search.trials=4", "search.patience=2", "train.epochs=9"),
+    "asha patience": (*ASHA, "search.patience=1"),
     "random tpe": ("search.trials=12", "search.sampler=tpe", "train.epochs=4", PER_BATCH_SIZE),
     "asha tpe": ("search.strategy=asha", "search.trials=14", "search.sampler=tpe", "train.epochs=3"),
 }

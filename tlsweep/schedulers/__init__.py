@@ -27,6 +27,7 @@ from tlsweep.schedulers.decisions import (
     Yield,
 )
 from tlsweep.schedulers.explore import AtReference, Explorer, Perturb, keep
+from tlsweep.schedulers.patience import Patience
 from tlsweep.schedulers.pb2 import Bandit
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.schedulers.replay import Replay
@@ -62,7 +63,8 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
     """Make the rules of one arm. Each has its own; what they draw depends on the seed alone, so all arms draw alike."""
     if spec.arm(arm).trials is not None:  # a control of a few trials, each trained to the end
         return Independent()
-    return RULES[spec.search.strategy](spec.search, spec, arm)
+    rules = RULES[spec.search.strategy](spec.search, spec, arm)
+    return rules if spec.search.patience is None else Patience(rules, spec.search, spec.train.epochs)
 
 
 def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
@@ -98,7 +100,7 @@ def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution], s
 
 __all__ = [
     "AshaThenPbt", "Continue", "Created", "Decision", "Ended", "Exploit", "Exploited", "Explorer", "Fact", "Hold",
-    "Independent", "Join", "Joined", "Observation", "Pbt", "Promote", "Promoted", "PromotionAsha", "Reopened", "Rules",
-    "Step", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer", "make_rules", "make_tpe",
-    "uses_tpe",
+    "Independent", "Join", "Joined", "Observation", "Patience", "Pbt", "Promote", "Promoted", "PromotionAsha",
+    "Reopened", "Rules", "Step", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer",
+    "make_rules", "make_tpe", "uses_tpe",
 ]  # fmt: skip

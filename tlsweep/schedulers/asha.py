@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tlsweep.schedulers.decisions import (
+    Completed,
     Continue,
     Decision,
     Ended,
@@ -98,7 +99,7 @@ class PromotionAsha(Asha):
 
     Where nothing runs, nothing is promotable and nobody was trained to the end yet, the best that is held at the
     highest rung goes on all the same: rounding down, or the failure of those that went on, would leave the sweep
-    without a finished trial.
+    without a finished trial. One that went on from a rung, and is complete before the last epoch, is a finished one.
     """
 
     def __init__(self, search: HalvingSearch, epochs: int, *, last_rung: int | None = None) -> None:
@@ -110,6 +111,7 @@ class PromotionAsha(Asha):
         """The highest rung that each trial arrived at."""
         self._held: set[str] = set()
         self._ended: set[str] = set()
+        self._promoted: set[str] = set()
         self._finished = False
         """Whether a trial was trained to the end."""
 
@@ -120,6 +122,9 @@ class PromotionAsha(Asha):
                 self._arrived(fact)
             case Promoted():
                 self._held.discard(fact.trial)
+                self._promoted.add(fact.trial)
+            case Completed():
+                self._finished |= fact.trial in self._promoted
             case Ended():
                 self._ended.add(fact.trial)
             case Reopened():

@@ -185,7 +185,14 @@ class Reopened:
     trial: str
 
 
-Fact: TypeAlias = Observation | Created | Exploited | Promoted | Joined | Ended | Reopened
+@dataclass(frozen=True)
+class Completed:
+    """A trial has got as good as it will, before the last epoch (`search.patience`)."""
+
+    trial: str
+
+
+Fact: TypeAlias = Observation | Created | Exploited | Promoted | Joined | Ended | Reopened | Completed
 """What happened to a trial, as the journal tells it, reduced to what decides."""
 
 

@@ -124,6 +124,12 @@ def _begins_too_late(spec: SweepSpec) -> Iterator[str]:
             f"search.min_epochs = {search.min_epochs}: must be below train.epochs {epochs}, or no trial is stopped; "
             "lower it, train longer, or write search.strategy: random"
         )
+    # The first epoch is the best, the next ones are no better; the last is the end in any case.
+    if search.patience is not None and search.patience + 2 > epochs:
+        yield (
+            f"search.patience = {search.patience}: no trial could end before train.epochs {epochs}; write less, or "
+            "leave it out"
+        )
     warmup = min(float(value) for value in _values(spec, "warmup_epochs"))
     if warmup >= epochs:
         yield f"train.warmup_epochs = {warmup:g}: must be below train.epochs {epochs}, or lr_schedule never begins"

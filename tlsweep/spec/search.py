@@ -31,6 +31,9 @@ class SearchCommon(SpecModel):
     metric: Metric = "val_accuracy"
     """What is compared, on the validation split: `val_recall` is the balanced accuracy, and `tlsweep columns` explains
     the others. `val_loss` and `val_ece` are better when lower, the others when higher."""
+    patience: int | None = Field(None, ge=1)
+    """A trial ends when the metric has not got better for so many epochs. Not for members of a population, which go on
+    from a better one."""
 
     @property
     def sign(self) -> int:
@@ -51,6 +54,18 @@ class SearchCommon(SpecModel):
         if NO_EXPLORE_ARM in spec.controls:
             raise ValueError(
                 f"controls: no-explore is for search.strategy pbt and pb2; {self.strategy} mutates nothing"
+            )
+
+    def refuse_patience(self) -> None:
+        """Refuse `patience`, for strategies in which no trial ends because it has stopped getting better.
+
+        Raises:
+            ValueError: it was written.
+        """
+        if self.patience is not None:
+            raise ValueError(
+                f"search.patience = {self.patience}: with search.strategy {self.strategy} no trial ends because it has "
+                "stopped getting better; leave it out, or take strategy random, grid or asha"
             )
 
     @abstractmethod
@@ -168,6 +183,7 @@ class PopulationSearch(SearchCommon):
         return True
 
     def check(self, spec: "SweepSpec") -> None:
+        self.refuse_patience()
         if unknown := [name for name in self.mutate if name not in Hyperparameters.model_fields]:
             raise ValueError(f"search.mutate names {shortened(str(unknown))}, which are no hyperparameters of train")
         if not any(name in spec.space for name in self.mutate):
@@ -297,6 +313,7 @@ class RecipeSearch(SearchCommon):
 
     def check(self, spec: "SweepSpec") -> None:
         super().check(spec)
+        self.refuse_patience()
         if spec.space:
             raise ValueError(f"search.strategy recipe draws nothing, but {', '.join(spec.space)} are distributions")
         if self.schedule[-1].to_epoch > spec.train.epochs:

@@ -221,7 +221,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "stopped": Kind(
             "it was ended before its last epoch",
-            f"`reason`; at a rung {_RUNG}; where it diverged `epoch`; `out_of_budget` (more budget lets it go on)",
+            f"`reason`; at a rung {_RUNG}; where it diverged `epoch`; by `search.patience` `score`, "
+            "`best_score`, `best_epoch`; `out_of_budget` (more budget lets it go on)",
         ),
         "exploited": Kind(
             "it took weights and configuration of a better member",
