@@ -128,6 +128,7 @@ RESTORED = {
     "gradual-adam": Hyperparameters(lr=0.005, optimizer="adam", freeze="gradual"),
     "backbone": Hyperparameters(lr=0.05, freeze="backbone"),
     "one-cycle": Hyperparameters(lr=0.05, lr_schedule="one_cycle", warmup_epochs=0.5),
+    "wsd": Hyperparameters(lr=0.05, lr_schedule="wsd", lr_cooldown=0.5, clip_norm=0.1, ema=0.5),
     "plateau": Hyperparameters(lr=0.05, lr_schedule="plateau", lr_patience=0, lr_threshold=0.2, lr_gamma=0.5),
     "adjusted": Hyperparameters(lr=0.3, lr_schedule="adjusted", lr_patience=0, freeze="gradual"),
     "dynamic": Hyperparameters(lr=0.3, optimizer="adam", lr_schedule="dynamic", lr_patience=0, warmup_epochs=1),

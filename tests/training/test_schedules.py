@@ -62,6 +62,28 @@ def test_cosine_is_torchs_each_step() -> None:
     assert ours(Hyperparameters(lr_schedule="cosine")) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_wsd_is_torchs_sequence_and_the_same_before_the_cooldown_however_long_the_training(warmup: int) -> None:
+    cooling = (EPOCHS - warmup) * STEPS // 5
+    steady = (EPOCHS - warmup) * STEPS - cooling
+
+    def sequence(optimizer: torch.optim.Optimizer) -> lr_scheduler.SequentialLR:
+        stable = lr_scheduler.ConstantLR(optimizer, factor=1.0, total_iters=steady)
+        falling = lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=cooling)
+        return lr_scheduler.SequentialLR(optimizer, [stable, falling], milestones=[steady])
+
+    values = {"lr_schedule": "wsd", "lr_cooldown": 0.2, "warmup_epochs": warmup}
+    straight, root = (
+        ours(Hyperparameters.model_validate(values | {"lr_cooldown_shape": shape})) for shape in ("linear", "sqrt")
+    )
+    expected = torchs(sequence)[: EPOCHS * STEPS - warmup * STEPS]
+    assert straight[warmup * STEPS :] == pytest.approx(expected, abs=1e-12)
+    assert root[warmup * STEPS :] == pytest.approx([1 - (1 - factor) ** 0.5 for factor in expected], abs=1e-7)
+    longer = Hyperparameters.model_validate(values)
+    for epoch in range(warmup, EPOCHS - 2):
+        assert lr_factor(longer, epoch, EPOCHS) == lr_factor(longer, epoch, 10 * EPOCHS) == 1
+
+
 @pytest.mark.parametrize("start", [0.2, 0.3, 0.5, 0.9])
 def test_one_cycle_is_torchs_each_step(start: float) -> None:
     options = {"pct_start": start, "div_factor": 20.0, "final_div_factor": 300.0}
@@ -118,7 +140,7 @@ def test_a_warm_up_as_long_as_the_training_never_meets_the_cosine() -> None:
 
 
 @given(
-    name=st.sampled_from(["constant", "exponential", "step", "cosine", "one_cycle"]),
+    name=st.sampled_from(["constant", "exponential", "step", "cosine", "wsd", "one_cycle"]),
     samples=st.integers(1, 5000),
     batch=st.integers(1, 6000),
     epochs=st.integers(1, 30),

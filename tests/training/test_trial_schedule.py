@@ -183,6 +183,8 @@ def test_the_batch_does_not_grow_while_the_rate_has_yet_to_rise() -> None:
     values = {"batch_size": 4, "decay_by": "batch_size"}
     cycle = TrialSchedule(chosen(**values, lr_schedule="one_cycle", lr_pct_start=0.5), 10, 1000)
     assert [cycle.batch_size(epoch) for epoch in (0, 1, 4, 5, 7, 9)] == [4, 4, 4, 4, 4, 32]
+    stable = TrialSchedule(chosen(**values, lr_schedule="wsd", lr_cooldown=0.5, lr_cooldown_shape="linear"), 8, 1000)
+    assert [stable.batch_size(epoch) for epoch in range(8)] == [4, 4, 4, 4, 4, 4, 8, 16]
     warm = TrialSchedule(chosen(**values, lr_schedule="exponential", lr_gamma=0.5, warmup_epochs=2), 10, 1000)
     assert [warm.batch_size(epoch) for epoch in (0, 1, 2, 3, 4)] == [4, 4, 4, 8, 16]
 

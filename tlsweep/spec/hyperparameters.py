@@ -50,20 +50,26 @@ class Hyperparameters(OptimizerDefaults):
     keeps nine tenths of what was averaged before an epoch, whatever the batch size. 0: no average."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
-    lr_schedule: Literal["constant", "exponential", "step", "cosine", "one_cycle", "plateau", "adjusted", "dynamic"] = (
-        "cosine"
-    )
+    lr_schedule: Literal[
+        "constant", "exponential", "step", "cosine", "wsd", "one_cycle", "plateau", "adjusted", "dynamic"
+    ] = "cosine"
     """`constant`; `exponential`: lr × lr_gamma after each epoch; `step`: lr × lr_gamma after every lr_step_epochs;
-    `cosine`: down to 0 at the last epoch; `one_cycle`: up from lr / lr_div_factor to lr, then down to almost 0 (Smith &
-    Topin 2018); `plateau`: lr × lr_gamma when the validation loss has stopped falling; `adjusted`: × lr_gamma after an
-    epoch of good validation, × lr_raise where it stays worse than its moving mean; `dynamic`: a decay that changes with
-    progress, and the raise of `adjusted`. All follow progress in samples, not steps."""
+    `cosine`: down to 0 at the last epoch; `wsd` (warm-up, stable, decay): constant, then down to 0 in the last
+    lr_cooldown of the training, so that it is the same at a rung however long the training is; `one_cycle`: up from lr
+    / lr_div_factor to lr, then down to almost 0 (Smith & Topin 2018); `plateau`: lr × lr_gamma when the validation loss
+    has stopped falling; `adjusted`: × lr_gamma after an epoch of good validation, × lr_raise where it stays worse than
+    its moving mean; `dynamic`: a decay that changes with progress, and the raise of `adjusted`. All follow progress in
+    samples, not steps."""
     lr_gamma: float = Field(0.95, gt=0, le=1)
     """Factor by which a schedule lowers lr (`exponential`, `step`, `plateau`, `adjusted`; `dynamic` at its start)."""
     lr_final_gamma: float = Field(0.8, gt=0, le=1)
     """What lr_gamma has become by the last epoch (`dynamic`)."""
     lr_step_epochs: float = Field(10.0, gt=0)
     """Epochs between two drops of the schedule `step`."""
+    lr_cooldown: float = Field(0.2, gt=0, le=1)
+    """Part of the training after the warm-up in which lr falls to 0 (`wsd`)."""
+    lr_cooldown_shape: Literal["linear", "sqrt"] = "sqrt"
+    """`linear`; `sqrt`: × 1 - √ of the part that is over, which falls fast at first (Hägele et al. 2024) (`wsd`)."""
     lr_pct_start: float = Field(0.3, gt=0, lt=1)
     """Part of the training in which lr rises (`one_cycle`)."""
     lr_div_factor: float = Field(25.0, ge=1)

@@ -28,6 +28,8 @@ _ACTS_WITH: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "lr_gamma": ("lr_schedule", _CHANGES_LR),
     "lr_final_gamma": ("lr_schedule", ("dynamic",)),
     "lr_step_epochs": ("lr_schedule", ("step",)),
+    "lr_cooldown": ("lr_schedule", ("wsd",)),
+    "lr_cooldown_shape": ("lr_schedule", ("wsd",)),
     "lr_pct_start": ("lr_schedule", ("one_cycle",)),
     "lr_div_factor": ("lr_schedule", ("one_cycle",)),
     "lr_final_div_factor": ("lr_schedule", ("one_cycle",)),
@@ -38,7 +40,7 @@ _ACTS_WITH: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "lr_max_factor": ("lr_schedule", ("adjusted", "dynamic")),
     "nesterov": ("optimizer", ("sgd",)),
     "batch_size_limit": ("decay_by", ("batch_size",)),
-    "decay_by": ("lr_schedule", ("cosine", "one_cycle", *_CHANGES_LR)),
+    "decay_by": ("lr_schedule", ("cosine", "wsd", "one_cycle", *_CHANGES_LR)),
 }
 """The one on which each hyperparameter depends, and the values of that with which alone it has an effect."""
 

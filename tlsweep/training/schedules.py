@@ -19,6 +19,8 @@ def lr_factor(
     - exponential: γ^⌊e⌋
     - step: γ^⌊e / lr_step_epochs⌋
     - cosine: (1 + cos(π e / E)) / 2 (Loshchilov & Hutter 2017, one period)
+    - wsd: 1 until the last `lr_cooldown` of E, then 1 - c, or 1 - √c, with c the part of that which is over (Hägele et
+      al. 2024, "Scaling laws and compute-optimal training beyond fixed training durations")
     - one_cycle: half a cosine from 1 / lr_div_factor up to 1 in the first `lr_pct_start` of E, another one down to
       1 / (lr_div_factor × lr_final_div_factor) in the last step (Smith & Topin 2018; equal to torch's OneCycleLR with
       anneal_strategy "cos" and cycle_momentum False: momentum stays as it is)
@@ -48,6 +50,8 @@ def lr_factor(
         case "cosine":
             # Nothing is left after a warm-up as long as the training: stay where it led.
             factor = _half_cosine(1.0, 0.0, epoch / epochs_left) if epochs_left > 0 else 1.0
+        case "wsd":
+            factor = _cooling(hyperparameters, epoch, epochs_left)
         case "one_cycle":
             factor = _one_cycle(hyperparameters, epoch, epochs_left, step)
         case "plateau" | "adjusted" | "dynamic":
@@ -63,6 +67,14 @@ def rises(hyperparameters: Hyperparameters, epoch: float, epochs: int) -> bool:
     warmup = hyperparameters.warmup_epochs
     peak = hyperparameters.lr_pct_start * (epochs - warmup) if hyperparameters.lr_schedule == "one_cycle" else 0.0
     return epoch + ROUNDING < warmup + max(0.0, peak)
+
+
+def _cooling(hyperparameters: Hyperparameters, epoch: float, epochs: float) -> float:
+    cooldown = hyperparameters.lr_cooldown * epochs
+    if cooldown <= 0:
+        return 1.0
+    over = min(1.0, max(0.0, 1 - (epochs - epoch) / cooldown))
+    return 1 - (over if hyperparameters.lr_cooldown_shape == "linear" else math.sqrt(over))
 
 
 def _one_cycle(hyperparameters: Hyperparameters, epoch: float, epochs: float, step: float) -> float:
