@@ -39,6 +39,13 @@ def test_no_sample_and_no_chain_of_mutations_leaves_the_distribution(
         value = distribution.perturb(value, rng, factors)
 
 
+@given(distributions, st.floats(0, 1), st.floats(0, 1))
+def test_a_quantile_lies_inside_and_never_falls(distribution: Distribution, one: float, other: float) -> None:
+    low, high = (distribution.quantile(share) for share in sorted((one, other)))
+    assert contains(distribution, low)
+    assert float(low) <= float(high)
+
+
 @given(distributions, st.floats(-1e9, 1e9))
 def test_clip_ends_inside_and_keeps_what_is_inside(distribution: Distribution, value: float) -> None:
     inside = distribution.clip(value)

@@ -1,6 +1,7 @@
 """The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Union
@@ -9,9 +10,10 @@ from pydantic import Field, field_validator, model_validator
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
+from tlsweep.spec.low_discrepancy import sobol_values
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.seeds import generator
-from tlsweep.spec.space import Value
+from tlsweep.spec.space import Distribution, Uniform, Value
 from tlsweep.spec.study import NO_EXPLORE_ARM
 from tlsweep.text import shortened
 
@@ -72,6 +74,10 @@ class SearchCommon(SpecModel):
     def configurations(self, axes: Mapping[str, list[Value]]) -> int:
         """How many are tried; `axes` are the values of what is searched, where these are listed."""
 
+    def given(self, number: int) -> Mapping[str, Value]:
+        """What the spec itself says of trial `number`, in place of what is drawn."""
+        return {}
+
     def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
         """What is searched, for trial `number`; each drawn by a generator of its own, equal in all arms."""
         return {name: space.sample(generator(spec.seed, "sample", number, name)) for name, space in spec.space.items()}
@@ -85,15 +91,66 @@ class SearchCommon(SpecModel):
         return f"{trials} trial{'' if trials == 1 else 's'}"
 
 
-class Sampled(SearchCommon):
+class Drawn(SearchCommon):
     """What strategies that draw configurations have."""
+
+    if TYPE_CHECKING:  # what each can do differs
+        sampler: str
+
+    points_to_evaluate: tuple[dict[str, float | int | str | bool], ...] = ()
+    """Configurations that are tried first, such as a recipe that is known to be good: values of what is searched; those
+    that one leaves out are drawn."""
+
+    def check(self, spec: "SweepSpec") -> None:
+        super().check(spec)
+        self._check_points(spec)
+
+    def _check_points(self, spec: "SweepSpec") -> None:
+        if len(self.points_to_evaluate) > spec.trials_per_arm:
+            raise ValueError(
+                f"search.points_to_evaluate lists {len(self.points_to_evaluate)} configurations, but only "
+                f"{spec.trials_per_arm} are tried"
+            )
+        for number, point in enumerate(self.points_to_evaluate):
+            for name, value in point.items():
+                path = f"search.points_to_evaluate[{number}].{name}"
+                if name not in spec.space:
+                    searched = ", ".join(spec.space) or "nothing"
+                    raise ValueError(
+                        f"{path}: {shortened(name)} is not searched; write it in train (searched: {searched})"
+                    )
+                space = spec.space[name]
+                if name == "lr" and spec.train.scaling.per:
+                    # It is written as it is in force, and the bounds are those at another batch size.
+                    space = Uniform(sys.float_info.min, sys.float_info.max)
+                if not _is_in(space, value):
+                    raise ValueError(f"{path}: {shortened(repr(value))} is outside of {spec.space[name].to_yaml()}")
+
+    def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
+        if self.sampler == "sobol":
+            return sobol_values(spec.space, spec.seed, number)
+        return super().start(spec, number)
+
+    def given(self, number: int) -> Mapping[str, Value]:
+        return self.points_to_evaluate[number] if number < len(self.points_to_evaluate) else {}
+
+
+def _is_in(space: Distribution, value: Value) -> bool:
+    try:
+        return space.clip(value) == value
+    except ValueError:  # text where numbers are searched
+        return False
+
+
+class Sampled(Drawn):
+    """What strategies have that try a number of configurations."""
 
     trials: int = Field(20, ge=1, le=MAX_TRIALS)
     """Configurations to try."""
-    sampler: Literal["random", "tpe"] = "random"
-    """`random`: each configuration by itself. `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well
-    so far (Bergstra et al. 2011; Falkner et al. 2018 for trials that were stopped early); the first ten are random.
-    Each arm learns from its own trials."""
+    sampler: Literal["random", "sobol", "tpe"] = "random"
+    """`random`: each configuration by itself. `sobol`: they cover the space evenly, which few random ones do not.
+    `tpe`: Optuna's Tree-structured Parzen Estimator proposes what did well so far (Bergstra et al. 2011; Falkner et al.
+    2018 for trials that were stopped early); the first ten are random. Each arm learns from its own trials."""
 
     def configurations(self, axes: Mapping[str, list[Value]]) -> int:
         return self.trials
@@ -157,9 +214,12 @@ class AshaSearch(HalvingSearch):
         return self.form == "promotion"
 
 
-class PopulationSearch(SearchCommon):
+class PopulationSearch(Drawn):
     """What PBT and PB2 share: a population trained side by side, in which weak members copy strong ones."""
 
+    sampler: Literal["random", "sobol"] = "random"
+    """`random`: each member begins with values by itself. `sobol`: they cover the space evenly, which few random ones
+    do not."""
     population: int = Field(8, ge=2, le=10_000)
     """Members trained side by side; more than the machine has slots for take turns."""
     interval: int = Field(1, ge=1)
@@ -184,6 +244,7 @@ class PopulationSearch(SearchCommon):
 
     def check(self, spec: "SweepSpec") -> None:
         self.refuse_patience()
+        self._check_points(spec)
         if unknown := [name for name in self.mutate if name not in Hyperparameters.model_fields]:
             raise ValueError(f"search.mutate names {shortened(str(unknown))}, which are no hyperparameters of train")
         if not any(name in spec.space for name in self.mutate):

@@ -27,6 +27,9 @@ class Distribution(Protocol):
     def sample(self, rng: random.Random) -> Value:
         """One value, drawn at random."""
 
+    def quantile(self, share: float) -> Value:
+        """The value below which this share (0 to 1) of the samples lies."""
+
     def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
         """A value near `value`: times one of `factors` if continuous, a neighbour on a lattice; inside the bounds."""
 
@@ -84,7 +87,10 @@ class Uniform(_Continuous):
         _bounds(self.low, self.high, kind="uniform", positive=False)
 
     def sample(self, rng: random.Random) -> Value:
-        return self.clip(rng.uniform(self.low, self.high))
+        return self.quantile(rng.random())
+
+    def quantile(self, share: float) -> Value:
+        return self.clip(self.low + (self.high - self.low) * share)
 
     def grid(self, points: int) -> list[Value]:
         step = (self.high - self.low) / max(points - 1, 1)
@@ -102,8 +108,12 @@ class LogUniform(_Continuous):
         _bounds(self.low, self.high, kind="loguniform", positive=True)
 
     def sample(self, rng: random.Random) -> Value:
+        return self.quantile(rng.random())
+
+    def quantile(self, share: float) -> Value:
+        low, high = math.log(self.low), math.log(self.high)
         # exp(log(x)) is not always x: the last digit may lie beyond the bound.
-        return self.clip(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
+        return self.clip(math.exp(low + (high - low) * share))
 
     def grid(self, points: int) -> list[Value]:
         low, high = math.log(self.low), math.log(self.high)
@@ -138,6 +148,9 @@ class Choice:
 
     def sample(self, rng: random.Random) -> Value:
         return rng.choice(self.values)
+
+    def quantile(self, share: float) -> Value:
+        return self.values[min(int(share * len(self.values)), len(self.values) - 1)]
 
     def perturb(self, value: Value, rng: random.Random, factors: Sequence[float]) -> Value:
         """A neighbour on the sorted list (at its ends the only one); any other value where there is no order."""

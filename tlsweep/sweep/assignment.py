@@ -101,7 +101,7 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
     """What is searched, for trial `number`: the values that are in force."""
-    return spec.train.scaling.in_force(spec.search.start(spec, number))
+    return {**spec.train.scaling.in_force(spec.search.start(spec, number)), **spec.search.given(number)}
 
 
 def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:
