@@ -36,7 +36,7 @@ from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
 from tlsweep.spec import AshaSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
 from tlsweep.spec.per_batch_size import UNSCALED, Scaling
-from tlsweep.spec.search import Sampled
+from tlsweep.spec.search_common import Sampled
 from tlsweep.spec.space import Distribution
 
 

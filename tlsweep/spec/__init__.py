@@ -20,11 +20,10 @@ from tlsweep.spec.search import (
     GridSearch,
     Pb2Search,
     PbtSearch,
-    Perturbed,
-    PopulationSearch,
     RandomSearch,
     SearchSpec,
 )
+from tlsweep.spec.search_common import Perturbed, PopulationSearch
 from tlsweep.spec.seeds import derive_seed, generator
 from tlsweep.spec.study import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, Arm
 from tlsweep.spec.sweep import SweepSpec

@@ -11,12 +11,9 @@ from tlsweep.spec.limits import Budget
 from tlsweep.spec.search import (
     AshaSearch,
     AshaThenPbtSearch,
-    HalvingSearch,
-    Perturbed,
-    PopulationSearch,
     RecipeSearch,
-    Sampled,
 )
+from tlsweep.spec.search_common import HalvingSearch, Perturbed, PopulationSearch, Sampled
 from tlsweep.spec.space import Choice, Distribution, Value
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.text import shortened
