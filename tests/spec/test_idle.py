@@ -133,6 +133,8 @@ def test_what_can_act_once_is_none(overrides: list[str]) -> None:
         (["budget.epochs=9"], "budget.epochs = 9: below train.epochs 10, so that no trial gets to the end"),
         (["train.lr_gamma=0.5"], "train.lr_gamma has no effect with lr_schedule cosine"),
         (["train.nesterov=true", "train.optimizer={choice: [adam, adamw]}"], "no effect with optimizer adam, adamw"),
+        (["train.focal_gamma=1"], "train.focal_gamma has no effect with loss cross_entropy"),
+        (["train.class_weights=balanced", "train.sampler=balanced"], "rare classes count twice; one is enough"),
         (["train.batch_size_limit=64"], "train.batch_size_limit has no effect with decay_by lr"),
     ],
 )

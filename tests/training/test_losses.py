@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from training_trials import same_checkpoint
 
+from tlsweep.data import Task
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.training import Transfer
+from tlsweep.training.devices import Compute
+from tlsweep.training.figures import means
 from tlsweep.training.losses import Loss
+from tlsweep.training.trainer import Trainer
 
+NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(12, 5, generator=GENERATOR, dtype=torch.float64)
 INDICES = torch.arange(12) % 5
@@ -64,3 +72,47 @@ def test_what_is_certain_has_a_finite_gradient(gamma: float) -> None:
     assert logits.grad.isfinite().all()
     assert logits.grad[0].abs().max() == 0
     torch.testing.assert_close(logits.grad[1], torch.tensor([-0.5, 0.5]))
+
+
+SETTINGS = [
+    {"class_weights": {"0": 5, "7": 0.2}},
+    {"class_weights": "balanced", "sampler": "balanced"},
+    {"loss": "focal", "class_weights": {"0": 5}, "sampler": "balanced"},
+]
+
+
+def trainer(task: Task, settings: dict[str, object], micro_batch: int | None = None) -> Trainer:
+    return Trainer(
+        Hyperparameters(lr=0.02, batch_size=24, label_smoothing=0.1),
+        TrainSettings.model_validate({"epochs": 3, **settings}),
+        Transfer(task, NO_DROPOUT, weights=None, seed=1),
+        Compute(device="cpu", threads=1, micro_batch=micro_batch),
+    )
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_trial_goes_on_from_a_checkpoint_as_if_it_had_never_ended(digits: Task, settings: dict[str, object]) -> None:
+    ahead, later = trainer(digits, settings), trainer(digits, settings)
+    ahead.train_epoch()
+    later.restore(ahead.snapshot())
+    assert ahead.train_epoch().loss == later.train_epoch().loss
+    assert same_checkpoint(ahead.snapshot(), later.snapshot())
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_validation_reports_plain_cross_entropy(digits: Task, settings: dict[str, object]) -> None:
+    trial = trainer(digits, settings)
+    images, labels = next(iter(trial.batches.evaluate("val", digits.size("val"))))
+    loss = trial.evaluate("val").loss
+    assert loss == pytest.approx(float(F.cross_entropy(trial.module(images).detach(), labels)), rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [*SETTINGS, {}])
+def test_the_loss_that_is_reported_does_not_depend_on_how_batches_are_divided(
+    digits: Task, settings: dict[str, object]
+) -> None:
+    """Of the first step, in which the network is the same."""
+    trials = [trainer(digits, settings, micro_batch) for micro_batch in (None, 5)]
+    images, labels = next(iter(trials[0].batches.train(0, 24, 1)))
+    figures = [means(trial.step_with(0.1, images, labels)) for trial in trials]
+    assert figures[1] == pytest.approx(figures[0], rel=1e-5)

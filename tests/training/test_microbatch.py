@@ -103,12 +103,20 @@ def test_other_errors_pass_and_nothing_is_tried_again() -> None:
     assert calls == [10]
 
 
-def gradient(task: Task, samples: int, limit: int | None, *, batch_norm: str | None) -> dict[str, Tensor]:
+LOSSES: dict[str | None, dict[str, Any]] = {
+    "weighted": {"class_weights": {"0": 9, "3": 0.1}},
+    "focal": {"class_weights": {"0": 9, "3": 0.1}, "loss": "focal"},
+}
+
+
+def gradient(
+    task: Task, samples: int, limit: int | None, *, batch_norm: str | None, loss: str | None = None
+) -> dict[str, Tensor]:
     """What a step of plain SGD with lr 1 changes, in double precision, with label smoothing."""
     args = {"double": True, "dropout": 0.0, "batch_norm": batch_norm is not None}
     trainer = Trainer(
         Hyperparameters(lr=1, momentum=0, lr_schedule="constant", batch_size=10**4, label_smoothing=0.1),
-        TrainSettings.model_validate({"batch_norm": batch_norm or "train"}),
+        TrainSettings.model_validate({"batch_norm": batch_norm or "train", **LOSSES.get(loss, {})}),
         Transfer(task, ModelSpec(name="training_networks:limited", args=args), weights=None, seed=1),
         Compute(device="cpu", micro_batch=limit),
     )
@@ -215,3 +223,10 @@ def test_each_sample_is_seen_once_an_epoch_in_its_order(few_digits: Task, micro_
                 assert max(map(len, seen)) <= micro_batch
             else:
                 assert list(map(len, seen)) == sizes
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_classes_with_weights_count_in_a_divided_batch_as_in_the_whole(digits: Task, loss: str) -> None:
+    whole = gradient(digits, 33, None, batch_norm=None, loss=loss)
+    assert farthest(whole, gradient(digits, 33, 8, batch_norm=None, loss=loss)) < 1e-7
+    assert farthest(whole, gradient(digits, 33, None, batch_norm=None)) > 1e-3

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tlsweep.data import augment
+from tlsweep.data.order import epoch_order
 from tlsweep.data.readers import Reader, make_reader
 from tlsweep.data.task import Task
 from tlsweep.spec import derive_seed
@@ -34,6 +35,7 @@ class Batches:
         device: the one on which batches are made and augmented.
         channels_last: memory format of the images.
         workers: processes that decode a streamed task ahead; a task in memory needs none.
+        sampler: `train.sampler`, what an epoch of training consists of.
         beside: those of another view of the same images on the same device, whose readers these share. Of streamed
             sets then only one of both may be read at a time.
     """
@@ -45,9 +47,10 @@ class Batches:
         device: str = "cpu",
         channels_last: bool = False,
         workers: int = 0,
+        sampler: str = "shuffle",
         beside: "Batches | None" = None,
     ) -> None:
-        self._task = task
+        self._task, self._sampler = task, sampler
         self._device = torch.device(device)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._side, self._size = int(task.images.shape[1]), task.image_size
@@ -66,13 +69,13 @@ class Batches:
         self._scale, self._offset = 1 / (255 * std), -mean / std
 
     def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
-        """The training split once, shuffled and augmented, as `seed` and `epoch` say.
+        """As many images as the training split has, in the sampler's order and augmented, as `seed` and `epoch` say.
 
         What happens to a sample does not depend on `batch_size`. A last batch may be smaller, but not a single sample.
         """
         indices = self._indices["train"]
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        order = indices[torch.randperm(len(indices), generator=shuffle)]
+        order = indices[epoch_order(self._sampler, self._labels[indices], shuffle)]
         drawn = augment.draw(len(indices), derive_seed(seed, "augment", epoch)).to(self._device)
         labels = self._labels[order].to(self._device)
         bounds = batch_bounds(len(indices), batch_size)

@@ -8,6 +8,7 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart, this_machine
 from tlsweep.data import Task, load_task
+from tlsweep.data.balance import neglect, sizes_in_words
 from tlsweep.errors import ResultsError
 from tlsweep.files import write_whole
 from tlsweep.observer import Observer, Silence
@@ -62,6 +63,8 @@ class Plan:
     """What images are normalised by, and why: a line for each of the weights that say something else."""
     augmentation: str = ""
     """What happens to training images, in words."""
+    class_sizes: str = ""
+    """How many training images the classes have."""
     findings: tuple[str, ...] = ()
     """What is odd about the images, a line for each kind."""
     remarks: tuple[str, ...] = ()
@@ -128,6 +131,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         val_images=task.size("val"),
         test_images=task.size("test"),
         classes=task.classes,
+        class_sizes=sizes_in_words(task),
         image_shape=(task.channels, task.image_size, task.image_size),
         model=spec.model.name,
         weights=_weights(spec, prepared),
@@ -143,7 +147,11 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         normalisation=_normalisation(spec, prepared),
         augmentation=in_words(task.augment, int(task.images.shape[1]), task.image_size),
         findings=task.remarks,
-        remarks=(*remarks(spec), *_too_little_time(spec, epoch_seconds)),
+        remarks=(
+            *remarks(spec),
+            *neglect(task, spec.train.settings(), spec.search.metric),
+            *_too_little_time(spec, epoch_seconds),
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """Reads and validates what the user wrote: specs, presets, overrides."""
 
+from tlsweep.spec.class_weights import ClassWeights
 from tlsweep.spec.data import (
     Augment,
     DataSpec,
@@ -30,8 +31,8 @@ from tlsweep.spec.sweep import SweepSpec
 
 __all__ = [
     "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "Arm", "AshaSearch", "AshaThenPbtSearch", "Augment", "Budget",
-    "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec", "Normalisation",
-    "Normalise", "Pb2Search", "PbtSearch", "Perturbed", "PopulationSearch", "PythonData", "RandomSearch",
-    "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings", "TrainSpec",
-    "derive_seed", "dump_spec", "generator", "load_spec", "presets",
+    "ClassWeights", "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec",
+    "Normalisation", "Normalise", "Pb2Search", "PbtSearch", "Perturbed", "PopulationSearch", "PythonData",
+    "RandomSearch", "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings",
+    "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec", "presets",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.class_weights import CLASS_WEIGHTS_TAGS
 from tlsweep.spec.data import NORMALISE_TAGS, DataSpec
 from tlsweep.spec.search import SearchSpec
 from tlsweep.spec.sweep import SweepSpec
@@ -139,7 +140,7 @@ def _field_hint(loc: tuple[int | str, ...], name: str, known: list[str]) -> str:
 def _path(loc: tuple[int | str, ...]) -> str:
     """The dotted path as the user wrote it: pydantic adds the tag of a variant after its section."""
     tags = {tag for section in VARIANTS for known, _ in _variants(section) for tag in known}
-    tags |= {"weights as text", "weights as mapping", "weights as choice", *NORMALISE_TAGS}
+    tags |= {"weights as text", "weights as mapping", "weights as choice", *NORMALISE_TAGS, *CLASS_WEIGHTS_TAGS}
     parts = [part for at, part in enumerate(loc) if not (at > 0 and part in tags)]
     return shortened(".".join(shortened(str(part)) for part in parts), 120)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from tlsweep.spec.base import SpecModel, searchable
+from tlsweep.spec.class_weights import ClassWeights
 from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
 from tlsweep.spec.per_batch_size import UNSCALED, PerBatchSize, Scaling
 from tlsweep.spec.space import Distribution, Value
@@ -50,6 +51,8 @@ class Hyperparameters(OptimizerDefaults):
     keeps nine tenths of what was averaged before an epoch, whatever the batch size. 0: no average."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
+    focal_gamma: float = Field(2.0, ge=0)
+    """How much less the focal loss heeds images that are classified well: by (1 - p) ** this; 0 is cross entropy."""
     lr_schedule: Literal[
         "constant", "exponential", "step", "cosine", "wsd", "one_cycle", "plateau", "adjusted", "dynamic"
     ] = "cosine"
@@ -118,6 +121,15 @@ class TrainSettings(SpecModel):
     at whose accuracy all trials then begin (Kumar et al. 2022); `zero`: all classes equally likely; `random`: torch's
     initialisation. `auto`, and trials with random weights where `probe` is written: `probe` with weights, `random`
     without."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """What training minimises. `focal`: heeds images less the better they are classified (Lin et al. 2017). Validation
+    reports plain cross entropy in any case."""
+    class_weights: ClassWeights = "none"
+    """How much images count in training, by their class. `balanced`: inversely to how many the class has, n / (classes
+    × its images). Or `{bees: 2}`: those that are not named weigh 1."""
+    sampler: Literal["shuffle", "balanced"] = "shuffle"
+    """What an epoch consists of. `shuffle`: each training image once. `balanced`: as many, but of each class equally
+    many: images of rare classes come several times, others not in every epoch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`bf16`: autocast; `auto`: bf16 on GPUs that have it, else fp32."""
     channels_last: bool | Literal["auto"] = "auto"

@@ -35,6 +35,7 @@ _ACTS_WITH: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "lr_raise": ("lr_schedule", ("adjusted", "dynamic")),
     "lr_min_factor": ("lr_schedule", _FOLLOWS_LOSS),
     "lr_max_factor": ("lr_schedule", ("adjusted", "dynamic")),
+    "focal_gamma": ("loss", ("focal",)),
     "nesterov": ("optimizer", ("sgd",)),
     "batch_size_limit": ("decay_by", ("batch_size",)),
     "decay_by": ("lr_schedule", ("cosine", "wsd", "one_cycle", *_CHANGES_LR)),
@@ -65,7 +66,14 @@ def refuse_idle(spec: SweepSpec) -> None:
 
 def remarks(spec: SweepSpec) -> list[str]:
     """What is no mistake, and hardly meant: lines for the people who plan a sweep."""
-    return [*_nothing_varies(spec), *_too_few_trials(spec), *_budget(spec), *_no_growth(spec), *_without_effect(spec)]
+    return [
+        *_nothing_varies(spec),
+        *_too_few_trials(spec),
+        *_budget(spec),
+        *_no_growth(spec),
+        *_without_effect(spec),
+        *_balanced_twice(spec),
+    ]
 
 
 def _population(spec: SweepSpec) -> Iterator[str]:
@@ -187,6 +195,12 @@ def _without_effect(spec: SweepSpec) -> Iterator[str]:
         values, others = _values(spec, name), _values(spec, other)
         if values != (defaults[name],) and not set(others) & set(needed):
             yield f"train.{name} has no effect with {other} {', '.join(map(str, others))}"
+
+
+def _balanced_twice(spec: SweepSpec) -> Iterator[str]:
+    settings = spec.train.settings()
+    if settings.class_weights == "balanced" and settings.sampler == "balanced":
+        yield "train.class_weights = balanced with train.sampler balanced: rare classes count twice; one is enough"
 
 
 def _values(spec: SweepSpec, name: str) -> tuple[Value, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
+from tlsweep.data.balance import check_class_names
 from tlsweep.data.cache import default_cache
 from tlsweep.data.duplicates import count_in_source
 from tlsweep.errors import DataError, ModelError, TlsweepError
@@ -53,6 +54,7 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     """
     check_batch_sizes(spec, task)
     check_metric(spec, task)
+    check_class_names(spec.train.settings().class_weights, task)
     observer.phase("building the network")
     # Imports torch, which takes seconds.
     from tlsweep.models import Weights, resolve_weights, validate_model

@@ -24,6 +24,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("images", f"{plan.train_images:,} for training, {plan.val_images:,} for validation, "
                    f"{plan.test_images:,} for the test{skipped}"),
         ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
+        ("balance", plan.class_sizes),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
         *(("normalize", line) for line in plan.normalisation),
         ("augment", plan.augmentation),

@@ -28,11 +28,13 @@ def evaluation_batch_size(task: Task) -> int:
     return max(1, min(IMAGES_PER_BATCH, VALUES_PER_BATCH // (task.channels * task.image_size**2)))
 
 
-def make_batches(task: Task, device: str, *, channels_last: bool, beside: Batches | None = None) -> Batches:
+def make_batches(
+    task: Task, device: str, *, channels_last: bool, sampler: str = "shuffle", beside: Batches | None = None
+) -> Batches:
     """The batches of a trial. For a GPU, as many processes as CPU threads decode a streamed task ahead; where the CPU
     itself trains, they would only take its cores away. `beside`: of another run of the trial, to share its readers."""
     workers = torch.get_num_threads() if device.startswith("cuda") else 0
-    return Batches(task, device=device, channels_last=channels_last, workers=workers, beside=beside)
+    return Batches(task, device=device, channels_last=channels_last, workers=workers, sampler=sampler, beside=beside)
 
 
 @torch.inference_mode()

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsweep.data import Task
+from tlsweep.data.balance import class_weights
+from tlsweep.spec import Hyperparameters, TrainSettings
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -36,6 +40,9 @@ class Loss:
         if self.focal_gamma:
             return self._focal(logits, targets).sum() / self.weight(targets)
         weights, smoothing = self.class_weights, self.label_smoothing
+        if weights is not None:
+            # A network of the user's may compute in float64, and torch takes no weights of another type then.
+            weights = weights.to(torch.promote_types(logits.dtype, weights.dtype))
         if weights is None or not targets.is_floating_point():
             return F.cross_entropy(logits, targets, weights, label_smoothing=smoothing)
         total = F.cross_entropy(logits, targets, weights, label_smoothing=smoothing, reduction="sum")
@@ -61,3 +68,13 @@ class Loss:
         missing = (-logarithms.expm1()).clamp_min(torch.finfo(logarithms.dtype).tiny)
         terms = -targets * missing**self.focal_gamma * logarithms
         return terms if self.class_weights is None else terms * self.class_weights
+
+
+def make_loss(hyperparameters: Hyperparameters, settings: TrainSettings, task: Task, device: str) -> Loss:
+    """The loss of a trial; `balanced` weights are those of its own training split."""
+    weights = class_weights(settings.class_weights, task)
+    return Loss(
+        hyperparameters.label_smoothing,
+        hyperparameters.focal_gamma if settings.loss == "focal" else 0.0,
+        None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device),
+    )

@@ -20,7 +20,7 @@ from tlsweep.training.devices import Compute, autocast, choose_device, seed_gene
 from tlsweep.training.eager_steps import step
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, means
-from tlsweep.training.losses import Loss
+from tlsweep.training.losses import make_loss
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
@@ -85,7 +85,7 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
-        self.criterion = Loss(hyperparameters.label_smoothing)
+        self.criterion = make_loss(hyperparameters, settings, task, device)
         self.schedule = TrialSchedule(hyperparameters, settings.epochs, task.size("train"))
         self.scheduled_batch_size = hyperparameters.batch_size
         # A limit of a whole batch divides none, not even a last one with a sample more: what is divided has a limit
@@ -100,7 +100,9 @@ class Trainer:
         self.average = Average(self.module, hyperparameters.ema)
         self.noise = NoiseScale() if settings.noise_scale else None
         shared = beside.batches if beside is not None else None
-        self.batches: Batches = make_batches(task, device, channels_last=channels_last, beside=shared)
+        self.batches: Batches = make_batches(
+            task, device, channels_last=channels_last, sampler=settings.sampler, beside=shared
+        )
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
         self.untouched = 0 if transfer.weights is None else len(self.network.groups)
