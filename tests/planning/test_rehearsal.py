@@ -1,13 +1,19 @@
 """The rehearsal, and the devices it may be asked to run on."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from training_trials import ONE_THREAD, SMALL_CNN, Train
 
-from tlsweep.data import Task
+from tlsweep.data import Task, load_task
 from tlsweep.errors import ResourceError
+from tlsweep.models.starting_head import HeadUnfitError
+from tlsweep.observer import Silence
+from tlsweep.planning.heads import try_heads
 from tlsweep.planning.rehearsal import Rehearsal, rehearse
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, load_spec
+from tlsweep.sweep.prepare import prepare
 from tlsweep.training import choose_device
 from tlsweep.training.devices import uses_bf16, uses_channels_last
 from tlsweep.training.transfer import Transfer
@@ -81,3 +87,33 @@ def test_automatic_settings_are_plain_on_a_cpu() -> None:
     assert uses_bf16(TrainSettings(precision="bf16"), "cpu")
     assert uses_channels_last(TrainSettings(), "cuda:0")
     assert not uses_channels_last(TrainSettings(channels_last=False), "cuda:0")
+
+
+SOURCE = "model.weights={data: {source: digits, domain: source}, epochs: 1}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said", "fits"),
+    [
+        (["model.weights=none"], "torch's own initialisation, as there are no weights", True),
+        (["model.weights=none", "train.head=zero"], "zeros, as train.head says", True),
+        ([SOURCE], "the probe's solution, as there are weights", True),
+        ([SOURCE, "data.folds=3"], "the probe's solution, as there are weights", True),
+        ([SOURCE, "model.name=training_networks:own_head", "model.args={kind: normed}"], "no plain matrix", False),
+        ([SOURCE, "model.name=training_networks:behind_head", "model.args={kind: scaled}"], "no longer linear", False),
+    ],
+)
+def test_it_tries_what_the_head_begins_with_on_a_few_images(
+    overrides: list[str], said: str, fits: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TLSWEEP_CACHE", str(tmp_path))
+    monkeypatch.setattr("tlsweep.pretrained.starting._probe", None)  # nothing is solved
+    base = ["model.name=mlp", "model.args={hidden: [8]}", "controls=[]"]
+    spec = load_spec("digits", [*base, *overrides])
+    prepared = prepare(spec, load_task(spec.data, 0), Silence())
+    (line,) = try_heads(spec, prepared, ONE_THREAD)
+    assert said in line
+    if not fits:
+        named = load_spec("digits", [*base, *overrides, "train.head=probe"])
+        with pytest.raises(HeadUnfitError, match=f"train.head = probe: .*{said}.*; write train.head: random"):
+            try_heads(named, prepared, ONE_THREAD)

@@ -23,7 +23,7 @@ from tlsweep.models.probe import as_linear_head, fitted, linear_probe
 from tlsweep.models.starting_head import HeadUnfitError, has_bias, head_of, same_logits
 from tlsweep.pretrained import starting as starting_module
 from tlsweep.pretrained.features import features
-from tlsweep.pretrained.starting import begins_with, started
+from tlsweep.pretrained.starting import beginning, begins_with, started
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.training import Transfer, evaluate_checkpoint
@@ -201,6 +201,7 @@ def test_networks_of_one_s_own_begin_so_where_they_are_linear_in_their_features(
     transfer = Transfer(digits, model, pretrained(digits, model), 1)
     begun = started(transfer, TrainSettings(), compute=ONE_THREAD)
     assert bool(begun.heads) == linear
+    assert ("no longer linear" in beginning(transfer, TrainSettings(), compute=ONE_THREAD).why) != linear
     if not linear:
         with pytest.raises(ModelError, match=r"train.head = probe: .* no longer linear .*; write train.head: random"):
             started(transfer, PROBE, compute=ONE_THREAD)
@@ -246,8 +247,9 @@ def test_logits_are_compared_where_float64_exists() -> None:
 
 
 def test_grey_images_and_a_relu_behind_the_head_and_random_weights(digits: Task) -> None:
-    assert begins_with(TrainSettings(), None) == begins_with(PROBE, None) == "random"
-    assert begins_with(ZERO, None) == "zero"
+    assert begins_with(TrainSettings(), None) == begins_with(PROBE, None)
+    assert begins_with(PROBE, None).in_words == "torch's own initialisation, as there are no weights"
+    assert begins_with(ZERO, None).how == "zero"
     assert started(Transfer(digits, SMALL_CNN, None, 1), PROBE).heads == ()
     squeezenet = ModelSpec(name="squeezenet1_1")
     large = replace(digits, image_size=32, images=digits.images.repeat(4, 1).repeat(4, 2))

@@ -90,6 +90,19 @@ def test_every_page_says_that_nothing_was_trained(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("head", "said"), [("auto", True), ("random", False)])
+def test_pages_say_that_heads_began_otherwise_than_they_should(tmp_path: Path, head: str, said: bool) -> None:
+    builder = SweepBuilder(tmp_path, make_spec(train={"epochs": 4, "head": head}, search={"strategy": "random"}))
+    beginning = {"begins_with": "random", "why": "as the probe's solution cannot be placed: it is twice as large"}
+    write_json(builder.folder.environment, {**ENVIRONMENT, "head": {"digits-source": beginning, "none": beginning}})
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.8)
+    results = builder.finish()
+    why = f"heads began with torch's own initialisation, {beginning['why']}"
+    for show in (print_outcome, print_report):
+        assert page(show, results).count(why) == said
+
+
 def test_its_recipe_has_no_step_is_sound_and_is_not_trained_again(tmp_path: Path) -> None:
     results = sweep(tmp_path, 0.85)
     write_recipe(results.path)

@@ -167,7 +167,7 @@ def test_each_arm_begins_with_the_head_of_its_weights_and_labels(
 ) -> None:
     found: dict[tuple[str, int | None], tuple[StartingHead, ...]] = {}
     for arm, name in (("main", "A"), ("main", "B"), ("labels-2", "A")):
-        found[shared.beginning(arm, {"weights": name})] = prepare._find_heads(shared, arm, name)
+        found[shared.beginning(arm, {"weights": name})] = prepare._find_heads(shared, arm, name).heads
     assert len({float(heads[0].tensors["bias"].sum()) for heads in found.values()}) == 3
     there = replace(shared, heads={key: key for key in found})
     weights = {name: trainable.fetch(name) for name in ("A", "B", "task")}
@@ -204,7 +204,7 @@ def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: 
 def test_what_trials_begin_with_is_tested_and_exported_as_it_is(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads = prepare._find_heads(shared, "main", "B")
+    heads = prepare._find_heads(shared, "main", "B").heads
     key = shared.beginning("main", {"weights": "B"})
     fetched = trainable.fetch
     monkeypatch.setattr(trainable, "fetch", lambda name: heads if name == "heads" else fetched(name))

@@ -1,6 +1,6 @@
 """`check`: everything that can be known before a sweep starts, and what it will take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,8 @@ class Plan:
     """Networks that a trial trains side by side, an epoch of each for an epoch of the trial."""
     head: str = ""
     """The layer that makes the classes: new, and the only one that learns where the backbone is frozen."""
+    beginnings: tuple[str, ...] = ()
+    """What that layer begins with, and why: a line for each of the weights with which it is another."""
     normalisation: tuple[str, ...] = ()
     """What images are normalised by, and why: a line for each of the weights that say something else."""
     augmentation: str = ""
@@ -87,6 +89,7 @@ def make_plan(
     Raises:
         UserError: the first thing that would keep the sweep from running.
     """
+    from tlsweep.planning.heads import try_heads
     from tlsweep.planning.rehearsal import rehearse
     from tlsweep.training import Compute
 
@@ -102,9 +105,11 @@ def make_plan(
     weights = prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS]))
     transfer, compute = prepared.transfer(spec, weights), Compute(threads=spec.resources.threads)
     rehearsal = rehearse(configuration(spec, 0), spec.train.settings(), transfer, compute)
+    watcher.phase("trying what the head begins with")
+    beginnings = try_heads(spec, prepared, compute)
     watcher.phase("trying the corners of the space")
     try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
-    return _planned(spec, prepared, rehearsal, slots, nodes_checked)
+    return replace(_planned(spec, prepared, rehearsal, slots, nodes_checked), beginnings=beginnings)
 
 
 def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:

@@ -4,8 +4,9 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsweep.data.task import Indices
 from tlsweep.errors import ModelError
 from tlsweep.models import Network, Weights
 from tlsweep.models.architectures import is_own_code
@@ -48,21 +50,57 @@ MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
 
 
-def begins_with(settings: TrainSettings, weights: Weights | None) -> str:
-    """What `train.head` comes to with these weights: `probe`, `zero` or `random`."""
+Solve = Callable[[Features, Indices, bool], LinearHead]
+
+
+def _probe(found: Features, labels: Indices, bias: bool) -> LinearHead:
+    """The logistic regression on the features."""
+    # On two busy cores a second thread made it 4 times slower (planning/transferability.py).
+    with threadpool_limits(1):
+        return as_linear_head(fitted(found.astype(np.float64), labels, bias=bias))
+
+
+NAMES = {"probe": "the probe's solution", "zero": "zeros", "random": "torch's own initialisation"}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What the heads of a trial begin with."""
+
+    how: str
+    """`probe`, `zero` or `random`."""
+    why: str
+    heads: tuple[StartingHead, ...] = ()
+    """That of each run; empty for torch's own initialisation."""
+
+    @property
+    def in_words(self) -> str:
+        """What `check` prints."""
+        return f"{NAMES[self.how]}, {self.why}"
+
+
+def begins_with(settings: TrainSettings, weights: Weights | None) -> Beginning:
+    """What `train.head` comes to with these weights, as far as is known before it is tried."""
     if settings.head == "auto" or (settings.head == "probe" and weights is None):
-        return "random" if weights is None else "probe"
-    return settings.head
+        there = "are weights" if weights else "are no weights"
+        return Beginning("probe" if weights else "random", f"as there {there}")
+    return Beginning(settings.head, "as train.head says")
 
 
-def started(
+def started(transfer: Transfer, settings: TrainSettings, **options: Any) -> Transfer:
+    """Add what the head of each run begins with to a transfer; the arguments and what it raises are `beginning`'s."""
+    return replace(transfer, heads=beginning(transfer, settings, **options).heads)
+
+
+def beginning(
     transfer: Transfer,
     settings: TrainSettings,
     *,
     cache: Path | None = None,
     compute: Compute = Compute(),
-) -> Transfer:
-    """Add what the head of each run begins with to a transfer; return it as it is for torch's own initialisation.
+    solve: Solve = _probe,
+) -> Beginning:
+    """Find what the head of each run begins with.
 
     Args:
         transfer: of a trial. Its seed does not matter where it has weights: all trials begin at one point.
@@ -70,24 +108,27 @@ def started(
         cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
             kept, as that may change; None keeps none.
         compute: as for a trial.
+        solve: makes a head of features, labels, and whether it has a bias.
 
     Raises:
         HeadUnfitError: the head that is asked for by name cannot be had in this network.
         ModelError, ResourceError, ResultsError: as `features`.
     """
-    how = begins_with(settings, transfer.weights)
-    if how == "random":
-        return transfer
+    planned = begins_with(settings, transfer.weights)
+    if planned.how == "random":
+        return planned
+
+    def make(run: Transfer, compute: Compute) -> StartingHead:
+        return _zero(run, compute) if planned.how == "zero" else _solved(run, compute, solve)
+
     # Not in a checkpoint's stead: it holds the head that training made of this one (checkpoint.py, changed_tensors).
-    make = _solved if how == "probe" else _zero
     try:
-        heads = tuple(_kept(run, how, make, cache, compute) for run in transfer.runs())
+        return replace(planned, heads=tuple(_kept(run, planned.how, make, cache, compute) for run in transfer.runs()))
     except HeadUnfitError as error:
         if settings.head == "auto":
-            return transfer
-        reason = f"train.head = {how}: {error}; write train.head: random"
+            return Beginning("random", f"as the probe's solution cannot be placed: {error}")
+        reason = f"train.head = {planned.how}: {error}; write train.head: random"
         raise HeadUnfitError(reason) from None
-    return replace(transfer, heads=heads)
 
 
 Make = Callable[[Transfer, Compute], StartingHead]
@@ -106,8 +147,8 @@ def _kept(run: Transfer, how: str, make: Make, cache: Path | None, compute: Comp
     )
 
 
-def _solved(run: Transfer, compute: Compute) -> StartingHead:
-    """The logistic regression on the features of the run's own training images."""
+def _solved(run: Transfer, compute: Compute, solve: Solve) -> StartingHead:
+    """What is solved on the features of the run's own training images."""
     try:
         found, labels = features(run, "train", compute=compute)
     except ModelError as error:  # of your own networks, which train all the same
@@ -118,9 +159,7 @@ def _solved(run: Transfer, compute: Compute) -> StartingHead:
         raise HeadUnfitError("the network gives features that are no finite numbers")
     with isolated(compute) as device:
         network = _evaluating(run, device)
-        # On two busy cores a second thread made it 4 times slower (planning/transferability.py).
-        with threadpool_limits(1):
-            solution = as_linear_head(fitted(found.astype(np.float64), labels, bias=has_bias(network)))
+        solution = solve(found, labels, has_bias(network))
         place(network, solution)
         with torch.inference_mode():
             _let_through(network, run, solution, found, device)

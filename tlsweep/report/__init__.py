@@ -5,7 +5,7 @@ from tlsweep.report.best import Best, find_best
 from tlsweep.report.by_metric import tables_by
 from tlsweep.report.classes import ClassResult, ClassResults, class_results
 from tlsweep.report.curve import CurvePoint, learning_curve
-from tlsweep.report.describe import describe_model, describe_runs, describe_search
+from tlsweep.report.describe import describe_model, describe_runs, describe_search, unplaced_heads
 from tlsweep.report.intervals import Interval
 from tlsweep.report.landscape import Cell, Landscape, landscape
 from tlsweep.report.lineage import Segment, lineage
@@ -20,5 +20,5 @@ __all__ = [
     "Leader", "Segment", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
     "describe_runs", "describe_search", "failures", "faults", "find_best", "gain", "landscape", "leaders",
     "learning_curve", "lineage", "load_tables", "recipe", "repair", "tables_by", "totals", "trial_life",
-    "write_recipe",
+    "unplaced_heads", "write_recipe",
 ]  # fmt: skip

@@ -1,5 +1,8 @@
 """A spec in a few words, for headings."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tlsweep.spec import (
     DataSpec,
     ModelSpec,
@@ -20,6 +23,18 @@ def describe_runs(data: DataSpec) -> str:
     """The networks of each trial: '5 folds', '3 repeats', '5 folds × 2 repeats'; empty where it is one."""
     folds = [f"{data.folds} folds"] if data.folds else []
     return " × ".join(folds + ([f"{data.repeats} repeats"] if data.repeats > 1 else []))
+
+
+def unplaced_heads(spec: SweepSpec, environment: Mapping[str, Any]) -> list[str]:
+    """Why trials began with torch's own heads though they have weights and nobody asked for that; a line for each."""
+    known = environment.get("head") or {}
+    if spec.train.settings().head != "auto":
+        return []
+    return [
+        f"heads began with torch's own initialisation, {known[name]['why']}"
+        for name, origin in spec.model.origins.items()
+        if origin is not None and name in known and known[name]["begins_with"] == "random"
+    ]
 
 
 def describe_model(spec: SweepSpec) -> str:

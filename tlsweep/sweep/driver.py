@@ -273,9 +273,9 @@ def _run(
     from tlsweep.sweep.environment import environment, weights_hash
 
     spec, folder = ledger.spec, work.folder
-    shared, weights = share(spec, folder, prepared, cluster, work.observer)
+    shared, weights, beginnings = share(spec, folder, prepared, cluster, work.observer)
     history.check_weights(weights_hash(weights))
-    facts = environment(prepared.task, cluster, weights, starts(shared))
+    facts = environment(prepared.task, cluster, weights, beginnings, starts(shared))
     work.ground.check()
     write_json(folder.environment, facts)
     write_text(folder.spec, dump_spec(spec))

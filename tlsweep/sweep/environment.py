@@ -9,16 +9,24 @@ from collections.abc import Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
+
+if TYPE_CHECKING:
+    from tlsweep.pretrained.starting import Beginning
 
 PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
 
 
 def environment(
-    task: Task, cluster: Cluster, weights: Mapping[str, Any], start: Mapping[str, Any] | None = None
+    task: Task,
+    cluster: Cluster,
+    weights: Mapping[str, Any],
+    beginnings: "Mapping[str, Beginning]" = MappingProxyType({}),
+    start: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The content of environment.json.
 
@@ -26,6 +34,7 @@ def environment(
         task: the main arm's.
         cluster: what trials run on.
         weights: those that they may start from, by name; None for random ones.
+        beginnings: what the heads behind them begin with.
         start: how far they are before any training, by arm and weights.
     """
     return {
@@ -54,7 +63,8 @@ def environment(
         },
         "weights": _weights(weights),
         "normalize": _normalisations(task, weights),
-        "start": dict(start or {}),
+        "head": {name: {"begins_with": head.how, "why": head.why} for name, head in beginnings.items()},
+        "start": dict(start),
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
     }
 

@@ -19,7 +19,7 @@ from tlsweep.sweep.assignment import configuration, trial_seed
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
-    from tlsweep.models.starting_head import StartingHead
+    from tlsweep.pretrained.starting import Beginning
     from tlsweep.sweep.trainable import Shared
     from tlsweep.training import Compute, Transfer
 
@@ -183,11 +183,11 @@ def source_cache() -> Path:
 
 def share(
     spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
-) -> "tuple[Shared, dict[str, Weights | None]]":
+) -> "tuple[Shared, dict[str, Weights | None], dict[str, Beginning]]":
     """Put what all trials need into the object store, pretraining first where a source task asks for it.
 
     Returns:
-        What trials are given, and all weights by name.
+        What trials are given; by name all weights, and what the heads behind them begin with.
     """
     import ray
 
@@ -203,28 +203,37 @@ def share(
     # torch tensors would be copied into each.
     references = {name: ray.put(loaded) for name, loaded in weights.items()}
     shared = Shared(spec, folder.path, ray.put(prepared.task), references, gpus)
-    return replace(shared, heads=_starting_heads(shared, weights, cluster, observer)), weights
+    heads, beginnings = _starting_heads(shared, weights, cluster, observer)
+    return replace(shared, heads=heads), weights, beginnings
 
 
 def _starting_heads(
     shared: "Shared", weights: "Mapping[str, Weights | None]", cluster: Cluster, observer: Observer
-) -> "dict[tuple[str, int | None], Any]":
-    """What the heads of trials begin with, found once for all trials that have the same weights and images."""
+) -> "tuple[dict[tuple[str, int | None], Any], dict[str, Beginning]]":
+    """What the heads of trials begin with, found once for all trials that have the same weights and images.
+
+    Returns:
+        References to the heads, without torch's own; and the same in words, by the name of the weights.
+    """
     import ray
 
     from tlsweep.pretrained.starting import begins_with
 
     spec = shared.spec
-    found: dict[tuple[str, int | None], Any] = {}
+    found: dict[tuple[str, int | None], Beginning] = {}
     for arm in spec.arms:
         for name in spec.model.origins if spec.arm(arm).pretrained else (NO_WEIGHTS,):
             key = shared.beginning(arm, {WEIGHTS: name})
-            if key in found or begins_with(spec.train.settings(), weights.get(name)) == "random":
+            if key in found:
                 continue
-            observer.phase("finding what the heads of trials begin with")
-            heads = where_trials_run(_find_heads, spec, cluster, shared, arm, name)
-            found |= {key: ray.put(heads)} if heads else {}
-    return found
+            found[key] = planned = begins_with(spec.train.settings(), weights.get(name))
+            if planned.how != "random":
+                observer.phase("finding what the heads of trials begin with")
+                found[key] = where_trials_run(_find_heads, spec, cluster, shared, arm, name)
+            if found[key].how != planned.how:
+                say(observer, [f"the heads of trials begin with {found[key].in_words}"])
+    references = {key: ray.put(beginning.heads) for key, beginning in found.items() if beginning.heads}
+    return references, {name: beginning for (name, _), beginning in reversed(found.items())}
 
 
 def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
@@ -245,17 +254,24 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def _find_heads(shared: "Shared", arm: str, name: str) -> "tuple[StartingHead, ...]":
-    """Find the heads of trials of an arm that start from these weights; empty where their network takes none."""
+def _find_heads(shared: "Shared", arm: str, name: str) -> "Beginning":
+    """Find the heads of trials of an arm that start from these weights."""
+    from tlsweep.pretrained.starting import beginning
+
     transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(shared.spec, 0))
-    return begun(shared.spec, transfer, shared.compute({})).heads
+    return beginning(transfer, shared.spec.train.settings(), cache=head_cache(), compute=shared.compute({}))
 
 
 def begun(spec: SweepSpec, transfer: "Transfer", compute: "Compute") -> "Transfer":
     """What a trial trains, with what its heads begin with, found in this process unless it is kept."""
     from tlsweep.pretrained.starting import started
 
-    return started(transfer, spec.train.settings(), cache=default_cache() / "heads", compute=compute)
+    return started(transfer, spec.train.settings(), cache=head_cache(), compute=compute)
+
+
+def head_cache() -> Path:
+    """The folder in which starting heads are kept."""
+    return default_cache() / "heads"
 
 
 def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:

@@ -17,6 +17,7 @@ from tlsweep.report import (
     learning_curve,
     load_tables,
     totals,
+    unplaced_heads,
 )
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Location, Results, Status, SweepFolder
@@ -159,6 +160,8 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         lines = [(str(point.labels_per_class), *map(test_accuracy, (point.transfer, point.scratch)),
                   ahead(point.scratch) if point.scratch else MISSING) for point in curve]  # fmt: skip
         console.print(_cells_table(("labels a class", "transfer", "scratch", "gain"), lines, console.width))
+    for remark in unplaced_heads(tables.spec, tables.environment):
+        console.print(line(remark, "yellow"))
     if any(arm.test_accuracy for arm in arms):
         console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
     if runs := describe_runs(tables.spec.data):

@@ -31,6 +31,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         *(("look at", finding) for finding in plan.findings),
         ("model", f"{plan.model}, {counted(plan.parameters, 'parameter')}{_head(plan.head)}"),
         ("weights", plan.weights or "random"),
+        *(("head", f"begins with {line}") for line in plan.beginnings),
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs", _runs(plan.runs)),
