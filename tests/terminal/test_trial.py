@@ -227,6 +227,13 @@ def test_without_a_trial_all_are_listed_with_their_ends(run: Run, tmp_path: Path
     ]
 
 
+def test_a_sweep_that_was_stopped_before_its_first_trial_has_none_to_list(run: Run, tmp_path: Path) -> None:
+    builder = SweepBuilder(tmp_path / "results")
+    builder.event("interrupted", reason="stopped by the user")
+    builder.finish()
+    assert run("trial", "demo") == (0, "no trial of 'demo' has begun yet\n", "")
+
+
 def test_a_sweep_that_is_called_as_trials_are_is_meant_by_its_name(run: Run, tmp_path: Path) -> None:
     shutil.copytree(make_sweep(tmp_path / "results").path, tmp_path / "results" / "t1")
     code, out, err = run("trial", "t1")

@@ -60,6 +60,9 @@ def print_start(console: Console, tables: SweepTables) -> None:
 
 def print_trials(console: Console, tables: SweepTables) -> None:
     """All trials in order, how far each came, and why it ended."""
+    if not tables.trials:
+        console.print(line(f"no trial of '{tables.name}' has begun yet"))
+        return
     metric = tables.spec.search.metric
     columns = [
         Column[Row]("trial", lambda row: row["trial"], right=False),
