@@ -4,6 +4,7 @@
 """
 
 import ast
+import functools
 import itertools
 import re
 import shlex
@@ -129,6 +130,20 @@ def test_links_and_paths_lead_somewhere(path: Path) -> None:
             assert not anchor or anchor in anchors(target), link
     for name in re.findall(r"`((?:tlsweep|tests|cluster|results/reference)/[\w./-]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+@every_readme
+def test_methods_that_are_named_exist(path: Path) -> None:
+    for name, attribute in re.findall(r"`([A-Z]\w*)\.(\w+)[`(]", prose(path)):
+        assert attribute in members()[name], f"{name}.{attribute}"
+
+
+@functools.cache
+def members() -> dict[str, set[str]]:
+    """Return the names of the methods that each class of the package defines itself."""
+    trees = [ast.parse(module.read_text(encoding="utf-8")) for module in (ROOT / "tlsweep").rglob("*.py")]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return {found.name: {node.name for node in found.body if isinstance(node, ast.FunctionDef)} for found in classes}
 
 
 @every_readme
