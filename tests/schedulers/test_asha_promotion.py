@@ -70,6 +70,7 @@ class Run:
     facts: list[Fact] = field(default_factory=list)
     promotions: list[tuple[str, int, bool]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
     finished: list[str] = field(default_factory=list)
     at: dict[str, int] = field(default_factory=dict)
     scores: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -132,6 +133,7 @@ class Run:
             for hopeless, stop in due.items():
                 assert isinstance(stop, Stop)
                 self.dropped.append(hopeless)
+                self.stops.append(stop)
                 self.fold(Ended(hopeless))
 
     def end(self, trial: str, paper: Paper | None) -> None:
@@ -335,10 +337,43 @@ def test_idle_the_best_of_the_highest_rung_goes_on_and_after_its_failure_the_nex
 
 def test_the_hopeless_are_dropped_and_told_why() -> None:
     rules = held_at_1(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, trials=9)
-    assert set(due_now(rules)) == {"t4", "t5"}  # 3 of 9 may go on; t3 is kept for when nothing else can
-    assert due_now(rules)["t5"].details == {"rung": 1, "score": 0.4, "threshold": 0.8, "compared": 6, "rank": 6}
-    assert rules.verdict("t5") == due_now(rules)["t5"]
-    assert "number 6 of 6 at the rung of epoch 1" in rules.verdict("t5").reason
+    due = due_now(rules)
+    assert set(due) == {"t4", "t5"}  # 3 of 9 may go on; t3 is kept for when nothing else can
+    assert due["t5"] == Stop(
+        "number 6 of 6 at the rung of epoch 1, where the best 3 of 9 go on",
+        {"rung": 1, "score": 0.4, "threshold": 0.7, "compared": 6, "rank": 6, "places": 3, "expected": 9},
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "min_reports", "where"),
+    [
+        ((0.9, 0.8, 0.7, 0.6, 0.5, 0.4), 1, "number 6 of 6 at the rung of epoch 1, where the best 2 of 6 go on"),
+        ((0.9, 0.8, 0.7), 1, "number 3 of 3 at the rung of epoch 1, where the best of 3 goes on"),
+        ((0.9, 0.8), 1, "number 2 of 2 at the rung of epoch 1, where none of 2 goes on"),
+        ((0.9, 0.8, 0.7), 4, "number 3 of 3 at the rung of epoch 1, where none of 3 goes on"),
+    ],
+)
+def test_who_still_waits_when_nobody_comes_any_more_is_told_why(
+    scores: tuple[float, ...], min_reports: int, where: str
+) -> None:
+    assert held_at_1(*scores, min_reports=min_reports).verdict(f"t{len(scores) - 1}").reason == where
+
+
+@settings(max_examples=100, deadline=None)
+@given(CASES, FAILURES)
+def test_the_numbers_of_who_is_dropped_are_those_that_decided(case: Case, failure: float) -> None:
+    run = case.run(failure)
+    run.simulate(case.workers)
+    for stop in run.stops:
+        told = stop.details
+        there = [score for (_, rung), score in run.scores.items() if rung == told["rung"]]
+        assert told["places"] < told["rank"] <= told["compared"] <= len(there) <= told["expected"]
+        assert told["places"] == (int(told["expected"] / case.eta) if told["expected"] >= case.min_reports else 0)
+        assert (told["threshold"] is None) == (told["places"] == 0)
+        if told["places"]:
+            assert told["score"] <= told["threshold"]
+            assert sum(score >= told["threshold"] for score in there) >= told["places"]
 
 
 def test_a_trial_that_diverged_is_stopped_and_counts_nowhere() -> None:

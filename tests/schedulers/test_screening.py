@@ -69,6 +69,15 @@ def test_who_cannot_survive_is_ended_early_and_who_may_is_not() -> None:
     assert all(isinstance(stop, Stop) and "at the rung of epoch 1" in stop.reason for stop in ended.values())
 
 
+def test_of_the_last_rung_the_best_go_on_as_the_population() -> None:
+    """More come there than may go on, since early on nobody knew of the better ones."""
+    arm = screened(population=2, quantile=0.5)
+    stop = due_now(arm)["t6"]
+    assert isinstance(stop, Stop)
+    assert stop.reason == "number 3 of 3 at the rung of epoch 3, where the best 2 make the population"
+    assert (stop.details["threshold"], stop.details["score"]) == (0.7, 0.6)
+
+
 def test_nobody_goes_on_from_the_last_rung_before_the_population_forms() -> None:
     arm = screened()
     assert next_promotion(arm, idle=True) is None

@@ -87,30 +87,39 @@ def test_it_fits_any_window(tmp_path: Path, width: int, trial: str) -> None:
 
 
 def test_why_asha_stopped_it_stands_beside_what_was_needed(builder: SweepBuilder) -> None:
-    numbers = {"rung": 3, "score": 0.81, "threshold": 0.86, "compared": 9, "rank": 5}
-    reason = "number 5 of 9 at the rung of epoch 3, of which the best 1/3 go on"
-    builder.event("stopped", "t0000", reason=reason, **numbers)
+    numbers = {"rung": 3, "score": 0.81, "threshold": 0.86, "compared": 8, "rank": 5}
+    reason = "number 5 of 8 at the rung of epoch 3, where the best 3 of 9 go on"
+    builder.event("stopped", "t0000", reason=reason, **numbers, places=3, expected=9)
     builder.event("promoted", "t0001", **numbers | {"score": 0.9, "rank": 1}, idle=False)
     builder.event("stopped", "t0001", reason="its function returned early")
     results = builder.finish()
-    assert decisions(results, "t0000")[-1] == f"stopped: {reason} (val accuracy 0.810, 0.860 was needed)"
+    assert decisions(results, "t0000")[-1] == f"stopped: {reason} (val accuracy 0.810, number 3 has 0.860)"
     assert f"why it ended  {reason}" in told(results, "t0000")
     assert decisions(results, "t0001")[-2:] == [
-        "goes on: val accuracy 0.900 at the rung of epoch 3, number 1 of 9, 0.860 was needed",
+        "goes on: val accuracy 0.900 at the rung of epoch 3, number 1 of 8, 0.860 was needed",
         "stopped: its function returned early",
     ]
 
 
 @pytest.mark.parametrize(
-    ("score", "threshold", "told"),
+    ("numbers", "told"),
     [
-        (0.365, 0.365, "val accuracy 0.365, as the last that goes on: of equals it is the one that was there first"),
-        (0.3649, 0.3651, "val accuracy 0.365, a little more was needed"),
+        ({"score": 0.365, "threshold": 0.365, "places": 3},
+         "val accuracy 0.365, as number 3: of equals the one that was there first is before"),
+        ({"score": 0.3649, "threshold": 0.3651, "places": 3}, "val accuracy 0.365, number 3 is a little better"),
+        ({"score": 0.3649, "threshold": 0.3651}, "val accuracy 0.365, a little more was needed"),
+        ({"score": 0.3, "threshold": 0.4}, "val accuracy 0.300, 0.400 was needed"),
     ],
-)
-def test_a_tie_says_what_it_means(builder: SweepBuilder, score: float, threshold: float, told: str) -> None:
-    builder.event("stopped", "t0000", reason="number 2 of 3", score=score, threshold=threshold)
-    assert decisions(builder.finish(), "t0000")[-1] == f"stopped: number 2 of 3 ({told})"
+)  # fmt: skip
+def test_a_tie_says_what_it_means(builder: SweepBuilder, numbers: dict[str, Any], told: str) -> None:
+    builder.event("stopped", "t0000", reason="number 4 of 6", **numbers)
+    assert decisions(builder.finish(), "t0000")[-1] == f"stopped: number 4 of 6 ({told})"
+
+
+@pytest.mark.parametrize("places", [0, 2])
+def test_where_nobody_stands_at_the_last_place_the_reason_is_enough(builder: SweepBuilder, places: int) -> None:
+    builder.event("stopped", "t0000", reason="number 1 of 1", score=0.3, threshold=None, places=places)
+    assert decisions(builder.finish(), "t0000")[-1] == "stopped: number 1 of 1"
 
 
 def test_what_the_schedule_made_of_lr_and_batch_is_shown_where_it_differs(builder: SweepBuilder) -> None:

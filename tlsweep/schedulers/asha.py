@@ -69,7 +69,7 @@ class Asha(Rules):
     def _rung(self, epoch: int) -> int | None:
         return max((rung for rung in self._arrivals if rung <= epoch), default=None)
 
-    def _numbers(self, rung: int, score: float, threshold: float, compared: int, rank: int) -> dict[str, Any]:
+    def _numbers(self, rung: int, score: float, threshold: float | None, compared: int, rank: int) -> dict[str, Any]:
         return {"rung": rung, "score": score, "threshold": threshold, "compared": compared, "rank": rank}
 
 
@@ -102,10 +102,14 @@ class PromotionAsha(Asha):
     without a finished trial. One that went on from a rung, and is complete before the last epoch, is a finished one.
     """
 
-    def __init__(self, search: HalvingSearch, epochs: int, *, last_rung: int | None = None) -> None:
-        """Begin with nobody held; from `last_rung`, if there is such a rung, no trial goes on, however good it is."""
+    def __init__(self, search: HalvingSearch, epochs: int, *, last_rung: int | None = None, survivors: int = 0) -> None:
+        """Begin with nobody held; from `last_rung`, if there is such a rung, no trial goes on, however good it is.
+
+        The best `survivors` wait there for whoever asked for that rung.
+        """
         super().__init__(search, epochs, below=None if last_rung is None else last_rung + 1)
         self._closed = None if last_rung is None else max(self._arrivals, default=None)
+        self._survivors = survivors
         self._trials = search.trials
         self._at: dict[str, int] = {}
         """The highest rung that each trial arrived at."""
@@ -172,10 +176,11 @@ class PromotionAsha(Asha):
         hopeless: dict[str, Step] = {}
         to_come = self._trials - len(self._at.keys() | self._ended)
         for rung, arrivals in self._arrivals.items():
-            places = self._places(rung, len(arrivals) + to_come)
+            expected = len(arrivals) + to_come
+            places = self._places(rung, expected)
             beyond = [(trial, rank) for trial, rank in waiting[rung].items() if rank > places]
             dropped = beyond if self._finished else beyond[1:]
-            hopeless |= {trial: self._cut(trial, rank) for trial, rank in dropped}
+            hopeless |= {trial: self._cut(trial, rank, expected) for trial, rank in dropped}
             live = sum(self._at[trial] == rung and trial not in self._ended for trial in arrivals)
             to_come += live - len(dropped)
         return hopeless
@@ -206,8 +211,10 @@ class PromotionAsha(Asha):
         return sorted(trial for trial in self._held if self.held(trial))
 
     def verdict(self, trial: str) -> Stop:
-        rank = self._waiting(self._at[trial]).get(trial) if self.held(trial) else None
-        return self._cut(trial, rank) if rank else super().verdict(trial)
+        if not self.held(trial) or trial not in self._at:
+            return super().verdict(trial)
+        rung = self._at[trial]
+        return self._cut(trial, self._waiting(rung)[trial], len(self._arrivals[rung]))
 
     def _places(self, rung: int, arrived: int) -> int:
         """How many of the trials that arrived at a rung may go on from it."""
@@ -223,15 +230,32 @@ class PromotionAsha(Asha):
         return {trial: rank for rank, trial in enumerate(ranking, 1) if self.held(trial) and self._at[trial] == rung}
 
     def _standing(self, trial: str, rank: int) -> dict[str, Any]:
-        """The numbers of a trial at its rung; the threshold is the score of the last place that goes on."""
+        """The numbers of a trial that goes on; the threshold is the score of the last place among those so far."""
         rung = self._at[trial]
-        arrivals = self._arrivals[rung]
-        scores = sorted((report.score for report in arrivals.values()), reverse=True)
+        scores = self._scores(rung)
         threshold = scores[max(self._places(rung, len(scores)), 1) - 1]
-        return self._numbers(rung, arrivals[trial].score, threshold, len(scores), rank)
+        return self._numbers(rung, self._arrivals[rung][trial].score, threshold, len(scores), rank)
 
-    def _cut(self, trial: str, rank: int) -> Stop:
+    def _scores(self, rung: int) -> list[float]:
+        """What arrived at a rung, the best first."""
+        return sorted((report.score for report in self._arrivals[rung].values()), reverse=True)
+
+    def _cut(self, trial: str, rank: int, expected: int) -> Stop:
+        """The end of a trial that stands behind the last place from which one can go on, if `expected` arrive.
+
+        The threshold is the score of that place. That of the last place among those so far would be another one: of 8
+        at a rung 2 go on, while the third still may if a ninth comes.
+        """
         rung = self._at[trial]
-        arrived = len(self._arrivals[rung])
-        reason = f"number {rank} of {arrived} at the rung of epoch {rung}, of which the best 1/{self._eta:g} go on"
-        return Stop(reason, self._standing(trial, rank))
+        scores = self._scores(rung)
+        places = self._survivors if rung == self._closed else self._places(rung, expected)
+        if rung == self._closed:
+            go_on = f"the best {places} make the population"
+        elif places:
+            go_on = f"the best {places} of {expected} go on" if places > 1 else f"the best of {expected} goes on"
+        else:
+            go_on = f"none of {expected} goes on"
+        reason = f"number {rank} of {len(scores)} at the rung of epoch {rung}, where {go_on}"
+        threshold = scores[places - 1] if 0 < places <= len(scores) else None
+        numbers = self._numbers(rung, self._arrivals[rung][trial].score, threshold, len(scores), rank)
+        return Stop(reason, numbers | {"places": places, "expected": expected})

@@ -20,7 +20,8 @@ class Screening(Rules):
     """Successive halving up to a last rung, from which nobody goes on; who may yet be a survivor is not ended."""
 
     def __init__(self, search: AshaThenPbtSearch, epochs: int) -> None:
-        self._halving = PromotionAsha(search, epochs, last_rung=search.last_rung(epochs))
+        last, size = search.last_rung(epochs), search.population
+        self._halving = PromotionAsha(search, epochs, last_rung=last, survivors=size)
         self._survivors, self._share = search.population, search.screening_share
         self.over = False
         """Whether the screening has used its share of the budget: nobody begins, or goes on, in it."""

@@ -195,6 +195,7 @@ EVENTS: Final[Columns] = MappingProxyType(
 )
 
 _RUNG = "`rung`, `score` (of a loss times -1), `threshold` (what goes on has at least it), `compared`, `rank`"
+_PLACES = "`places` (how many go on, where it was ranked: the threshold is the score of the last) of `expected`"
 _NODE = "`node`, `address`, `cpus`, `gpus`, `slots` (how many trials now run at once)"
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -221,8 +222,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "stopped": Kind(
             "it was ended before its last epoch",
-            f"`reason`; at a rung {_RUNG}; where it diverged `epoch`; by `search.patience` `score`, "
-            "`best_score`, `best_epoch`; `out_of_budget` (more budget lets it go on)",
+            f"`reason`; at a rung {_RUNG}, {_PLACES}; where it diverged `epoch`; by `search.patience` "
+            "`score`, `best_score`, `best_epoch`; `out_of_budget` (more budget lets it go on)",
         ),
         "exploited": Kind(
             "it took weights and configuration of a better member",

@@ -63,11 +63,14 @@ def _stopped(details: Mapping[str, Any], life: TrialLife) -> str:
     if not (reached and needed):
         return reason
     metric = words(life.tables.spec.search.metric)
+    if "places" not in details:  # compared with a quantile, or with what an earlier version wrote down
+        little = "a little more" if reached == needed else needed
+        return f"{reason} ({metric} {reached}, {little} was needed)"
+    last = f"number {details['places']}"
     if details["score"] == details["threshold"]:
-        return f"{reason} ({metric} {reached}, as the last that goes on: of equals it is the one that was there first)"
-    if reached == needed:  # they differ in what is not shown
-        return f"{reason} ({metric} {reached}, a little more was needed)"
-    return f"{reason} ({metric} {reached}, {needed} was needed)"
+        return f"{reason} ({metric} {reached}, as {last}: of equals the one that was there first is before)"
+    has = f"has {needed}" if reached != needed else "is a little better"  # they differ in what is not shown
+    return f"{reason} ({metric} {reached}, {last} {has})"
 
 
 def _standing(details: Mapping[str, Any], life: TrialLife) -> str:
