@@ -159,7 +159,7 @@ def _without_values(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
     tensors = dict((*module.named_parameters(), *module.named_buffers()))
     small = sum(tensor.numel() for tensor in tensors.values()) <= _SMALL and math.prod(shape) <= _SMALL
     device = "cpu" if small else "meta"
-    state = {name: torch.zeros_like(tensor, device=device) for name, tensor in tensors.items()}
+    state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype, device=device) for name, tensor in tensors.items()}
     with _seeded(0), torch.no_grad():
         output: Tensor = torch.func.functional_call(module, state, (torch.zeros(shape, device=device),))
     return output
