@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchvision.transforms.v2 import functional as reference
 
 from tlsweep.data import augment
+from tlsweep.data.warping import warp
 from tlsweep.spec import Augment, DataSpec, DigitsData
 
 SIDE, SIZE = 12, 9
@@ -61,7 +62,7 @@ def test_resized_crops_have_the_promised_areas_and_aspects() -> None:
     """Seen through images whose pixels are their own coordinates."""
     count, side = 3000, 64
     images = _positions(count, side).permute(0, 3, 1, 2).float()
-    crops = augment.resized_crop(images, augment.draw(count, 2), 32)
+    crops = warp(images, augment.resized_window(augment.draw(count, 2)), 32, padding="border")
     step_down = (crops[:, 0, 20, 16] - crops[:, 0, 12, 16]) / 8
     step_right = (crops[:, 1, 16, 20] - crops[:, 1, 16, 12]) / 8
     height, width = step_down * 32 / side, step_right * 32 / side
@@ -81,7 +82,8 @@ def test_resized_crop_of_the_whole_image_is_a_plain_resize() -> None:
     images = torch.rand(2, 3, 40, 40)
     drawn = torch.tensor([[0.3, 0.7, 1.0, 0.5, 0.0]]).repeat(2, 1)
     wanted = torch.nn.functional.interpolate(images, size=20, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(augment.resized_crop(images, drawn, 20), wanted, atol=1e-5, rtol=1e-5)
+    crops = warp(images, augment.resized_window(drawn), 20, padding="border")
+    torch.testing.assert_close(crops, wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "size", "pixels"), [(32, 32, 4), (28, 28, 3), (4, 4, 1), (256, 224, 0)])

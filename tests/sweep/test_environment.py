@@ -9,7 +9,7 @@ from PIL import Image
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResultsError
 from tlsweep.planning.plan import _write_sheet
-from tlsweep.spec import FolderData
+from tlsweep.spec import FolderData, load_spec
 from tlsweep.sweep.environment import environment
 
 
@@ -32,8 +32,9 @@ def test_the_environment_counts_what_is_odd_about_the_images(task: Task) -> None
 
 
 def test_a_contact_sheet_is_a_png_or_one_message(task: Task, tmp_path: Path) -> None:
-    _write_sheet(tmp_path / "sheet.png", task)
+    spec = load_spec("digits", ["data.augment=strong"])
+    _write_sheet(tmp_path / "sheet.png", task, spec)
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     for path in (tmp_path / "missing" / "sheet.png", tmp_path / "images", tmp_path / "sheet.png" / "a.png"):
         with pytest.raises(ResultsError, match="cannot be written: .*; name another"):
-            _write_sheet(path, task)
+            _write_sheet(path, task, spec)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,33 +25,33 @@ BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
 
 
-def reference_loop(
-    task: Task, lr: float, epochs: int, batch_size: int, seed: int, clip_norm: float
-) -> dict[str, torch.Tensor]:
+def reference_loop(task: Task, epochs: int, seed: int, chosen: Hyperparameters) -> dict[str, torch.Tensor]:
     """SGD with momentum, weight decay and a cosine over steps, written out with torch alone."""
+    lr, batch_size = chosen.lr, chosen.batch_size
     sizes = {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}
     module = build_network(NO_DROPOUT, **sizes, seed=seed).module
     optimizer = torch.optim.SGD(module.parameters(), lr=lr, momentum=0.9, weight_decay=1e-3, foreach=False)
     steps = epochs * math.ceil(task.size("train") / batch_size)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    batches = Batches(task)
+    batches = Batches(task, chosen)
     for epoch in range(epochs):
         for images, labels in batches.train(epoch, batch_size, seed):
             optimizer.zero_grad()
             F.cross_entropy(module(images), labels, label_smoothing=0.1).backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), clip_norm or math.inf)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), chosen.clip_norm or math.inf)
             optimizer.step()
             scheduler.step()
     return module.state_dict()
 
 
-@pytest.mark.parametrize("clip_norm", [0, 0.05])
-def test_two_epochs_equal_a_plain_loop(digits: Task, train: Train, clip_norm: float) -> None:
-    hyperparameters = Hyperparameters(
-        lr=0.05, batch_size=20, weight_decay=1e-3, label_smoothing=0.1, clip_norm=clip_norm
-    )
+MIXED = {"auto_augment": "rand", "color_jitter": 0.2, "rotation": 10, "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1}
+
+
+@pytest.mark.parametrize("chosen", [{}, {"clip_norm": 0.05}, MIXED], ids=["plain", "clipped", "augmented"])
+def test_two_epochs_equal_a_plain_loop(digits: Task, train: Train, chosen: dict[str, Any]) -> None:
+    hyperparameters = Hyperparameters(lr=0.05, batch_size=20, weight_decay=1e-3, label_smoothing=0.1, **chosen)
     trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT)
-    expected = reference_loop(digits, lr=0.05, epochs=2, batch_size=20, seed=3, clip_norm=clip_norm)
+    expected = reference_loop(digits, 2, 3, hyperparameters)
     got = load_checkpoint(trial.checkpoints[-1]).tensors
     assert got.keys() == expected.keys()
     for name, tensor in expected.items():
@@ -137,6 +138,7 @@ RESTORED = {
     ),
     "schedule-free": Hyperparameters(lr=0.1, optimizer="schedule_free_sgd", layer_decay=0.7, weight_decay=1e-3),
     "schedule-free-adamw": Hyperparameters(lr=0.01, optimizer="schedule_free_adamw", freeze="gradual"),
+    "augmented": Hyperparameters(lr=0.05, batch_size=16, label_smoothing=0.1, **MIXED),
     "prodigy": Hyperparameters(optimizer="prodigy", freeze="gradual", weight_decay=1e-3, warmup_epochs=0.5),
 }
 
@@ -167,15 +169,6 @@ def test_after_a_restore_the_trials_own_hyperparameters_win(digits: Task, train:
     assert [row.step for row in rows] == [donor.rows[1].step + steps, donor.rows[1].step + 2 * steps]
     assert [row.samples for row in rows] == [donor.rows[2].samples, donor.rows[3].samples]
     assert {row.micro_batch for row in rows} == {32}
-
-
-def test_a_trial_trains_with_its_dropout_and_goes_on_with_another_one(train: Train) -> None:
-    """A mutation takes effect: what counts is the value in force, whatever the network was built with."""
-    whole = train()  # built with a rate of 0.3
-    assert train(Hyperparameters(lr=0.05, dropout=0.3), model=NO_DROPOUT).numbers == whole.numbers
-    off = train(Hyperparameters(lr=0.05, dropout=0.0), resume=whole.checkpoints[0])
-    assert off.numbers == train(model=NO_DROPOUT, resume=whole.checkpoints[0]).numbers
-    assert off.numbers != whole.numbers[1:]
 
 
 def test_the_optimizers_memory_goes_on_only_in_the_same_kind(train: Train) -> None:

@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tlsweep.spec import Augment
 
@@ -16,10 +15,10 @@ _AREA_RANGE = (0.25, 1.0)
 _ASPECT_RANGE = (3 / 4, 4 / 3)
 
 
-def draw(count: int, seed: int) -> Tensor:
-    """Uniform numbers in [0, 1) for `count` samples, shape (count, 5), from a generator of their own."""
+def draw(count: int, seed: int, columns: int = 5) -> Tensor:
+    """Uniform numbers in [0, 1) for `count` samples, shape (count, columns), from a generator of their own."""
     # On the CPU whatever the device is: a GPU's generator gives other numbers for the same seed.
-    return torch.rand(count, 5, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(count, columns, generator=torch.Generator().manual_seed(seed))
 
 
 def padding_of(side: int, size: int) -> int:
@@ -35,10 +34,15 @@ def pad(images: Tensor, pixels: int) -> Tensor:
     return images.index_select(1, place).index_select(2, place)
 
 
+def shifts(drawn: Tensor, side: int, size: int) -> Tensor:
+    """First row and first column of a random square in each image: whole numbers, shape (2, B)."""
+    return (drawn[:, (_TOP, _LEFT)] * (side - size + 1)).long().T
+
+
 def shift_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
     """A square of `size` at a random place of each image: uint8 (B, S, S, C) to (B, size, size, C)."""
     count, side, _, channels = images.shape
-    top, left = ((drawn[:, column] * (side - size + 1)).long() for column in (_TOP, _LEFT))
+    top, left = shifts(drawn, side, size)
     # A row of a crop is contiguous in memory: seen through overlapping windows, the crops are one index_select
     # (measured for 32 crops of 224 from 256 pixels: 0.4 ms, against 30 ms for indexing every pixel).
     windows = images.view(-1).as_strided((count * side * side - size + 1, size * channels), (channels, 1))
@@ -48,8 +52,8 @@ def shift_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
     return windows.index_select(0, starts.flatten()).view(count, size, size, channels)
 
 
-def resized_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
-    """A random area and aspect of each image (Szegedy et al. 2015): float (B, C, S, S) to (B, C, size, size)."""
+def resized_window(drawn: Tensor) -> Tensor:
+    """A random area and aspect of each image (Szegedy et al. 2015), as a map for `warping.warp`, shape (B, 2, 3)."""
     area = _between(drawn[:, _AREA], *_AREA_RANGE)
     # Uniform in its logarithm, as torchvision's RandomResizedCrop has it, so that 3:4 is as likely as 4:3.
     ratio = torch.exp(_between(drawn[:, _ASPECT], math.log(_ASPECT_RANGE[0]), math.log(_ASPECT_RANGE[1])) / 2)
@@ -57,10 +61,19 @@ def resized_crop(images: Tensor, drawn: Tensor, size: int) -> Tensor:
     width, height = (root * ratio).clamp(max=1), (root / ratio).clamp(max=1)
     # Normalised coordinates run from -1 to 1: the middle of a window of relative width w lies within 1 - w of 0.
     across, down = (1 - width) * (2 * drawn[:, _LEFT] - 1), (1 - height) * (2 * drawn[:, _TOP] - 1)
+    return _window(width, height, across, down)
+
+
+def square_window(starts: Tensor, side: int, size: int) -> Tensor:
+    """The square of `size` that begins in these rows and columns, shape (2, B), of images of `side`, as a map."""
+    down, across = (2 * starts + size) / side - 1
+    share = torch.full_like(down, size / side)
+    return _window(share, share, across, down)
+
+
+def _window(width: Tensor, height: Tensor, across: Tensor, down: Tensor) -> Tensor:
     zero = torch.zeros_like(width)
-    affine = torch.stack([width, zero, across, zero, height, down], dim=1).view(-1, 2, 3)
-    grid = functional.affine_grid(affine, [len(images), images.shape[1], size, size], align_corners=False)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return torch.stack([width, zero, across, zero, height, down], dim=1).view(-1, 2, 3)
 
 
 def flip(images: Tensor, drawn: Tensor) -> Tensor:

@@ -1,16 +1,16 @@
 """Batches of a task on a device: the same for the same seed, whatever ran before in the process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tlsweep.data import augment
+from tlsweep.data.changing import Changer
 from tlsweep.data.order import epoch_order
 from tlsweep.data.readers import Reader, make_reader
-from tlsweep.data.task import Task
-from tlsweep.spec import derive_seed
+from tlsweep.data.task import Indices, Task
+from tlsweep.spec import Hyperparameters, derive_seed
 
 Batch = tuple[Tensor, Tensor]
 
@@ -30,8 +30,11 @@ def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
 class Batches:
     """Images (B, C, image_size, image_size), float32, normalised, and labels (B,), int64, on `device`.
 
+    Where images are mixed in training, their targets are instead probabilities (B, classes), float32.
+
     Args:
         task: images and splits.
+        strengths: those hyperparameters count that say how training images are changed.
         device: the one on which batches are made and augmented.
         channels_last: memory format of the images.
         workers: processes that decode a streamed task ahead; a task in memory needs none.
@@ -43,6 +46,7 @@ class Batches:
     def __init__(
         self,
         task: Task,
+        strengths: Hyperparameters = Hyperparameters(),
         *,
         device: str = "cpu",
         channels_last: bool = False,
@@ -52,8 +56,8 @@ class Batches:
     ) -> None:
         self._task, self._sampler = task, sampler
         self._device = torch.device(device)
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self._side, self._size = int(task.images.shape[1]), task.image_size
+        form = torch.channels_last if channels_last else torch.contiguous_format
+        self._changer = Changer(task, strengths, self._device, form)
         self._train_reader: Reader = beside._train_reader if beside else make_reader(task.images, self._device, workers)
         # A streamed set needs a second one, so that an evaluation does not end a pass of training.
         if beside:
@@ -64,9 +68,6 @@ class Batches:
             self._reader = make_reader(task.images, self._device, workers)
         self._indices = {name: torch.from_numpy(split.astype(np.int64)) for name, split in task.splits.items()}
         self._labels = torch.from_numpy(task.labels.astype(np.int64))
-        mean, std = (torch.tensor(values, device=self._device).view(1, -1, 1, 1) for values in (task.mean, task.std))
-        # (pixel / 255 - mean) / std as one product and one sum.
-        self._scale, self._offset = 1 / (255 * std), -mean / std
 
     def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
         """As many images as the training split has, in the sampler's order and augmented, as `seed` and `epoch` say.
@@ -76,11 +77,24 @@ class Batches:
         indices = self._indices["train"]
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
         order = indices[epoch_order(self._sampler, self._labels[indices], shuffle)]
-        drawn = augment.draw(len(indices), derive_seed(seed, "augment", epoch)).to(self._device)
+        return self._changed(order, seed, epoch, batch_bounds(len(indices), batch_size))
+
+    def preview(self, indices: Indices, seed: int) -> Tensor:
+        """What the first epoch makes of some images, as one batch."""
+        images, _ = next(self._changed(torch.from_numpy(indices), seed, 0, [(0, len(indices))]))
+        return self._changer.pixels(images)
+
+    def _changed(self, order: Tensor, seed: int, epoch: int, bounds: Sequence[tuple[int, int]]) -> Iterator[Batch]:
+        """Images in this order, changed, in batches."""
+        drawn = self._changer.draw(len(order), seed, epoch)
+        if self._changer.mixes:
+            # Each batch has one image more: the one that its last is mixed with, changed as in the next batch. So
+            # mixtures do not depend on the batch size, and an image is read twice for each batch.
+            order, bounds = torch.cat([order, order[:1]]), [(start, end + 1) for start, end in bounds]
         labels = self._labels[order].to(self._device)
-        bounds = batch_bounds(len(indices), batch_size)
         for (start, end), pixels in zip(bounds, self._train_reader.read(order, bounds), strict=True):
-            yield self._augmented(pixels, drawn[start:end]), labels[start:end]
+            here = drawn.rows(start, end)
+            yield self._changer.prepare(pixels, here), self._changer.targets(labels[start:end], here)
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """A split in its own order, cropped to the centre, without anything random."""
@@ -88,28 +102,4 @@ class Batches:
         labels = self._labels[order].to(self._device)
         bounds = [(start, min(start + batch_size, len(order))) for start in range(0, len(order), batch_size)]
         for (start, end), pixels in zip(bounds, self._reader.read(order, bounds), strict=True):
-            yield self._normalised(self._centre(pixels)), labels[start:end]
-
-    def _augmented(self, pixels: Tensor, drawn: Tensor) -> Tensor:
-        wanted = self._task.augment
-        if wanted.crop == "shift":
-            padding = augment.padding_of(self._side, self._size)
-            pixels = augment.pad(pixels, padding) if padding else pixels
-            pixels = augment.shift_crop(pixels, drawn, self._size)
-        elif wanted.crop == "none":
-            pixels = self._centre(pixels)
-        images = self._normalised(pixels)
-        if wanted.crop == "resized":
-            images = augment.resized_crop(images, drawn, self._size)
-        if wanted.flip:
-            images = augment.flip(images, drawn)
-        return images.contiguous(memory_format=self._format)
-
-    def _centre(self, pixels: Tensor) -> Tensor:
-        margin = (self._side - self._size) // 2
-        return pixels[:, margin : margin + self._size, margin : margin + self._size]
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        """Normalise uint8 (B, H, W, C) to float32 (B, C, H, W); only the copy is new memory."""
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
-        return images.mul_(self._scale).add_(self._offset)
+            yield self._changer.unchanged(pixels), labels[start:end]

@@ -31,7 +31,8 @@ def _dense_layers(
         layers[f"dense{number}"] = nn.Linear(inputs, width)
         layers[f"dense{number}_relu"] = nn.ReLU()
         inputs = width
-    layers["dropout"] = nn.Dropout(dropout)
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
     layers["head"] = nn.Linear(inputs, num_classes)
     return layers
 

@@ -13,7 +13,8 @@ from tlsweep.errors import ResultsError
 from tlsweep.files import write_whole
 from tlsweep.observer import Observer, Silence
 from tlsweep.planning.corners import try_corners
-from tlsweep.spec import MAIN_ARM, PopulationSearch, SweepSpec
+from tlsweep.spec import MAIN_ARM, Hyperparameters, PopulationSearch, SweepSpec
+from tlsweep.spec.augmentation import strengths_in_words
 from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
@@ -84,7 +85,7 @@ def make_plan(
     """Load the data, build the model, do one real step, look at the resources; ask the nodes of a cluster.
 
     Args:
-        contact_sheet: A PNG to write, with training images of each class.
+        contact_sheet: A PNG to write, with training images of each class as the first trial sees them.
 
     Raises:
         UserError: the first thing that would keep the sweep from running.
@@ -98,7 +99,7 @@ def make_plan(
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
     if contact_sheet is not None:
-        _write_sheet(contact_sheet, prepared.task)
+        _write_sheet(contact_sheet, prepared.task, spec)
     cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
@@ -114,8 +115,6 @@ def make_plan(
 
 def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:
     """Work out from one rehearsed step what the whole sweep takes."""
-    from tlsweep.data.augment import in_words
-
     task = prepared.task
     trials = sum(map(spec.trials_in, spec.arms))
     epochs = sum(map(spec.epochs_in, spec.arms))
@@ -150,7 +149,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         skipped_files=len(task.skipped),
         nodes_checked=nodes_checked,
         normalisation=_normalisation(spec, prepared),
-        augmentation=in_words(task.augment, int(task.images.shape[1]), task.image_size),
+        augmentation=_augmentation(spec, task),
         findings=task.remarks,
         remarks=(
             *remarks(spec),
@@ -184,11 +183,20 @@ def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normalisation_in_words(prepared.task, known[name]) for name in spec.model.origins))
 
 
-def _write_sheet(path: Path, task: Task) -> None:
+def _augmentation(spec: SweepSpec, task: Task) -> str:
+    """What happens to training images."""
+    from tlsweep.data.augment import in_words
+
+    cut = in_words(task.augment, int(task.images.shape[1]), task.image_size)
+    return ", ".join(filter(None, (cut, strengths_in_words(spec.train, Hyperparameters().model_dump()))))
+
+
+def _write_sheet(path: Path, task: Task, spec: SweepSpec) -> None:
+    """Write images as the first trial sees them."""
     from tlsweep.data.contact_sheet import contact_sheet
 
     try:
-        write_whole(path, contact_sheet(task))
+        write_whole(path, contact_sheet(task, configuration(spec, 0), spec.seed))
     except OSError as error:
         raise ResultsError(f"the contact sheet '{path}' cannot be written: {error.strerror}; name another") from error
 

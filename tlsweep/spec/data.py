@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tlsweep.spec.base import Bytes, SpecModel
+from tlsweep.spec.augmentation import crop_and_flip, presets_in_words
+from tlsweep.spec.base import Bytes, SpecModel, Unit
 
 ColourValue = Annotated[int, Field(ge=0, le=255)]
 
@@ -22,6 +23,13 @@ class Augment(SpecModel):
     flip: bool = False
     """Mirror half of the images left to right. Wrong for digits and letters: off unless written, but for `folder`,
     where pictures are photographs more often than not."""
+
+
+_CHANGES: Final = (
+    "Random changes of training images: fields, or the name of a preset, which stands for them and for hyperparameters "
+    f"of `train` that are not written there. {presets_in_words()}."
+)
+NamedAugment = Annotated[Augment, Unit("section or none | light | medium | strong"), Field(description=_CHANGES)]
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -88,8 +96,7 @@ class DataCommon(SpecModel):
     repeats: int = Field(1, ge=1, le=1000)
     """How many networks each trial trains side by side, with other seeds (initialisation, order, augmentation, which
     few labels are kept), judged by their mean; with `folds`, how many for each fold, cut in another way each time."""
-    augment: Augment = Augment()
-    """Random changes of training images."""
+    augment: NamedAugment = Augment()
     normalize: Normalise = "auto"
     """What pixels are normalised by. `weights`: what the network was trained with, as torchvision says of its weights
     (for a file, as the `preprocessing.json` of an exported model beside it says, else as for the torchvision network
@@ -112,6 +119,8 @@ class DataCommon(SpecModel):
     @classmethod
     def _rest_as_this_source_has_it(cls, value: Any) -> Any:
         """Let the flip of `augment: {crop: resized}` be the source's own default, not that of all sources."""
+        if isinstance(value, str):
+            return crop_and_flip(value)
         written = value.model_dump(exclude_unset=True) if isinstance(value, Augment) else value
         if not isinstance(written, Mapping):
             return value
@@ -148,8 +157,7 @@ class DigitsData(DataCommon):
     """Where the images come from."""
     domain: Literal["source", "target"] = "target"
     """`source`: 900 clean scans. `target`: the other 897, tilted and noisy. The samples are disjoint."""
-    augment: Augment = Augment(crop="none", flip=False)
-    """Random changes of training images."""
+    augment: NamedAugment = Augment(crop="none", flip=False)
 
     @property
     def short_name(self) -> str:
@@ -177,8 +185,7 @@ class FolderData(DataCommon):
     environment.json)."""
     max_pixels: int = Field(178_956_970, ge=1)
     """Larger pictures are bad images: a small file can claim billions of pixels. The default is Pillow's."""
-    augment: Augment = Augment(flip=True)
-    """Random changes of training images."""
+    augment: NamedAugment = Augment(flip=True)
 
     @property
     def short_name(self) -> str:

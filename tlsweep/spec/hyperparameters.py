@@ -49,11 +49,6 @@ class Hyperparameters(OptimizerDefaults):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay, for each epoch, of a moving average of the weights, which is evaluated and exported in their place: 0.9
     keeps nine tenths of what was averaged before an epoch, whatever the batch size. 0: no average."""
-    dropout: float | None = Field(None, ge=0, lt=1)
-    """Rate of all dropout layers of the network; null: as the network has them."""
-    drop_path: float | None = Field(None, ge=0, lt=1)
-    """Stochastic depth: how often the deepest residual branch is left out; earlier ones in proportion to the network's
-    own rates, or to their depth. null: as the network has it."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
     focal_gamma: float = Field(2.0, ge=0)
@@ -109,6 +104,30 @@ class Hyperparameters(OptimizerDefaults):
     has all to learn (`head: zero`, `random`)."""
     layer_decay: float = Field(1.0, gt=0, le=1)
     """Each layer group learns with this times the lr of the group above it."""
+    auto_augment: Literal["none", "trivial", "rand"] = "none"
+    """`trivial`: each training image is changed in one of 14 ways, by any strength (TrivialAugment, wide; Müller &
+    Hutter 2021); `rand`: in rand_augment_ops of them one after another, by rand_augment_magnitude (RandAugment; Cubuk
+    et al. 2020)."""
+    rand_augment_ops: int = Field(2, ge=1, le=14)
+    """How many ways of changing it follow one another on an image (`auto_augment: rand`)."""
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=30)
+    """How strongly, of 30 (`auto_augment: rand`)."""
+    color_jitter: float = Field(0.0, ge=0, le=1)
+    """Brightness, contrast and saturation of each training image change by factors from 1 - this to 1 + this."""
+    vertical_flip: float = Field(0.0, ge=0, le=1)
+    """Part of the training images that is turned upside down. Right where there is no above, as in microscopy."""
+    rotation: float = Field(0.0, ge=0, le=180)
+    """Degrees by which training images are turned at most, to either side."""
+    random_erasing: float = Field(0.0, ge=0, le=1)
+    """Part of the training images of which a rectangle, 2-33 % of the area, is blotted out (Zhong et al. 2020)."""
+    mixup: float = Field(0.0, ge=0, le=100)
+    """Above 0, each training image is mixed with the next one of the epoch, and so are their labels; the share of the
+    smaller part is drawn from Beta(mixup, mixup) (Zhang et al. 2018; 0.1-0.4 is usual). Training accuracy is then
+    that on the label with the larger share."""
+    cutmix: float = Field(0.0, ge=0, le=100)
+    """Above 0, a rectangle of the next training image of the epoch is pasted in, and labels are mixed by area; the
+    area is drawn from Beta(cutmix, cutmix) (Yun et al. 2019; 1 is usual). With mixup too, half of the images get one,
+    half the other."""
 
     @model_validator(mode="after")
     def _optimizer_can_do_it(self) -> "Hyperparameters":

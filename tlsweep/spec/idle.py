@@ -39,6 +39,8 @@ _ACTS_WITH: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "nesterov": ("optimizer", ("sgd",)),
     "batch_size_limit": ("decay_by", ("batch_size",)),
     "decay_by": ("lr_schedule", ("cosine", "wsd", "one_cycle", *_CHANGES_LR)),
+    "rand_augment_ops": ("auto_augment", ("rand",)),
+    "rand_augment_magnitude": ("auto_augment", ("rand",)),
 }
 """The one on which each hyperparameter depends, and the values of that with which alone it has an effect."""
 
@@ -73,6 +75,7 @@ def remarks(spec: SweepSpec) -> list[str]:
         *_no_growth(spec),
         *_without_effect(spec),
         *_balanced_twice(spec),
+        *_mixed_labels(spec),
     ]
 
 
@@ -201,6 +204,15 @@ def _balanced_twice(spec: SweepSpec) -> Iterator[str]:
     settings = spec.train.settings()
     if settings.class_weights == "balanced" and settings.sampler == "balanced":
         yield "train.class_weights = balanced with train.sampler balanced: rare classes count twice; one is enough"
+
+
+def _mixed_labels(spec: SweepSpec) -> Iterator[str]:
+    mixing = [f"train.{name}" for name in ("mixup", "cutmix") if any(_values(spec, name))]
+    if mixing:
+        yield (
+            f"{' and '.join(mixing)}: train_loss is that on mixed labels, and train_accuracy counts the one with the "
+            "larger share: both look worse than validation, by which trials are judged"
+        )
 
 
 def _values(spec: SweepSpec, name: str) -> tuple[Value, ...]:

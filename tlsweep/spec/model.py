@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tlsweep.spec.augmentation import with_preset
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import Hyperparameters
@@ -22,6 +23,11 @@ class SourceTask(SpecModel):
     """Passes over the source's training split."""
     train: Hyperparameters = Hyperparameters(lr=1e-3, batch_size=64, optimizer="adam", lr_schedule="cosine")
     """How to pretrain; constants only."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _augmentation_by_name(cls, values: Any) -> Any:
+        return with_preset(values, cls.model_fields["train"].default.model_dump(exclude_unset=True))
 
     @field_validator("data")
     @classmethod

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tlsweep.spec.augmentation import with_preset
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import TrainSpec
@@ -50,6 +51,11 @@ class SweepSpec(SpecModel):
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     study: Study = Study()
     """More arms, at the main one's budget each: `freeze`, or `{few_labels: [5, 10, 25]}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _augmentation_by_name(cls, values: Any) -> Any:
+        return with_preset(values)
 
     @field_validator("controls", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ Written as plain data, without pyarrow, so that code that only needs the names p
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType, NoneType
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, get_args
 
 from tlsweep.spec import Hyperparameters
@@ -38,8 +38,9 @@ class Kind(NamedTuple):
 
 def _type_of(annotation: object) -> Type:
     kinds: dict[object, Type] = {float: "float", int: "int", bool: "bool"}
-    types = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
-    return kinds.get(types[0], "string") if len(types) == 1 else "string"
+    if not get_args(annotation):
+        return kinds.get(annotation, "string")
+    return "string"
 
 
 def _one_paragraph(text: str | None) -> str:
@@ -62,9 +63,13 @@ HYPERPARAMETERS: Final[Columns] = MappingProxyType(
 METRICS: Final[Columns] = MappingProxyType(
     {
         "train_loss": Column(
-            "float", "Mean cross entropy in nats over the epoch's training images, with label smoothing."
+            "float",
+            "Mean cross entropy in nats over the epoch's training images, with label smoothing and mixed labels.",
         ),
-        "train_accuracy": Column("float", "Share of the training images of the epoch that were classified rightly."),
+        "train_accuracy": Column(
+            "float",
+            "Share of the training images of the epoch that were classified rightly; of mixed ones the larger part.",
+        ),
         "val_loss": Column("float", "Mean cross entropy in nats, without label smoothing, on the validation split."),
         "val_accuracy": Column("float", "Share of the validation images that are classified rightly."),
         "val_precision": Column("float", "Macro average over the classes, on the validation split."),

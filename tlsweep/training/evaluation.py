@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
-from tlsweep.spec import TrainSettings
+from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, autocast, isolated, uses_channels_last
 from tlsweep.training.metrics import Evaluation, score
 from tlsweep.training.microbatch import MicroBatch
@@ -29,12 +29,20 @@ def evaluation_batch_size(task: Task) -> int:
 
 
 def make_batches(
-    task: Task, device: str, *, channels_last: bool, sampler: str = "shuffle", beside: Batches | None = None
+    task: Task,
+    device: str,
+    strengths: Hyperparameters = Hyperparameters(),
+    *,
+    channels_last: bool,
+    sampler: str = "shuffle",
+    beside: Batches | None = None,
 ) -> Batches:
     """The batches of a trial. For a GPU, as many processes as CPU threads decode a streamed task ahead; where the CPU
     itself trains, they would only take its cores away. `beside`: of another run of the trial, to share its readers."""
     workers = torch.get_num_threads() if device.startswith("cuda") else 0
-    return Batches(task, device=device, channels_last=channels_last, workers=workers, sampler=sampler, beside=beside)
+    return Batches(
+        task, strengths, device=device, channels_last=channels_last, workers=workers, sampler=sampler, beside=beside
+    )
 
 
 @torch.inference_mode()

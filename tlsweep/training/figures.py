@@ -32,6 +32,11 @@ class TrainingFigures:
     """Waiting for batches."""
 
 
+def dominant(labels: Tensor) -> Tensor:
+    """The labels (n,) that predictions are compared with: of mixed images (n, classes) those of the largest share."""
+    return labels.argmax(1) if labels.ndim == 2 else labels
+
+
 def means(parts: Sequence[PartFigures]) -> tuple[float, float]:
     """Loss and accuracy over all samples, from at least one part."""
     weights = torch.stack([part.weight for part in parts]).cpu().double()

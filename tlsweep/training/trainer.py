@@ -12,7 +12,6 @@ from torch.nn.utils import clip_grad_norm_
 
 from tlsweep.data.batches import Batches
 from tlsweep.models import frozen_groups, set_frozen
-from tlsweep.models.dropping import set_dropping
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.averaging import Average
@@ -20,7 +19,7 @@ from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkp
 from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
 from tlsweep.training.eager_steps import step
 from tlsweep.training.evaluation import evaluate, make_batches
-from tlsweep.training.figures import PartFigures, TrainingFigures, means
+from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
 from tlsweep.training.losses import make_loss
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
@@ -78,7 +77,6 @@ class Trainer:
         self.seed = transfer.seed
         self.device = device = choose_device(compute.device)
         self.network = new_network(transfer)
-        set_dropping(self.network.module, hyperparameters)
         self.module = self.network.module.to(device)
         channels_last = uses_channels_last(settings, device)
         if channels_last:
@@ -103,7 +101,7 @@ class Trainer:
         self.noise = NoiseScale() if settings.noise_scale else None
         shared = beside.batches if beside is not None else None
         self.batches: Batches = make_batches(
-            task, device, channels_last=channels_last, sampler=settings.sampler, beside=shared
+            task, device, hyperparameters, channels_last=channels_last, sampler=settings.sampler, beside=shared
         )
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
@@ -134,7 +132,7 @@ class Trainer:
 
         Args:
             images: shape (N, C, S, S).
-            labels: shape (N,).
+            labels: shape (N,); of mixed images probabilities (N, classes).
             seen: samples of this epoch that came before.
 
         Returns:
@@ -184,7 +182,8 @@ class Trainer:
         # not divided has the gradient 1, to the last bit.
         ones = torch.ones_like(loss)
         loss.backward(ones * (weight / whole))  # type: ignore[no-untyped-call]
-        return PartFigures(loss.detach(), logits.detach().argmax(1) == labels, ones * (weight * len(batch) / whole))
+        hits = logits.detach().argmax(1) == dominant(labels)
+        return PartFigures(loss.detach(), hits, ones * (weight * len(batch) / whole))
 
     def _forget(self) -> None:
         """Be as before the step: parameters and the optimizer have not changed yet."""
