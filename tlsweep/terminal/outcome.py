@@ -114,10 +114,15 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
         Column("lr", lambda leader: value(leader.hyperparameters["lr"])),
         Column("batch", lambda leader: value(leader.hyperparameters["batch_size"])),
         *map(reached, metrics),
-        Column("best epoch", lambda leader: f"{leader.best_epoch} of {spec.train.epochs}"),
+        Column("best epoch", _best_epoch),
         *map(searched, others),
         Column("state", lambda leader: leader.status, right=False),
     ]
+
+
+def _best_epoch(leader: Leader) -> str:
+    """The best epoch of those that were trained: one that took over younger weights has had more than it counts now."""
+    return f"{leader.best_epoch} of {max(leader.epochs, leader.best_epoch)}"
 
 
 def _reached(leader: Leader, metric: str) -> str:
