@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import SweepBuilder, make_sweep
+from builders import SweepBuilder, make_spec, make_sweep
 from rich.console import Console
 
 from tlsweep.planning import Plan
@@ -36,6 +36,7 @@ def test_the_outcome(here: Path) -> None:
     lines = printed(print_outcome, results)
     assert lines[0].startswith("demo: 8 trials (5 stopped, 2 finished, 1 failed), 15 epochs in 2")
     assert "t0001            0.01     64              0.950      4 of 4  finished" in lines
+    assert "t0002          0.0125     32              0.820      3 of 3  stopped" in lines
     assert "and 2 more" in lines
     assert "main               t0001                 0.950          0.930" in lines
     assert "scratch            t0001-scratch         0.750          0.710" in lines
@@ -126,8 +127,11 @@ def test_best_shows_values_schedule_metrics_and_files(here: Path) -> None:
     results = make_sweep(here / "results")
     results.folder.best.mkdir()
     lines = printed(print_best, results)
-    assert "best trial  t0001, at epoch 4" in lines
-    assert "batch size  32 at the start, 64 at the end" in lines
+    assert "best trial   t0001, at epoch 4" in lines
+    assert "batch size   32 at the start, 64 at the end" in lines
+    assert "optimizer    sgd" in lines
+    assert "lr schedule  cosine, over 4 epochs; the model is of epoch 4" in lines
+    assert "freeze       nothing" in lines
     assert lines[lines.index("schedule") + 1 :][:4] == [
         "epochs  trained by      lr  batch size",
         "     1  t0000         0.01          32",
@@ -135,8 +139,31 @@ def test_best_shows_values_schedule_metrics_and_files(here: Path) -> None:
         "   3-4  t0001         0.01          64",
     ]
     assert "test        loss 0.200, accuracy 0.930, precision 0.900, recall 0.900, f1 0.900" in lines
-    assert "model   results/demo/best" in lines
-    assert "recipe  not written: the sweep has not ended" in lines
+    assert "model      results/demo/best" in lines
+    assert "in Python  network, info = tlsweep.training.load_exported('results/demo/best')" in lines
+    assert "recipe     not written: the sweep has not ended" in lines
+
+
+def test_best_tells_of_what_is_fixed_what_is_not_as_by_default(here: Path) -> None:
+    train = {"optimizer": "adamw", "label_smoothing": 0.1, "loss": "focal", "epochs": 4}
+    builder = SweepBuilder(
+        here / "results", make_spec(train=train, search={"strategy": "random", "trials": 1}, controls=[])
+    )
+    builder.create("t0000", 0, optimizer="adamw", label_smoothing=0.1, weight_decay=0.01)
+    builder.report("t0000", 0.5)
+    lines = printed(print_best, builder.finish())
+    assert lines[: lines.index("")] == [
+        "sweep            demo",
+        "best trial       t0000, at epoch 1",
+        "lr               0.01",
+        "batch size       32",
+        "optimizer        adamw",
+        "lr schedule      cosine, over 4 epochs; the model is of epoch 1",
+        "freeze           nothing",
+        "weight decay     0.01",
+        "label smoothing  0.1",
+        "loss             focal",
+    ]
 
 
 def test_the_report_has_every_section(here: Path) -> None:

@@ -1,15 +1,17 @@
 """The winner on the screen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
+from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import location, named, uncertain, value, words
+from tlsweep.terminal.format import counted, location, named, uncertain, value, words
 from tlsweep.terminal.outcome import next_steps, print_arms
 
 
@@ -21,11 +23,7 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
     """
     tables = tables_by(results, metric)
     best = find_best(tables)
-    changing = [
-        name for name in tables.spec.space if len({segment.hyperparameters[name] for segment in best.schedule}) > 1
-    ]
-    steady = [name for name in ("lr", "batch_size", *tables.spec.space) if name not in changing]
-    console.print(named_lines(_head(best, dict.fromkeys(steady), changing)))
+    console.print(named_lines(_head(best)))
     if len(best.schedule) > 1:
         console.print(Text("\nschedule", style="bold"))
         print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
@@ -45,18 +43,44 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
     console.print(named_lines([*_files(best, results.folder, faults(tables)), *steps]))
 
 
-def _head(best: Best, steady: dict[str, None], changing: list[str]) -> list[tuple[str, str]]:
+def _head(best: Best) -> list[tuple[str, str]]:
     sweep = [("sweep", best.sweep)]
     if best.searched_by:
         sweep.append(("ranked by", ranked_by(best.spec.search.metric, best.searched_by)))
     if not best.schedule:
         return [*sweep, ("best trial", named(best.trial))]
+    space = best.spec.space
+    changing = [name for name in space if len({segment.hyperparameters[name] for segment in best.schedule}) > 1]
+    steady = [name for name in _told(best) if name not in changing]
     return [
         *sweep,
         ("best trial", f"{best.trial}, at epoch {best.epoch}"),
-        *((words(name), value(best.end(name))) for name in steady),
+        *((words(name), value(best.end(name)) + _over(name, best)) for name in steady),
         *((words(name), _change(value(best.start(name)), value(best.end(name)))) for name in changing),
-    ]  # fmt: skip
+        *_settings(best.spec.train.settings()),
+    ]
+
+
+def _told(best: Best) -> Iterable[str]:
+    """What says how the winner was trained: what was searched, what matters most, and what is not as by default."""
+    values, defaults = best.schedule[-1].hyperparameters, Hyperparameters.model_fields
+    other = [name for name, field in defaults.items() if name in values and values[name] != field.default]
+    told = dict.fromkeys(("lr", "batch_size", *best.spec.space, "optimizer", "lr_schedule", "freeze", *other))
+    return [name for name in told if name in values]
+
+
+def _over(name: str, best: Best) -> str:
+    """What the schedule's name leaves open: how long it is, and where on it the winner was taken."""
+    if name != "lr_schedule":
+        return ""
+    return f", over {counted(best.spec.train.epochs, 'epoch')}; the model is of epoch {best.epoch}"
+
+
+def _settings(settings: TrainSettings) -> list[tuple[str, str]]:
+    """What all trials share and is not as by default."""
+    fields = TrainSettings.model_fields.items()
+    changed = {name: getattr(settings, name) for name, field in fields if getattr(settings, name) != field.default}
+    return [(words(name), value(shared)) for name, shared in changed.items() if name != "epochs"]
 
 
 def ranked_by(metric: str, searched_by: str | None) -> str:
@@ -110,4 +134,9 @@ def _files(best: Best, folder: SweepFolder, faults: Mapping[str, str]) -> list[t
     if best.searched_by:
         without = f"not kept: only those of the winner by {words(best.searched_by)} are"
     known = {name: location(path) if path else without for name, path in files}
-    return list({**known, **faults}.items())
+    lines = {**known, **faults}
+    if isinstance(best.model, Path):
+        # Quoted as Python does, for copying into a session of it.
+        load = f"network, info = tlsweep.training.load_exported({location(best.model)!r})"
+        lines = {"model": lines["model"], "in Python": load, **lines}
+    return list(lines.items())

@@ -120,7 +120,7 @@ _SCHEMAS: dict[str, TypeAdapter[Any]] = {
 }
 
 
-def load_exported(folder: Path, *, own_code: bool = False) -> tuple[nn.Module, ExportInfo]:
+def load_exported(folder: Path | str, *, own_code: bool = False) -> tuple[nn.Module, ExportInfo]:
     """The network that `export_model` wrote, in evaluation mode on the CPU, and how to use it.
 
     Args:
@@ -130,6 +130,7 @@ def load_exported(folder: Path, *, own_code: bool = False) -> tuple[nn.Module, E
     Raises:
         ResultsError: a file is missing or damaged, its contents do not fit each other, or it names own code.
     """
+    folder = Path(folder)
     try:
         parts = {name: _read(folder / name) for name in _SCHEMAS}
         info = ExportInfo(parts[MODEL], tuple(parts[CLASSES]), parts[PREPROCESSING], parts[METRICS])
