@@ -103,6 +103,8 @@ def test_a_mistake_that_is_found_while_ray_starts_is_one_message_too(tlsweep: Co
          ["'lost.pth'", "that exists", "none for random weights"]),
         (weights_of_another_network, ["digits", "-o", "model.name=resnet18", "-o", "model.weights=other.pth"],
          ["other.pth", "do not fit resnet18", "missing conv1.weight", "give weights of the same network"]),
+        (nothing, ["digits", "-o", "model.name=resnet18", "-o", "train.drop_path={uniform: [0, 0.2]}"],
+         ["train.drop_path", "the network has no branch", "leave train.drop_path out"]),
     ],
 )  # fmt: skip
 def test_a_mistake_that_only_the_network_shows_is_one_message_too(

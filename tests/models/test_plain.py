@@ -17,7 +17,7 @@ def test_images_of_any_size_become_logits(factory, image_size, in_channels):
 def test_cnn_is_the_network_of_the_tutorial():
     kinds = [type(layer).__name__ for layer in cnn(10, 3, 32)]
     convolutions = ["Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU"]
-    assert kinds == [*convolutions, "Flatten", "Linear", "ReLU", "Linear"]
+    assert kinds == [*convolutions, "Flatten", "Linear", "ReLU", "Dropout", "Linear"]
     weights = [tuple(p.shape) for name, p in cnn(10, 3, 32).named_parameters() if name.endswith("weight")]
     assert weights == [(32, 3, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (64, 64 * 8 * 8), (10, 64)]
 

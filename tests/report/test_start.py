@@ -29,7 +29,7 @@ def sweep(results: Path, accuracy: float, *, ended: bool = True, metric: str = "
     """Two trials that reach 0.8 and 0.7 (a loss of 0.2 and 0.3), and begin at `accuracy` (a loss of 1 minus that)."""
     spec = make_spec(search={"strategy": "random", "trials": 2, "metric": metric})
     builder = SweepBuilder(results, spec)
-    start = {f"val_{name}": accuracy for name in FIGURES} | {"val_loss": 1 - accuracy}
+    start = {f"val_{name}": accuracy for name in FIGURES} | {"val_loss": 1 - accuracy, "val_top5": None}
     environment = {**ENVIRONMENT, "start": {"main": {"digits-source": start}}}
     write_json(builder.folder.environment, environment)
     builder.event("launched", spec=spec.model_dump(mode="json"), environment=environment, data="f", weights="a")

@@ -171,6 +171,15 @@ def test_after_a_restore_the_trials_own_hyperparameters_win(digits: Task, train:
     assert {row.micro_batch for row in rows} == {32}
 
 
+def test_a_trial_trains_with_its_dropout_and_goes_on_with_another_one(train: Train) -> None:
+    """A mutation takes effect: what counts is the value in force, whatever the network was built with."""
+    whole = train()  # built with a rate of 0.3
+    assert train(Hyperparameters(lr=0.05, dropout=0.3), model=NO_DROPOUT).numbers == whole.numbers
+    off = train(Hyperparameters(lr=0.05, dropout=0.0), resume=whole.checkpoints[0])
+    assert off.numbers == train(model=NO_DROPOUT, resume=whole.checkpoints[0]).numbers
+    assert off.numbers != whole.numbers[1:]
+
+
 def test_the_optimizers_memory_goes_on_only_in_the_same_kind(train: Train) -> None:
     constant = {"lr": 0.01, "batch_size": 1000, "lr_schedule": "constant"}
     donor = train(Hyperparameters.model_validate(constant | {"optimizer": "adam"}), epochs=2).checkpoints[0]

@@ -1,7 +1,7 @@
 """The network of a trial: backbone, new head, layer groups; the same seed gives bitwise the same one."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tlsweep.errors import ModelError
 from tlsweep.models.architectures import construct, is_own_code, is_torchvision
 from tlsweep.models.archives import first_line
+from tlsweep.models.dropping import check_dropping
 from tlsweep.models.groups import LayerGroup, layer_groups
 from tlsweep.models.heads import last_in_use, outputs
 from tlsweep.models.loading import check_values, load_backbone
@@ -56,12 +57,19 @@ def build_network(
 
 
 def validate_model(
-    model: ModelSpec, *, num_classes: int, channels: int, image_size: int, smallest_batch: int = 2
+    model: ModelSpec,
+    *,
+    num_classes: int,
+    channels: int,
+    image_size: int,
+    smallest_batch: int = 2,
+    dropping: Collection[str] = (),
 ) -> None:
     """Check, in well under a second for most networks, that `build_network` will work; nothing is downloaded.
 
     Args:
         smallest_batch: the smallest that all layers are to be trained with; a single image can be too few.
+        dropping: which of the hyperparameters `dropout` and `drop_path` are to have an effect.
 
     Raises:
         ModelError: what `build_network` and `resolve_weights` raise, or the network does not take the images; only a
@@ -70,6 +78,8 @@ def validate_model(
     with _seeded(0):
         module = construct(model, num_classes, channels, image_size, without_values=True)
         _check_output(model, module, num_classes, channels, image_size)
+    for name in dropping:
+        check_dropping(module, name)
     head = _find_head(model, module, num_classes, (1, channels, image_size, image_size))
     if is_own_code(model.name):
         _check_head(model, module, head, (1, channels, image_size, image_size))
@@ -159,7 +169,7 @@ def _without_values(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
     tensors = dict((*module.named_parameters(), *module.named_buffers()))
     small = sum(tensor.numel() for tensor in tensors.values()) <= _SMALL and math.prod(shape) <= _SMALL
     device = "cpu" if small else "meta"
-    state = {name: torch.zeros_like(tensor, device=device) for name, tensor in tensors.items()}
+    state = {name: torch.zeros(tensor.shape, dtype=tensor.dtype, device=device) for name, tensor in tensors.items()}
     with _seeded(0), torch.no_grad():
         output: Tensor = torch.func.functional_call(module, state, (torch.zeros(shape, device=device),))
     return output

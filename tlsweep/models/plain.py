@@ -31,8 +31,7 @@ def _dense_layers(
         layers[f"dense{number}"] = nn.Linear(inputs, width)
         layers[f"dense{number}_relu"] = nn.ReLU()
         inputs = width
-    if dropout:
-        layers["dropout"] = nn.Dropout(dropout)
+    layers["dropout"] = nn.Dropout(dropout)
     layers["head"] = nn.Linear(inputs, num_classes)
     return layers
 

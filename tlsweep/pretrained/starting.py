@@ -5,12 +5,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import sklearn
 import torch
 from safetensors import SafetensorError
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -236,7 +236,7 @@ def _key(run: Transfer, how: str, device: str) -> str:
     task, weights = run.task, run.weights
     recipe = {
         "version": VERSION,
-        "packages": [torch.__version__, sklearn.__version__],
+        "packages": [torch.__version__, version("scikit-learn")],
         "device": torch.device(device).type,
         "head": how,
         "data": [task.fingerprint, task.image_size, task.mean, task.std],

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
@@ -133,6 +134,8 @@ def _value_or_distribution(name: str, field: FieldInfo) -> Any:
                 if field.annotation is int and isinstance(distribution, Uniform | LogUniform):
                     raise ValueError("needs whole numbers: use choice or powers_of_two")
                 extremes = [plain(extreme) for extreme in distribution.extremes]
+                if None in extremes:
+                    raise ValueError("null is no value to choose from; write a number for it")
                 # A value that a mutation picks is not validated again: it must be of the field's own type already.
                 if type(distribution) is Choice:
                     return Choice(tuple(extremes))
@@ -166,7 +169,8 @@ def _per_batch_size(name: str, value: Mapping[str, Any], plain: Callable[[Any], 
 
 def _several_values(value: Any, annotation: Any) -> str | None:
     """How a list of values, or a range such as 1e-4..1e-3, is written; None for anything else."""
-    numeric = annotation in (int, float)
+    numeric = {int, float} >= set(_plain_types(annotation)) - {NoneType}
+    annotation = float if numeric and annotation is not int else annotation
     values = list(value) if isinstance(value, list | tuple) else []
     if isinstance(value, str) and numeric:
         if annotation is float and (comma := _DECIMAL_COMMA.fullmatch(value[:200])):

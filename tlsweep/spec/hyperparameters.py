@@ -49,6 +49,11 @@ class Hyperparameters(OptimizerDefaults):
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay, for each epoch, of a moving average of the weights, which is evaluated and exported in their place: 0.9
     keeps nine tenths of what was averaged before an epoch, whatever the batch size. 0: no average."""
+    dropout: float | None = Field(None, ge=0, lt=1)
+    """Rate of all dropout layers of the network; null: as the network has them."""
+    drop_path: float | None = Field(None, ge=0, lt=1)
+    """Stochastic depth: how often the deepest residual branch is left out; earlier ones in proportion to the network's
+    own rates, or to their depth. null: as the network has it."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Part of each target that is spread over all classes (training only)."""
     focal_gamma: float = Field(2.0, ge=0)

@@ -4,6 +4,7 @@ import json
 import re
 import textwrap
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class Results:
     def spec(self) -> SweepSpec:
         """The complete spec of the sweep."""
         try:
-            return load_spec(read_spec(self.folder))
+            return _loaded(_spec_text(self.folder), str(self.folder.spec))
         except SpecError as error:
             raise damaged(self.folder, "spec.yaml", error) from None
 
@@ -160,12 +161,26 @@ def read_spec(folder: SweepFolder) -> StoredSpec:
     Raises:
         ResultsError: it is missing or damaged.
     """
+    text = _spec_text(folder)
     try:
-        return with_sound_name(read_stored(folder.spec.read_text(encoding="utf-8"), str(folder.spec)))
+        return with_sound_name(read_stored(text, str(folder.spec)))
+    except SpecError as error:
+        raise damaged(folder, "spec.yaml", error) from None
+
+
+def _spec_text(folder: SweepFolder) -> str:
+    try:
+        return folder.spec.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise damaged(folder, "spec.yaml") from None
-    except (OSError, ValueError, SpecError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(folder, "spec.yaml", error) from None
+
+
+# By its text, as a resume may change it: a launch alone asks nine times, 50 ms each.
+@lru_cache(maxsize=16)
+def _loaded(text: str, path: str) -> SweepSpec:
+    return load_spec(with_sound_name(read_stored(text, path)))
 
 
 def with_sound_name(spec: Mapping[str, Any]) -> StoredSpec:

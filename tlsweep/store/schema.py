@@ -6,7 +6,7 @@ Written as plain data, without pyarrow, so that code that only needs the names p
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import Final, Literal, NamedTuple, get_args
 
 from tlsweep.spec import Hyperparameters
@@ -38,9 +38,8 @@ class Kind(NamedTuple):
 
 def _type_of(annotation: object) -> Type:
     kinds: dict[object, Type] = {float: "float", int: "int", bool: "bool"}
-    if not get_args(annotation):
-        return kinds.get(annotation, "string")
-    return "string"
+    types = [part for part in get_args(annotation) or (annotation,) if part is not NoneType]
+    return kinds.get(types[0], "string") if len(types) == 1 else "string"
 
 
 def _one_paragraph(text: str | None) -> str:

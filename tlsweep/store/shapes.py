@@ -115,7 +115,9 @@ _ENVIRONMENT = SchemaValidator(
             ),
             "weights": core.nullable_schema(_mapping(_SOUGHT)),
             "head": core.dict_schema(_TEXT, _mapping({}, begins_with=_TEXT, why=_TEXT)),
-            "start": core.dict_schema(_TEXT, core.dict_schema(_TEXT, core.dict_schema(_TEXT, _FLOAT))),
+            "start": core.dict_schema(
+                _TEXT, core.dict_schema(_TEXT, core.dict_schema(_TEXT, core.nullable_schema(_FLOAT)))
+            ),
             "hardware": core.nullable_schema(_mapping(_SOUGHT | {"cpus": _FLOAT, "gpus": _FLOAT})),
         }
     )

@@ -19,7 +19,8 @@ class Start:
     weights: str
     """The name of the weights behind its head."""
     figures: Mapping[str, float]
-    """The metrics on the validation split, and their standard errors, named as in reports.parquet."""
+    """The metrics on the validation split that are defined there, and their standard errors, named as in
+    reports.parquet."""
 
     def is_as_good_as(self, report: Mapping[str, Any], search: SearchSpec) -> bool:
         """Whether the metrics of a trial's best epoch are no better."""
@@ -42,5 +43,9 @@ def best_start(environment: Mapping[str, Any] | None, arm: str, search: SearchSp
         return None
     known = ((environment or {}).get("start") or {}).get(arm, {})
     # A sweep of an earlier version knows less of its start, and handed over what it had trained.
-    starts = [Start(name, figures) for name, figures in known.items() if is_finite(figures.get(search.metric))]
+    starts = [
+        Start(name, {figure: value for figure, value in figures.items() if value is not None})
+        for name, figures in known.items()
+        if is_finite(figures.get(search.metric))
+    ]
     return max(starts, key=lambda start: _rank(start.figures, search), default=None)

@@ -58,12 +58,18 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     observer.phase("building the network")
     # Imports torch, which takes seconds.
     from tlsweep.models import Weights, resolve_weights, validate_model
+    from tlsweep.models.dropping import DROPPING
 
     weights: dict[str, Weights | None] = {}
     sources: dict[str, Task] = {}
     for name, origin in spec.model.origins.items():
         model = spec.model.starting_from(origin)
-        validate_model(model, **_seen_by(task), smallest_batch=_smallest_normalised(spec))
+        validate_model(
+            model,
+            **_seen_by(task),
+            smallest_batch=_smallest_normalised(spec),
+            dropping=[name for name in DROPPING if getattr(spec.train, name) is not None],
+        )
         if not isinstance(origin, SourceTask):
             weights[name] = resolve_weights(model)
             _check_statistics(spec, weights[name])

@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tlsweep.data.batches import Batches
 from tlsweep.models import frozen_groups, set_frozen
+from tlsweep.models.dropping import set_dropping
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.averaging import Average
@@ -77,6 +78,7 @@ class Trainer:
         self.seed = transfer.seed
         self.device = device = choose_device(compute.device)
         self.network = new_network(transfer)
+        set_dropping(self.network.module, hyperparameters)
         self.module = self.network.module.to(device)
         channels_last = uses_channels_last(settings, device)
         if channels_last:
