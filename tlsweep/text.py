@@ -4,8 +4,9 @@ A terminal obeys escape codes wherever they come from: a class folder called `\x
 one with a line feed would write a line of its own into our table (CWE-150).
 """
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 """They reverse what stands beside them (CVE-2021-42574). Joiners stay: scripts and emoji need them."""
@@ -20,6 +21,14 @@ _COLOUR = re.compile(r"(\x1b\[[\d;]*m)")
 def one_line(text: str) -> str:
     """A name as part of a line: what a terminal would obey, and bytes that are no UTF-8, as Python writes them."""
     return _OBEYED.sub(_escaped, text)
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The nearest of the known names, as part of an error."""
+    near = difflib.get_close_matches(name.lower(), known, n=3)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return "nothing of a similar name is known"
 
 
 def listed(names: Sequence[str], most: int) -> str:

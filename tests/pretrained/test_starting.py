@@ -12,6 +12,8 @@ from families import FAMILIES
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from timm_families import LARGE as LARGE_OF_TIMM
+from timm_families import SMALL
 from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
@@ -79,12 +81,43 @@ def test_a_fitted_probe_is_a_linear_layer(classes: int, bias: bool) -> None:
 LARGE = ("alexnet", "maxvit_t", "vgg11_bn", "vit_b_32")
 
 
+SIDES = {"inception_v3": 80, "maxvit_t": 224, "vit_b_32": 224, "alexnet": 64}
+HEADS = {
+    "beit_base_patch16_224": "a norm of the mean (fc_norm)", "cait_xxs24_224": "a class token of its own blocks",
+    "convit_tiny": "a linear layer", "crossvit_tiny_240": "two, of features of two scales",
+    "deit_tiny_distilled_patch16_224": "two, of two tokens", "dla46x_c": "a convolution, flattened behind it",
+    "inception_next_atto": "an MLP with a norm",
+    "levit_128s": "two, each with a norm",
+    "naflexvit_base_patch16_gap": "a mean of tokens", "pit_ti_distilled_224": "two, of a sequence",
+    "poolformerv2_s12": "a norm of a map", "repvit_m0_9": "two, within one module",
+    "resnetv2_18": "a convolution of a pooled map",
+    "test_byobnet": "pool and linear", "test_convnext": "pool, norm and linear (NormMlp)",
+    "test_efficientnet": "a convolution before it", "mambaout_femto": "pool, norm, MLP, linear (ClNormMlp)",
+    "volo_d1_224": "without the auxiliary one", "xcit_nano_12_p8_224": "attention of the class token",
+}  # fmt: skip
+"""Families of timm's networks with heads of all kinds."""
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in sorted(FAMILIES)]
+    ("name", "args", "side"),
+    [
+        *(
+            pytest.param(name, {}, SIDES.get(name, 40), id=name, marks=pytest.mark.slow if name in LARGE else ())
+            for name in sorted(FAMILIES)
+        ),
+        *(
+            pytest.param(
+                f"timm/{name}",
+                *(SMALL | LARGE_OF_TIMM)[name],
+                id=name,
+                marks=pytest.mark.slow if name in LARGE_OF_TIMM else (),
+            )
+            for name in HEADS
+        ),
+    ],
 )
-def test_every_family_begins_with_the_logits_of_the_probe(name: str) -> None:
-    side = {"inception_v3": 80, "maxvit_t": 224, "vit_b_32": 224, "alexnet": 64}.get(name, 40)
-    task, model = colour(side), ModelSpec(name=name)
+def test_every_family_begins_with_the_logits_of_the_probe(name: str, args: dict[str, Any], side: int) -> None:
+    task, model = colour(side), ModelSpec(name=name, args=args)
     transfer = Transfer(task, model, pretrained(task, model), 3)
     train, labels = features(transfer, "train", compute=ONE_THREAD)
     val, _ = features(transfer, "val", compute=ONE_THREAD)
@@ -98,6 +131,16 @@ def test_every_family_begins_with_the_logits_of_the_probe(name: str) -> None:
     zero = started(transfer, ZERO, compute=ONE_THREAD)
     assert centred(logits(zero)).abs().max() < 1e-6
     learns(zero)
+
+
+def test_heads_that_count_differently_begin_with_torch_s() -> None:
+    args, side = SMALL["efficientvim_m1"]
+    task, model = colour(side), ModelSpec(name="timm/efficientvim_m1", args=args)
+    even = pretrained(task, model)
+    learnt = replace(even, tensors={**even.tensors, "weights": np.arange(4, dtype=np.float32)})
+    assert started(Transfer(task, model, learnt, 3), TrainSettings(), compute=ONE_THREAD).heads == ()
+    with pytest.raises(HeadUnfitError, match=r"no longer linear .*heads.0..heads.1.*; write train.head: random"):
+        started(Transfer(task, model, learnt, 3), PROBE, compute=ONE_THREAD)
 
 
 def learns(transfer: Transfer) -> None:

@@ -38,6 +38,8 @@ def test_the_loaded_network_gives_the_same_outputs(
         assert torch.equal(module(images), original(images))
     assert info.classes == digits.classes
     assert info.metrics == {"test": {"f1": 0.5}}
+    packages = ["torch", "torchvision", "safetensors"]
+    assert [requirement.partition("==")[0] for requirement in info.model.pop("requires")] == packages
     assert info.model == {"name": model.name, "args": model.args, "num_classes": 10, "channels": 1}
 
 

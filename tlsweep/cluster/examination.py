@@ -8,7 +8,7 @@ import importlib.util
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -40,11 +40,16 @@ class Question(TypedDict):
     """What to write there."""
 
 
-def installed() -> dict[str, str | None]:
-    """Versions of what has to be the same on all nodes. That of tlsweep includes a hash of its code."""
+def installed(also: Iterable[str] = ()) -> dict[str, str | None]:
+    """Versions of what has to be the same on all nodes, and of packages of extras. That of tlsweep includes a hash of
+    its code."""
     # cloudpickle sends byte code, which releases of one minor version share and others do not.
     major, minor, _ = platform.python_version_tuple()
-    return {"python": f"{major}.{minor}", **{name: _version(name) for name in PACKAGES}, "tlsweep": _own_version()}
+    return {
+        "python": f"{major}.{minor}",
+        **{name: _version(name) for name in (*PACKAGES, *also)},
+        "tlsweep": _own_version(),
+    }
 
 
 def _version(package: str) -> str | None:
@@ -91,7 +96,7 @@ def examine(question: Question, node: str) -> tuple[Any, ...]:
 
 
 def _other_versions(wanted: Mapping[str, str | None]) -> list[str]:
-    there = installed()
+    there = installed(wanted.keys() - installed().keys())
     other = [
         f"{name} {there[name] or 'missing'} (driver: {wanted[name]})" for name in wanted if there[name] != wanted[name]
     ]

@@ -109,7 +109,7 @@ class Preflight:
 
         name = self._spec.model.name
         return {
-            "versions": examination.installed(),
+            "versions": examination.installed(self._spec.model.packages),
             "modules": [name.split(":")[0]] if ":" in name else [],
             "images": [ray.put(_sample(task)) for task in self._tasks if isinstance(task.images, Streamed)],
             "location": str(self._location) if self._location is not None else None,

@@ -1,21 +1,21 @@
-"""Makes a torch module from a name and arguments: our own networks, torchvision's, or the user's code."""
+"""Makes a torch module from a name and arguments: our own networks, torchvision's, timm's, or the user's code."""
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, cast
 
-import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
-from torch.overrides import TorchFunctionMode
 
 from tlsweep.errors import ModelError
+from tlsweep.models.lean import Limits, Undrawn, WithoutValues
 from tlsweep.models.plain import cnn, mlp
+from tlsweep.models.timm_networks import construct_timm, is_timm, timm_arguments
 from tlsweep.spec import ModelSpec
+from tlsweep.spec.model import TIMM
+from tlsweep.text import did_you_mean
 
 _PLAIN: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp}
 
@@ -24,48 +24,6 @@ _PLAIN: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "mlp": mlp}
 AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 
 _RESERVED = {"num_classes", "weights", "progress", "aux_logits"}
-
-
-@dataclass
-class Limits:
-    """How large a network may get whose arguments are not to be trusted, before its building is given up."""
-
-    tensors: int
-    values: int
-
-    def spend(self, values: int) -> None:
-        """Count a tensor of this size.
-
-        Raises:
-            ModelError: there is no room for a tensor of this size.
-        """
-        self.tensors, self.values = self.tensors - 1, self.values - values
-        if min(self.tensors, self.values) < 0:
-            raise ModelError("its arguments make a larger network than the one that is stored")
-
-
-class _WithoutValues(TorchFunctionMode):
-    """Parameters are made on the meta device: no memory, nothing drawn, for modules whose weights come from elsewhere.
-
-    Not `torch.device("meta")`, under which RegNet cannot compute its widths and Swin's index tables would be lost.
-    """
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        super().__init__()
-        self._limits = limits
-
-    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        # Torch's layers make their parameters of it before they draw values for them.
-        if func is torch.empty:
-            kwargs["device"] = "meta"
-            made = func(*args, **kwargs)
-            if self._limits is not None:
-                self._limits.spend(made.numel())
-            return made
-        if func in (torch.Tensor.normal_, torch.Tensor.uniform_) and args[0].is_meta:
-            return args[0]  # nothing would be drawn, but in half a millisecond of Python each
-        return func(*args, **kwargs)
 
 
 def is_own_code(name: str) -> bool:
@@ -79,24 +37,18 @@ def is_torchvision(name: str) -> bool:
     Raises:
         ModelError: `name` is no network at all; the message has the nearest names.
     """
-    if name in _PLAIN or is_own_code(name):
+    if name in _PLAIN or is_own_code(name) or is_timm(name):
         return False
     from torchvision import models  # takes as long to import as torch itself, and `cnn` does without
 
     known = cast(list[str], models.list_models(module=models))
     if name not in known:
+        near = did_you_mean(name, [*_PLAIN, *known])
         raise ModelError(
-            f"unknown network '{name}'; {_nearest(name, [*_PLAIN, *known])}; model.name is cnn, mlp, a classification "
-            "network of torchvision.models, or your own package.module:function"
+            f"unknown network '{name}'; {near}; model.name is cnn, mlp, a classification network of torchvision.models "
+            f"or of timm ({TIMM}…), or your own package.module:function"
         )
     return True
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name.lower(), list(known), n=3)
-    if near:
-        return f"did you mean {' or '.join(near)}?"
-    return "nothing of a similar name is known"
 
 
 def construct(
@@ -111,14 +63,17 @@ def construct(
     """The module of `model`, which maps (N, channels, image_size, image_size) to (N, num_classes).
 
     Draws from torch's global generator. With `without_values`, parameters that would be drawn are on the meta device
-    instead (never those of the user's own code).
+    instead (never those of the user's own code; those of timm's networks have any values).
 
     Raises:
         ModelError: unknown network or arguments, code that cannot be imported. What the user's code raises itself
             passes unchanged.
     """
     lean = without_values and not is_own_code(model.name)
-    with _WithoutValues(limits) if lean else nullcontext():
+    mode = Undrawn if is_timm(model.name) else WithoutValues
+    with mode(limits) if lean else nullcontext():
+        if is_timm(model.name):
+            return construct_timm(model, num_classes, channels, image_size)
         if is_torchvision(model.name):
             return _torchvision(model, num_classes, channels)
         factory = _PLAIN.get(model.name) or _import_function(model.name)
@@ -134,8 +89,15 @@ def construct(
     return module
 
 
-def complete_args(model: ModelSpec) -> dict[str, Any]:
-    """Complete `model.args` by what else torchvision has to be told so that it builds the same network."""
+def keeps_memory(name: str) -> bool:
+    """Whether weights are copied into the tensors that the network has: those that are tied stay so."""
+    return is_own_code(name) or is_timm(name)
+
+
+def complete_args(model: ModelSpec, image_size: int) -> dict[str, Any]:
+    """Complete `model.args` by what else torchvision or timm have to be told so that they build the same network."""
+    if is_timm(model.name):
+        return timm_arguments(model, image_size)
     if model.name not in AUXILIARY_HEADS:
         return model.args
     # What initial values are drawn from takes a minute, and a state dict replaces them.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tlsweep.errors import ModelError
@@ -15,36 +16,37 @@ def head_inputs(network: Network) -> Iterator[Callable[[Tensor], Tensor]]:
     """Inside, a function from images (N, C, S, S) to the features (N, D) that the head makes classes of.
 
     A head that is a convolution sees a map (N, D, H, W), which is averaged over its places, as the network averages
-    what comes out of such a head; of a sequence (N, L, D) before a linear head the positions are averaged. The mode of
-    the module, training or evaluation, is the caller's.
+    what comes out of such a head; of a sequence (N, L, D) before a linear head the positions are averaged. Of several
+    heads the features stand one behind the other. The mode of the module, training or evaluation, is the caller's.
 
     Raises:
         ModelError: the user's own network never calls its head as a module; raised by the function.
     """
-    name = network.groups[-1].name
-    head = network.module.get_submodule(name)
-    seen: list[Tensor] = []
+    heads = network.heads
+    seen: dict[nn.Module, Tensor] = {}
 
-    def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.extend(inputs[:1])
+    def remember(head: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs:
+            seen[head] = inputs[0]
 
     def extract(images: Tensor) -> Tensor:
         seen.clear()
         network.module(images)
-        if not seen:
+        if missing := [name for name, head in heads.items() if head not in seen]:
             raise ModelError(
-                f"the network uses the weights of its head ({name}) without calling it, so its features cannot be "
-                "read; call the layer itself in forward"
+                f"the network uses the weights of its head ({missing[0]}) without calling it, so its features cannot "
+                "be read; call the layer itself in forward"
             )
-        return _pooled(seen.pop(), head)
+        return torch.cat([_pooled(seen.pop(head), head) for head in heads.values()], dim=-1)
 
     # By a hook, whatever the network is built like: torchvision's feature extraction traces it (torch.fx), which code
     # of the user's that branches on its input does not survive.
-    hook = head.register_forward_pre_hook(remember)
+    hooks = [head.register_forward_pre_hook(remember) for head in heads.values()]
     try:
         yield extract
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _pooled(values: Tensor, head: nn.Module) -> Tensor:

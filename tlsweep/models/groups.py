@@ -4,12 +4,15 @@ Gradual unfreezing and layer-wise learning rates (Howard & Ruder 2018) go throug
 follow what its author made a step: ResNet's `layer1` to `layer4`, the entries of `features`, a transformer's blocks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from torch import nn
 
 MAX_GROUPS = 12
+BETWEEN = ".."
+"""What stands between the first and the last of a group's modules in its name."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,37 @@ class LayerGroup:
     """Names as in `module.named_parameters()`."""
 
 
-def layer_groups(module: nn.Module, head: str) -> tuple[LayerGroup, ...]:
+def layer_groups(
+    module: nn.Module, *heads: str, layers: Sequence[Sequence[str]] | None = None
+) -> tuple[LayerGroup, ...]:
     """Make at most `MAX_GROUPS` groups, from input to head, that hold every parameter once; the last is the head.
 
-    The order is the one in which the modules were defined, which in torchvision is the order of computation.
+    Args:
+        heads: the layers that make the classes, mostly one.
+        layers: the parameters of each layer from input to output, where the author of the network says so. Without it
+            the order is the one in which the modules were defined, which in torchvision is the order of computation.
     """
     names = [name for name, _ in module.named_parameters()]
-    in_head = tuple(name for name in names if _inside(name, head))
-    backbone = [name for name in names if not _inside(name, head)]
-    layers = _join_layers(module, _split(module, "", backbone, most=len(backbone) / 2))
-    return (*_merge(layers, MAX_GROUPS - 1), LayerGroup(head, in_head))
+    in_head = tuple(name for name in names if _inside(name, heads))
+    backbone = [name for name in names if not _inside(name, heads)]
+    steps = _split(module, "", backbone, most=len(backbone) / 2) if layers is None else _as_given(layers, heads)
+    return (*_merge(_join_layers(module, steps), MAX_GROUPS - 1), LayerGroup(BETWEEN.join(heads), in_head))
 
 
-def _inside(name: str, prefix: str) -> bool:
-    return not prefix or name.startswith(f"{prefix}.")
+def _inside(name: str, prefixes: Sequence[str]) -> bool:
+    return any(not prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def _as_given(layers: Sequence[Sequence[str]], heads: Sequence[str]) -> list[LayerGroup]:
+    groups = [tuple(name for name in layer if not _inside(name, heads)) for layer in layers]
+    return [LayerGroup(_common(group), group) for group in groups if group]
+
+
+def _common(names: Sequence[str]) -> str:
+    """The innermost module that holds all of these, or the first one's."""
+    parts = [name.split(".")[:-1] or [name] for name in names]
+    together = [part[0] for part in takewhile(lambda some: len(set(some)) == 1, zip(*parts, strict=False))]
+    return ".".join(together or parts[0])
 
 
 def _split(module: nn.Module, prefix: str, names: list[str], *, most: float) -> list[LayerGroup]:
@@ -75,6 +95,6 @@ def _merge(groups: list[LayerGroup], most: int) -> list[LayerGroup]:
     merged = []
     for number in range(count):
         some = groups[number * len(groups) // count : (number + 1) * len(groups) // count]
-        name = some[0].name if len(some) == 1 else f"{some[0].name}..{some[-1].name}"
+        name = some[0].name if len(some) == 1 else f"{some[0].name}{BETWEEN}{some[-1].name}"
         merged.append(LayerGroup(name, tuple(name for group in some for name in group.parameters)))
     return merged

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from tlsweep.errors import ModelError
-from tlsweep.models.architectures import AUXILIARY_HEADS, is_own_code
+from tlsweep.models.architectures import AUXILIARY_HEADS, keeps_memory
 from tlsweep.models.archives import first_line
+from tlsweep.models.timm_networks import fitted_to, is_timm, settings_of
 from tlsweep.models.weights import Array, Weights
 from tlsweep.text import one_line
 
@@ -28,8 +29,8 @@ _COUNTERS = "num_batches_tracked"
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
 
 
-def load_backbone(module: nn.Module, name: str, head: str, weights: Weights) -> None:
-    """Copy all of `weights` but the head into `module`, the network called `name`; the head stays as it is.
+def load_backbone(module: nn.Module, name: str, heads: Sequence[str], weights: Weights) -> None:
+    """Copy all of `weights` but the heads into `module`, the network called `name`; the heads stay as they are.
 
     The first convolution is adapted between grey and colour. Parameters on the meta device get memory here.
 
@@ -37,11 +38,13 @@ def load_backbone(module: nn.Module, name: str, head: str, weights: Weights) -> 
         ModelError: weights of another network; the message has the first three differences.
     """
     own = module.state_dict()
-    in_head = f"{head}." if head else ""
-    skipped = (in_head, *AUXILIARY_HEADS.get(name, ()))
+    in_heads = _prefixes(heads)
+    skipped = (*in_heads, *AUXILIARY_HEADS.get(name, ()))
     wanted = [key for key in own if not key.startswith(skipped) and not key.endswith(_COUNTERS)]
     try:
         tensors = _named_as(wanted, weights.tensors)
+        if is_timm(name):
+            tensors = _named_as(wanted, _as_timm_loads(module, name, tensors))
         tensors = {key: array for key, array in tensors.items() if not key.startswith(skipped)}
         _adapt_channels(module, tensors)
         state: OrderedDict[str, Any] = OrderedDict(
@@ -49,15 +52,35 @@ def load_backbone(module: nn.Module, name: str, head: str, weights: Weights) -> 
         )
     except ModelError as error:
         raise ModelError(f"the weights ({weights.origin}) do not fit {name}: {error}") from None
-    state.update((key, tensor) for key, tensor in own.items() if key.startswith(in_head))
+    state.update((key, tensor) for key, tensor in own.items() if key.startswith(in_heads))
     try:
-        load_state(module, state, assign=not is_own_code(name))
+        load_state(module, state, assign=not keeps_memory(name))
     except RuntimeError as error:
         raise ModelError(
             f"the weights ({weights.origin}) do not fit {name}: "
             f"{_differences(own, state) or one_line(first_line(error))}; "
-            "give weights of the same network with the same model.args"
+            f"give weights of the same network with the same model.args{_size_of(name)}"
         ) from None
+
+
+def _size_of(name: str) -> str:
+    """What else timm's weights may depend on, where it does not convert them (PiT, LeViT)."""
+    if is_timm(name) and settings_of(name).fixed_input_size:
+        return ", or set data.image_size to the side that they were trained at"
+    return ""
+
+
+def _prefixes(heads: Sequence[str]) -> tuple[str, ...]:
+    """What the names of the heads' tensors begin with; a network that is its head has nothing else."""
+    return tuple(f"{head}." if head else "" for head in heads)
+
+
+def _as_timm_loads(module: nn.Module, name: str, tensors: Mapping[str, Array]) -> Mapping[str, Array]:
+    state = {key: torch.from_numpy(np.array(array)) for key, array in tensors.items()}
+    try:
+        return {key: tensor.numpy() for key, tensor in fitted_to(module, name, state).items()}
+    except Exception:  # weights of another network, which are told by their names and shapes
+        return tensors
 
 
 def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], *, assign: bool, strict: bool = True) -> None:
@@ -73,7 +96,7 @@ def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], *, assign: 
     module.load_state_dict(versioned, assign=assign, strict=strict)
 
 
-def check_values(module: nn.Module, head: str, weights: Weights) -> None:
+def check_values(module: nn.Module, heads: Sequence[str], weights: Weights) -> None:
     """What `load_backbone` made of `weights` gives numbers: their type too can overflow in that of the network.
 
     Raises:
@@ -83,7 +106,7 @@ def check_values(module: nn.Module, head: str, weights: Weights) -> None:
     faults = [
         f"'{one_line(name)}' has {fault}"
         for name, tensor in module.state_dict().items()
-        if not (head and name.startswith(f"{head}.")) and not tensor.is_meta
+        if not name.startswith(_prefixes([head for head in heads if head])) and not tensor.is_meta
         if (fault := _no_numbers(name, tensor, parameter=name in parameters))
     ]
     if faults:

@@ -12,10 +12,11 @@ from tlsweep.errors import ModelError
 from tlsweep.models.architectures import construct, is_own_code, is_torchvision
 from tlsweep.models.archives import first_line
 from tlsweep.models.dropping import check_dropping
-from tlsweep.models.groups import LayerGroup, layer_groups
+from tlsweep.models.groups import BETWEEN, LayerGroup, layer_groups
 from tlsweep.models.heads import last_in_use, outputs
 from tlsweep.models.loading import check_values, load_backbone
 from tlsweep.models.rebuilding import check_rebuilding
+from tlsweep.models.timm_networks import is_timm, settings_of, timm_heads, timm_layers
 from tlsweep.models.weights import Weights, resolve_weights, weights_names
 from tlsweep.spec import ModelSpec, derive_seed
 
@@ -31,6 +32,11 @@ class Network:
     """Maps float images (N, channels, image_size, image_size) to logits (N, num_classes)."""
     groups: tuple[LayerGroup, ...]
     """The layer groups from input to head, every parameter once; the last one is the head."""
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """The layers that make the classes, by name: one, but for networks whose logits are the mean of several."""
+        return {name: self.module.get_submodule(name) for name in self.groups[-1].name.split(BETWEEN)}
 
 
 def build_network(
@@ -49,11 +55,13 @@ def build_network(
     seeds = derive_seed(seed, "initialisation"), derive_seed(seed, "head")
     with _seeded(seeds[0]):
         module = construct(model, num_classes, channels, image_size, without_values=weights is not None)
-    head = _find_head(model, module, num_classes, (1, channels, image_size, image_size))
+    heads = _find_heads(model, module, num_classes, (1, channels, image_size, image_size))
     if weights is not None:
-        load_backbone(module, model.name, head, weights)
-    _renew(module.get_submodule(head), seeds[1])
-    return Network(module.train(), layer_groups(module, head))
+        load_backbone(module, model.name, heads, weights)
+    for head in heads:
+        _renew(module.get_submodule(head), seeds[1])
+    layers = timm_layers(module) if is_timm(model.name) else None
+    return Network(module.train(), layer_groups(module, *heads, layers=layers))
 
 
 def validate_model(
@@ -80,17 +88,17 @@ def validate_model(
         _check_output(model, module, num_classes, channels, image_size)
     for name in dropping:
         check_dropping(module, name)
-    head = _find_head(model, module, num_classes, (1, channels, image_size, image_size))
+    heads = _find_heads(model, module, num_classes, (1, channels, image_size, image_size))
     if is_own_code(model.name):
-        _check_head(model, module, head, (1, channels, image_size, image_size))
+        _check_head(model, module, heads[0], (1, channels, image_size, image_size))
         check_rebuilding(model, module, num_classes, channels, image_size)
     if smallest_batch == 1:
         _check_single_images(model, module, channels, image_size)
     if not isinstance(model.weights, str) or model.weights in weights_names(model):
         return
     if weights := resolve_weights(model):
-        load_backbone(module, model.name, head, weights)
-        check_values(module, head, weights)
+        load_backbone(module, model.name, heads, weights)
+        check_values(module, heads, weights)
 
 
 @contextmanager
@@ -100,6 +108,12 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def _find_heads(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The layers that make the classes: one, but for some of timm's, which says of each network which they are."""
+    heads = timm_heads(module, num_classes) if is_timm(model.name) else []
+    return tuple(heads) or (_find_head(model, module, num_classes, shape),)
 
 
 def _find_head(model: ModelSpec, module: nn.Module, num_classes: int, shape: tuple[int, ...] | None = None) -> str:
@@ -219,6 +233,8 @@ def too_few_to_normalise(error: Exception, batch_size: int, image_size: int) -> 
 
 
 def _trained_at(model: ModelSpec) -> str:
+    if is_timm(model.name):
+        return f"; timm trained it at {settings_of(model.name).input_size[-1]}"
     if not is_torchvision(model.name):
         return ""
     from torchvision import models

@@ -36,31 +36,35 @@ class StartingHead:
 
 
 def head_of(network: Network) -> nn.Module:
-    """The layer that makes the classes."""
-    return network.module.get_submodule(network.groups[-1].name)
+    """The layer that makes the classes, or the list of those whose logits are averaged."""
+    heads = list(network.heads.values())
+    return heads[0] if len(heads) == 1 else nn.ModuleList(heads)
 
 
 def has_bias(network: Network) -> bool:
     """Whether the head adds something to its products."""
-    return getattr(head_of(network), "bias", None) is not None
+    return all(getattr(head, "bias", None) is not None for head in network.heads.values())
 
 
 @torch.no_grad()
 def place(network: Network, head: LinearHead) -> None:
-    """Give the head these weights.
+    """Give the head these weights; each of several makes of its own features as many times its part.
 
     Raises:
         HeadUnfitError: it has no plain weights, or looks at several places at once.
     """
-    layer: Any = head_of(network)
-    if not _is_plain(layer) or layer.weight.numel() != head.weight.size:
+    layers: list[Any] = list(network.heads.values())
+    plain = all(map(_is_plain, layers))
+    if not plain or sum(layer.weight.numel() for layer in layers) != head.weight.size:
         raise HeadUnfitError(
             f"the weights of the head ({network.groups[-1].name}) are no plain matrix from its {head.weight.shape[1]} "
             "features to the classes"
         )
-    layer.weight.copy_(torch.from_numpy(head.weight).view_as(layer.weight))
-    if layer.bias is not None:
-        layer.bias.copy_(torch.from_numpy(head.bias))
+    parts = torch.split(torch.from_numpy(head.weight), [layer.weight.shape[1] for layer in layers], dim=1)
+    for layer, part in zip(layers, parts, strict=True):
+        layer.weight.copy_((part * len(layers)).view_as(layer.weight))
+        if layer.bias is not None:
+            layer.bias.copy_(torch.from_numpy(head.bias))
 
 
 @torch.no_grad()
@@ -70,10 +74,9 @@ def place_zeros(network: Network) -> None:
     Raises:
         HeadUnfitError: its weights are normalised, and those of length 0 are no numbers.
     """
-    layer = head_of(network)
-    if not _is_plain(layer):
+    if not all(map(_is_plain, network.heads.values())):
         raise HeadUnfitError(f"the weights of the head ({network.groups[-1].name}) are made of others, and cannot be 0")
-    for parameter in layer.parameters():
+    for parameter in head_of(network).parameters():
         parameter.zero_()
 
 
@@ -86,19 +89,23 @@ def _is_plain(layer: nn.Module) -> bool:
 @torch.no_grad()
 def lift(network: Network, height: float) -> None:
     """Add the same to all outputs of the head, which changes no probability."""
-    layer: Any = head_of(network)
-    if layer.bias is not None:
-        layer.bias.add_(height)
+    for layer in network.heads.values():
+        if layer.bias is not None:
+            layer.bias.add_(height)  # type: ignore[operator]  # a parameter
 
 
 def lowest_output(network: Network, images: Tensor) -> float:
     """The least value that the head gives for these images, at any place, for any class."""
     lowest: list[float] = []
-    hook = head_of(network).register_forward_hook(lambda _, inputs, output: lowest.append(float(output.min())))
+    hooks = [
+        head.register_forward_hook(lambda _, inputs, output: lowest.append(float(output.min())))
+        for head in network.heads.values()
+    ]
     try:
         network.module(images)
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     return min(lowest)
 
 

@@ -53,8 +53,17 @@ def exported_statistics(weights: Path) -> Statistics | None:
         return None
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
-        given = Normalisation(mean=written["mean"], std=written["std"])
-    # The file may be anybody's: of another shape, nested too deeply, or with numbers of pixels from 0 to 255.
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, ValidationError):
+        mean, std = written["mean"], written["std"]
+    # The file may be anybody's: of another shape, or nested too deeply.
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    return Statistics(given.mean, given.std, f"as the {PREPROCESSING} beside the file says")
+    return statistics_as_given(mean, std, f"as the {PREPROCESSING} beside the file says")
+
+
+def statistics_as_given(mean: Any, std: Any, reason: str) -> Statistics | None:
+    """What somebody wrote down; None where it is something else, such as numbers of pixels from 0 to 255."""
+    try:
+        given = Normalisation(mean=mean, std=std)
+    except ValidationError:
+        return None
+    return Statistics(given.mean, given.std, reason)

@@ -1,4 +1,4 @@
-"""Pretrained weights: from torchvision or a file to read-only numpy arrays with a checksum."""
+"""Pretrained weights: from torchvision, timm or a file to read-only numpy arrays with a checksum."""
 
 import hashlib
 import os
@@ -17,9 +17,11 @@ from tlsweep.errors import ModelError
 from tlsweep.models.architectures import is_torchvision
 from tlsweep.models.archives import fault
 from tlsweep.models.statistics import Statistics, exported_statistics, torchvision_statistics
+from tlsweep.models.timm_networks import is_timm, pretrained_settings
+from tlsweep.models.timm_weights import HUB, Fetched, fetch_from_hub, fetch_tagged, timm_statistics
 from tlsweep.models.weights_files import read_state_dict
 from tlsweep.spec import ModelSpec
-from tlsweep.text import in_words, one_line
+from tlsweep.text import in_words, listed, one_line
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +35,8 @@ class Weights:
     tensors: Mapping[str, Array]
     """The tensors by name, as in `module.state_dict()`; read-only."""
     origin: str
-    """Their origin, for people: `torchvision ResNet18_Weights.IMAGENET1K_V1`, `file resnet18.pth`, ..."""
+    """Their origin, for people: `torchvision ResNet18_Weights.IMAGENET1K_V1`,
+    `timm vit_tiny_patch16_224.augreg_in21k_ft_in1k`, `file resnet18.pth`, ..."""
     sha256: str
     """A hash of names, types, shapes and bytes, in the order of the names."""
     statistics: Statistics | None = None
@@ -69,11 +72,13 @@ def _checksum(tensors: Mapping[str, Array]) -> str:
 
 
 def weights_names(model: ModelSpec) -> dict[str, Any]:
-    """List torchvision's weights of this network by name, `DEFAULT` among them; empty for other networks.
+    """List torchvision's or timm's weights of this network by name, `DEFAULT` among them; empty for other networks.
 
     Raises:
         ModelError: an unknown network.
     """
+    if is_timm(model.name):
+        return dict(pretrained_settings(model.name))
     if not is_torchvision(model.name):
         return {}
     from torchvision import models
@@ -82,7 +87,7 @@ def weights_names(model: ModelSpec) -> dict[str, Any]:
 
 
 def resolve_weights(model: ModelSpec) -> Weights | None:
-    """The weights that `model.weights` names: torchvision's (downloaded once), those in a file, or None.
+    """The weights that `model.weights` names: torchvision's or timm's (downloaded once), those in a file, or None.
 
     Raises:
         ModelError: no such name or file, a file without a plain state dict, a download that failed.
@@ -94,22 +99,31 @@ def resolve_weights(model: ModelSpec) -> Weights | None:
         raise TypeError("the weights of a source task are made by training")
     known = weights_names(model)
     if model.weights in known:
-        return _download(known[model.weights])
+        entry = known[model.weights]
+        return _read(fetch_tagged(model.name, entry)) if is_timm(model.name) else _download(entry)
+    if model.weights.startswith(HUB):
+        return _read(fetch_from_hub(model, model.weights))
     path = Path(os.path.expanduser(model.weights))
     if path.is_file():
         return replace(read_weights(path), statistics=exported_statistics(path) or _likely(model, known))
-    names = f"a name of {model.name}'s weights ({', '.join(known)})" if known else f"a name ({model.name} has none)"
+    hub = f", nor {HUB}owner/name" if is_timm(model.name) else ""
+    names = (
+        f"a name of {model.name}'s weights ({listed(list(known), 12)})" if known else f"a name ({model.name} has none)"
+    )
     raise ModelError(
-        f"model.weights '{model.weights}' is neither {names} nor a .pth, .pt or .safetensors file that exists; "
+        f"model.weights '{model.weights}' is neither {names}{hub} nor a .pth, .pt or .safetensors file that "
+        "exists; "
         "give one of them, or none for random weights"
     )
 
 
 def _likely(model: ModelSpec, known: Mapping[str, Any]) -> Statistics | None:
-    """How images were normalised for weights in a file, which say nothing of it: as for torchvision's of that
-    network, nearly all of which were trained with ImageNet's statistics. None for other networks."""
+    """How images were normalised for weights in a file, which say nothing of it: as for torchvision's or timm's
+    of that network, nearly all of torchvision's with ImageNet's statistics. None for other networks."""
     if "DEFAULT" not in known:
         return None
+    if is_timm(model.name):
+        return timm_statistics(known["DEFAULT"], f"as for timm's weights of {model.name}, which the file fits")
     return torchvision_statistics(
         known["DEFAULT"], f"as for torchvision's weights of {model.name}, which the file fits"
     )
@@ -127,6 +141,10 @@ def _download(entry: Any) -> Weights:
     return Weights.from_state_dict(
         state, f"torchvision {entry}", torchvision_statistics(entry, f"as torchvision says of {entry}")
     )
+
+
+def _read(fetched: Fetched) -> Weights:
+    return replace(read_weights(fetched.path), origin=fetched.origin, statistics=fetched.statistics)
 
 
 def _reason(error: Exception) -> str:

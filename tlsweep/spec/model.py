@@ -1,6 +1,6 @@
 """The `model:` section: the network and the weights it starts from."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -102,17 +102,22 @@ WeightsSpec = Annotated[
 ]
 
 
+TIMM: Final = "timm/"
+"""What the name of a network of timm begins with."""
+
+
 class ModelSpec(SpecModel):
     """Backbone and weights; the head is always new."""
 
     name: str = "cnn"
-    """`cnn`, `mlp`, any classification network of torchvision.models, or your own `package.module:function`, called
-    with (num_classes, in_channels, image_size, **args); the last Linear or Conv2d that makes the classes is its
-    head."""
+    """`cnn`, `mlp`, any classification network of torchvision.models, one of timm as `timm/vit_small_patch16_224`
+    (`pip install tlsweep[timm]`), or your own `package.module:function`, called with (num_classes, in_channels,
+    image_size, **args); the last Linear or Conv2d that makes the classes is its head."""
     weights: WeightsSpec | None = None
-    """`DEFAULT` or another name of torchvision's; a `.pth` or `.safetensors` file; a source task (a mapping with
-    `data:`); `none` for random weights; or `{choice: [A, B, …]}` of these, searched like any hyperparameter (never
-    mutated: a copy of another member goes on from that member's)."""
+    """`DEFAULT` or another name of torchvision's or timm's (a tag, as `augreg_in1k`); for timm `hf-hub:owner/name`,
+    what anybody put on its hub; a `.pth` or `.safetensors` file; a source task (a mapping with `data:`); `none` for
+    random weights; or `{choice: [A, B, …]}` of these, searched like any hyperparameter (never mutated: a copy of
+    another member goes on from that member's)."""
     args: dict[str, Any] = {}
     """Keyword arguments of the network: `cnn` takes `channels` [32, 64, 64] and `dense` [64]; `mlp` takes
     `hidden` [128, 64]; both take `dropout` 0."""
@@ -121,6 +126,11 @@ class ModelSpec(SpecModel):
     @classmethod
     def _no_weights(cls, value: Any) -> Any:
         return _none_is_none(value)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages of an extra that every node needs for it."""
+        return ("timm",) if self.name.startswith(TIMM) else ()
 
     @property
     def origins(self) -> dict[str, str | SourceTask | None]:

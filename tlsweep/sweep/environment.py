@@ -18,7 +18,7 @@ from tlsweep.data import Task
 if TYPE_CHECKING:
     from tlsweep.pretrained.starting import Beginning
 
-PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn")
+PACKAGES = ("tlsweep", "torch", "torchvision", "ray", "numpy", "pyarrow", "scikit-learn", "timm")
 
 
 def environment(

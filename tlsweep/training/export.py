@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.errors import ModelError
 from tlsweep.files import StorageError, write_whole
-from tlsweep.models.architectures import complete_args, construct, is_own_code
+from tlsweep.models.architectures import complete_args, construct, keeps_memory
 from tlsweep.models.loading import load_state
 from tlsweep.models.rebuilding import DIFFERENT, same_outputs
 from tlsweep.models.statistics import PREPROCESSING
@@ -46,9 +47,10 @@ def export_model(folder: Path, checkpoint: bytes | None, transfer: Transfer, *, 
     contents: dict[str, Any] = {
         MODEL: {
             "name": model.name,
-            "args": complete_args(model),
+            "args": complete_args(model, task.image_size),
             "num_classes": task.num_classes,
             "channels": task.channels,
+            "requires": _requires(model),
         },
         CLASSES: task.classes,
         PREPROCESSING: preprocessing(task),
@@ -67,6 +69,13 @@ def export_model(folder: Path, checkpoint: bytes | None, transfer: Transfer, *, 
         raise StorageError(reason, str(folder), error.errno) from error
 
 
+def _requires(model: ModelSpec) -> list[str]:
+    """What to install where the network is built without tlsweep, in these versions."""
+    packages = ("torch", "torchvision", "safetensors", *model.packages)
+    # Which build of PyTorch it was (+cpu, +cu130) is the other machine's affair.
+    return [f"{name}=={version(name).partition('+')[0]}" for name in packages]
+
+
 def _check_rebuilding(module: nn.Module, tensors: dict[str, Tensor], architecture: dict[str, Any], task: Task) -> None:
     """Build the network from what is about to be written, and compare the logits of some validation images.
 
@@ -76,7 +85,7 @@ def _check_rebuilding(module: nn.Module, tensors: dict[str, Tensor], architectur
     again = ModelSpec(name=architecture["name"], args=architecture["args"])
     with torch.random.fork_rng(devices=[]):
         twin = construct(again, task.num_classes, task.channels, task.image_size, without_values=True)
-    load_state(twin, tensors, assign=not is_own_code(again.name))
+    load_state(twin, tensors, assign=not keeps_memory(again.name))
     images, _ = next(iter(Batches(task).evaluate("val", _COMPARED)))
     if not same_outputs(module, twin, images):
         raise ModelError(f"the network of model.name {again.name} is not exported: {DIFFERENT}")

@@ -17,7 +17,8 @@ from tlsweep.data.decode import to_square
 from tlsweep.data.depth import FULL_DEPTH
 from tlsweep.data.rendering import Rendering
 from tlsweep.errors import ModelError, ResultsError
-from tlsweep.models.architectures import Limits, construct, is_own_code
+from tlsweep.models.architectures import construct, is_own_code, keeps_memory
+from tlsweep.models.lean import Limits
 from tlsweep.models.loading import load_state
 from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.spec import ModelSpec
@@ -41,7 +42,7 @@ class ExportInfo:
     """What has to be known to use an exported network; the contents of the JSON files."""
 
     model: dict[str, Any]
-    """`name`, `args`, `num_classes`, `channels`."""
+    """`name`, `args`, `num_classes`, `channels`, `requires` (packages and versions to build it without tlsweep)."""
     classes: tuple[str, ...]
     """Names of the classes, in the order of the logits."""
     preprocessing: dict[str, Any]
@@ -205,7 +206,7 @@ def _rebuilt(info: ExportInfo, path: Path) -> nn.Module:
         if own.get(name) != stored.get(name):
             there, here = (" ".join(map(str, some.get(name, ["nothing"]))) for some in (stored, own))
             raise ValueError(f"{WEIGHTS} has '{one_line(name)}' with {there}, the network with {here}")
-    load_state(module, load_file(path), assign=not is_own_code(info.model["name"]))
+    load_state(module, load_file(path), assign=not keeps_memory(info.model["name"]))
     return module
 
 
