@@ -180,12 +180,11 @@ class Trainer:
         """Add the gradient of these images' share in the mean loss over the batch that has the labels `batch`."""
         loss, logits = self.loss(images, labels)
         weight, whole = self.criterion.weight(labels), self.criterion.weight(batch)
-        # The share comes in as the gradient at the end: the loss that is reported stays as it is, and a batch that is
-        # not divided has the gradient 1, to the last bit.
-        ones = torch.ones_like(loss)
-        loss.backward(ones * (weight / whole))  # type: ignore[no-untyped-call]
+        # A factor that is not reported: the loss stays as it is, and a batch that is not divided has the gradient 1, to
+        # the last bit. Not as the gradient that `backward` takes, for which torch imports sympy.
+        (loss * (weight / whole)).backward()  # type: ignore[no-untyped-call]
         hits = logits.detach().argmax(1) == dominant(labels)
-        return PartFigures(loss.detach(), hits, ones * (weight * len(batch) / whole))
+        return PartFigures(loss.detach(), hits, torch.ones_like(loss) * (weight * len(batch) / whole))
 
     def _forget(self) -> None:
         """Be as before the step: parameters and the optimizer have not changed yet."""
