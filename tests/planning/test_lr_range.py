@@ -8,7 +8,7 @@ from training_trials import ONE_THREAD, SMALL_CNN, Recorder
 
 from tlsweep.data import Task
 from tlsweep.errors import ModelError
-from tlsweep.planning.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, bounds, range_test, smooth
+from tlsweep.planning.lr_range import HIGHEST, LOWEST, STEPS, RangeTest, bounds, range_test, smooth, solved_bounds
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, generator
 from tlsweep.training import finetune
 from tlsweep.training.transfer import Transfer
@@ -56,6 +56,22 @@ def test_a_loss_that_is_not_finite_is_left_out() -> None:
 def test_a_loss_that_does_not_fall_is_one_message() -> None:
     with pytest.raises(ModelError, match=r"the loss, 2\.3 at first, falls at no learning rate from 1e-06 to 10"):
         bounds(LRS, [2.3 + max(0, math.log10(lr)) for lr in LRS])
+
+
+def test_a_head_that_was_solved_for_is_searched_below_the_lr_at_which_it_is_lost() -> None:
+    """Whether the loss falls on the way or not; only noise is no fall."""
+    fallen = [curve(lr) for lr in LRS]
+    lower, upper = solved_bounds(LRS, fallen)
+    assert upper == bounds(LRS, fallen)[1]
+    assert lower == pytest.approx(min(bounds(LRS, fallen)[0], upper / 100), rel=0.01)
+    noise = np.random.default_rng(0).lognormal(0, 0.02, len(LRS))
+    lower, upper = solved_bounds(
+        LRS, [at * (0.1 + max(0, math.log10(lr) + 3)) for lr, at in zip(LRS, noise, strict=True)]
+    )
+    assert 5e-4 <= upper <= 2e-3
+    assert lower == pytest.approx(upper / 100, rel=0.5)
+    assert float(f"{lower:.0e}") == lower
+    assert solved_bounds(LRS, [0.1] * len(LRS)) == (HIGHEST / 100, HIGHEST)  # never lost
 
 
 def outcome(task: Task, hyperparameters: Hyperparameters, model: ModelSpec) -> RangeTest:

@@ -28,6 +28,7 @@ QUICK = ["model.name=mlp", "model.weights=none", "model.args={hidden: [64]}", "c
         ([1000, 1000], 5000, (64, 1024)),
         ([1000, math.nan], 5000, (64, 4096)),
         ([math.nan, math.nan], 100, (8, 64)),
+        ([math.nan, math.nan], 5000, (8, 4096)),
         ([3, 5], 5000, (8, 16)),
         ([1000, 1000], 30, (8, 16)),
         ([50, 50], 9, (4, 8)),
@@ -65,6 +66,15 @@ def test_a_suggestion_is_a_spec_that_can_be_launched(tmp_path: Path, capsys: pyt
     shown = capsys.readouterr().out
     assert "adam, batches of 8" in shown
     assert f"{suggestion.batch_sizes[0]} to {suggestion.batch_sizes[1]}" in shown
+
+
+def test_what_is_measured_begins_where_trials_begin() -> None:
+    source = "model.weights={data: {source: digits, domain: source}, epochs: 3}"
+    quick = ["model={name: mlp, args: {hidden: [32]}}", source, "controls=[]", "train.batch_size=16"]
+    solved, blind = (suggest(load_spec("digits", [*quick, f"train.head={head}"])) for head in ("probe", "random"))
+    assert solved.range_tests[0].smoothed[0] < 1.5 < math.log(10) < blind.range_tests[0].smoothed[0]
+    assert solved.lr is not None
+    assert solved.lr[0] <= solved.lr[1] / 100
 
 
 def test_no_batch_is_proposed_that_an_arm_has_no_images_for(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def measure_noise_scale(
     compute: Compute = Compute(),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[float, float]:
-    """B_simple of the pretrained network with torch's own head, and of the one after some steps at a constant lr.
+    """B_simple of the network that a trial begins with, and of the one after some steps at a constant lr.
 
     It grows while a network learns: what its first gradients agree on is learned first.
 

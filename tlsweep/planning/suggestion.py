@@ -11,7 +11,7 @@ from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.per_batch_size import PerBatchSize
 from tlsweep.spec.space import Distribution, Value
-from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here
+from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here
 
 if TYPE_CHECKING:
     # `as`, because the terminal's room takes it from here, and mypy lets only such names out (no_implicit_reexport).
@@ -26,8 +26,8 @@ class Suggestion:
     """What `tlsweep check --suggest` prints and writes."""
 
     noise_scales: tuple[float, float]
-    """The noise scales in samples: of the network that trials start with, but with torch's own head, and after the
-    steps of a range test in the middle of its bounds. NaN where the gradient cannot be told from its noise."""
+    """The noise scales in samples: of the network that trials start with, and after the steps of a range test in the
+    middle of its bounds. NaN where the gradient cannot be told from its noise."""
     noise_batch_size: int
     """The batch size of those steps."""
     train_images: int
@@ -68,8 +68,10 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     if source := prepared.sources.get(name):
         watcher.phase("pretraining on the source task")
     weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
-    transfer, settings = prepared.transfer(spec, weights), spec.train.settings()
-    options: dict[str, Any] = {"compute": Compute(threads=spec.resources.threads), "progress": watcher.progress}
+    compute, settings = Compute(threads=spec.resources.threads), spec.train.settings()
+    watcher.phase("finding what the heads of trials begin with")
+    transfer = begun(spec, prepared.transfer(spec, weights), compute)
+    options: dict[str, Any] = {"compute": compute, "progress": watcher.progress}
 
     def test(optimizer: Value, batch_size: int) -> RangeTest:
         watcher.phase(f"lr range test: {optimizer}, batches of {batch_size}")
@@ -125,7 +127,7 @@ def batch_sizes(noise_scales: Sequence[float], images: int) -> tuple[int, int]:
     From B/8, where training needs 1/8 more samples than with the smallest batches (1 + batch/B times as many), to 2 B,
     where it needs half more steps than with the largest (1 + B/batch times as many; McCandlish et al. 2018, equation
     2.11), of the smallest and the largest B; but at least 8, at most the training split, and two sizes. Where a B is
-    not known since the gradient drowns in its noise, no batch is too large.
+    not known since the gradient drowns in its noise, no batch is too large; where none is known, none is too small.
 
     >>> batch_sizes([100.0, 400.0], 5000)
     (8, 512)
@@ -133,7 +135,7 @@ def batch_sizes(noise_scales: Sequence[float], images: int) -> tuple[int, int]:
     largest = 2 ** int(math.log2(images))
     known = [scale for scale in noise_scales if not math.isnan(scale)]
     high = 2 * max(known) if len(known) == len(noise_scales) else images
-    low = min(known, default=images) / 8
+    low = min(known, default=0) / 8
     upper = min(max(2 ** math.floor(math.log2(max(high, 1))), 2 * FEWEST), largest)
     lower = min(max(2 ** math.floor(math.log2(max(low, 1))), FEWEST), upper // 2)
     return lower, upper

@@ -32,7 +32,7 @@ def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> 
         columns: list[Column[RangeTest]] = [
             Column("lr range test", lambda test: f"{test.optimizer}, batches of {test.batch_size}", right=False),
             Column("loss at first", lambda test: score(test.smoothed[0])),
-            Column("falls from lr", lambda test: value(test.lower)),
+            Column("from lr", lambda test: value(test.lower)),
             Column("lowest", lambda test: score(min(test.smoothed))),
             Column("up to lr", lambda test: value(test.upper)),
             Column("lr", lambda test: f"{test.lrs[0]:.0e} {sparkline(test.smoothed)} {test.lrs[-1]:.0e}", optional=1),
