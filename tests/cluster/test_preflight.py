@@ -17,6 +17,7 @@ from PIL import Image
 from ray_nodes import ray_head, ray_node
 
 from tlsweep.cluster import examination, preflight
+from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart
 from tlsweep.data import load_task
@@ -136,6 +137,12 @@ def test_a_node_that_does_not_answer_is_named(address: str, here: Path, monkeypa
                 ask(load_spec(SPEC), address, [], here)
         finally:
             raylet.send_signal(signal.SIGCONT)
+
+
+def test_half_precision_without_gpus_is_refused_before_any_trial() -> None:
+    spec = load_spec(SPEC, ["train.precision=fp16", "resources.gpus=0"])
+    with pytest.raises(ResourceError, match=r"train.precision = fp16: trials have no GPU here .+ write bf16, fp32 or"):
+        Preflight(spec, [], None).check(Cluster((), local=True), Silence())
 
 
 def test_nodes_with_the_same_problem_share_a_line() -> None:

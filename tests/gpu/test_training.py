@@ -14,6 +14,7 @@ import torch
 from tlsweep.data import Task, load_task
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import Compute, EpochReport, Snapshot, Transfer, finetune
+from tlsweep.training.trainer import Trainer
 
 DEVICE = os.environ.get("TLSWEEP_GPU_TESTS_ON", "cuda")
 ON_GPU = torch.cuda.is_available() and DEVICE.startswith("cuda")
@@ -43,12 +44,14 @@ class Trained:
         batch_size: int = 32,
         resume: bytes | None = None,
         micro_batch: int | None = None,
+        ema: float = 0,
+        clip_norm: float = 0,
         **settings: Any,
     ) -> None:
         self.reports: list[EpochReport] = []
         self.checkpoints: list[bytes] = []
         finetune(
-            Hyperparameters(lr=0.05, batch_size=batch_size),
+            Hyperparameters(lr=0.05, batch_size=batch_size, ema=ema, clip_norm=clip_norm),
             TrainSettings(epochs=epochs, **settings),
             Transfer(task, model, weights=None, seed=1),
             report=self._keep,
@@ -90,6 +93,40 @@ def test_bf16_learns_as_single_precision_does_and_keeps_weights_whole(task: Task
     assert half.losses != plain.losses
     floating = [tensor.dtype for tensor in half.tensors.values() if tensor.is_floating_point()]
     assert set(floating) == {torch.float32}
+
+
+@needs_gpu
+@pytest.mark.parametrize("ema", [0, 0.5])
+def test_fp16_learns_as_single_precision_does_and_goes_on_with_its_scale(
+    task: Task, plain: Trained, ema: float
+) -> None:
+    options: dict[str, Any] = {"precision": "fp16", "channels_last": False, "ema": ema, "clip_norm": 10}
+    half = Trained(task, **options)
+    assert half.losses == pytest.approx(plain.losses, rel=0.1)  # clips nothing, and its first steps may overflow
+    assert {tensor.dtype for tensor in half.tensors.values() if tensor.is_floating_point()} == {torch.float32}
+    rest = Trained(task, resume=half.checkpoints[1], **options)
+    assert rest.losses == pytest.approx(half.losses[2:], rel=1e-2)
+    scales = [torch.load(io.BytesIO(one.checkpoints[-1]), weights_only=True)["scaling"] for one in (half, rest)]
+    assert scales[0] == scales[1]
+    assert scales[0]["scale"] > 1
+
+
+@needs_gpu
+def test_neither_clipping_nor_averaging_nor_scaling_waits_for_the_gpu(task: Task) -> None:
+    hyperparameters = Hyperparameters(lr=0.05, clip_norm=1, ema=0.5)
+    trainer = Trainer(
+        hyperparameters,
+        TrainSettings(precision="fp16", channels_last=False),
+        Transfer(task, CNN, weights=None, seed=1),
+        Compute(DEVICE, threads=1),
+    )
+    for step, (images, labels) in enumerate(trainer.batches.train(0, 32, 1)):
+        # Until the scale fits, the average has not begun, and asks for each step whether it was made.
+        torch.cuda.set_sync_debug_mode("error" if step >= 4 else "default")
+        try:
+            trainer.train_step(images, labels, seen=32 * step)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @needs_gpu

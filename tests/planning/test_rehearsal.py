@@ -15,7 +15,7 @@ from tlsweep.planning.rehearsal import Rehearsal, rehearse
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, load_spec
 from tlsweep.sweep.prepare import prepare
 from tlsweep.training import choose_device
-from tlsweep.training.devices import uses_bf16, uses_channels_last
+from tlsweep.training.devices import lower_precision, uses_channels_last
 from tlsweep.training.transfer import Transfer
 
 
@@ -82,9 +82,9 @@ def test_a_device_that_is_not_there_is_one_message(device: str) -> None:
 
 
 def test_automatic_settings_are_plain_on_a_cpu() -> None:
-    assert not uses_bf16(TrainSettings(), "cpu")
+    assert lower_precision(TrainSettings(), "cpu") is None
     assert not uses_channels_last(TrainSettings(), "cpu")
-    assert uses_bf16(TrainSettings(precision="bf16"), "cpu")
+    assert lower_precision(TrainSettings(precision="bf16"), "cpu") is torch.bfloat16
     assert uses_channels_last(TrainSettings(), "cuda:0")
     assert not uses_channels_last(TrainSettings(channels_last=False), "cuda:0")
 

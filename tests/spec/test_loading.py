@@ -301,6 +301,7 @@ def test_some_optimizers_bring_defaults_of_their_own() -> None:
             "{optimizer: {choice: [sgd, schedule_free_sgd]}, ema: {choice: [0, 0.9]}}",
             "schedule_free_sgd averages the weights itself, and ema would average its averages; write ema: 0",
         ),
+        ("{noise_scale: true, precision: fp16}", "measures gradients that precision: fp16 would lose; write precision"),
         (
             "{optimizer: prodigy, layer_decay: 0.9}",
             "one learning rate for all layers, and layer_decay asks for several",

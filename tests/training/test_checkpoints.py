@@ -111,7 +111,7 @@ def test_an_unknown_format_is_refused(checkpoint: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("version", "lacks"),
-    [(1, ("optimizer_groups", "strategy", "noise", "trained")), (2, ("trained",))],
+    [(1, ("optimizer_groups", "strategy", "noise", "trained", "scaling")), (2, ("trained", "scaling"))],
 )
 def test_a_checkpoint_of_an_earlier_format_goes_on(train: Train, version: int, lacks: tuple[str, ...]) -> None:
     """What the trial was made with has no use for what later formats added."""

@@ -52,8 +52,14 @@ class Preflight:
         """Ask every node on which a trial fits; returns how many there were to ask.
 
         Raises:
-            ResourceError: not all of them are ready, or a trial fits nowhere; the problems, by node.
+            ResourceError: not all of them are ready, or a trial fits nowhere; the problems, by node. Or trials are to
+                compute as none of their devices does.
         """
+        if self._spec.train.precision == "fp16" and not cluster.trial_gpus(self._spec.resources):
+            raise ResourceError(
+                "train.precision = fp16: trials have no GPU here (resources.gpus), and CPUs have no use for it; write "
+                "bf16, fp32 or auto"
+            )
         if cluster.local:
             cluster.slots(self._spec.resources)
             return 0

@@ -3,11 +3,12 @@
 import itertools
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from tlsweep.planning.lr_range import endless_batches
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
-from tlsweep.training.devices import Compute, isolated, seed_generators
+from tlsweep.training.devices import Compute, isolated, lower_precision, seed_generators
 from tlsweep.training.noise_scale import Gradients, noise_scale
 from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
@@ -56,8 +57,10 @@ def measure_noise_scale(
     Raises:
         ModelError, ResourceError: what `finetune` raises.
     """
-    settings = settings.model_copy(update={"noise_scale": False})
-    with isolated(compute):
+    with isolated(compute) as device:
+        settings = settings.model_copy(update={"noise_scale": False})
+        if lower_precision(settings, device) is torch.float16:  # in which gradients get lost that nobody scales
+            settings = settings.model_copy(update={"precision": "fp32"})
         trainer = Trainer(hyperparameters, settings, transfer, compute)
         before = _now(trainer, "before")
         for step, (images, labels) in enumerate(itertools.islice(endless_batches(trainer), steps), 1):

@@ -159,8 +159,9 @@ class TrainSettings(SpecModel):
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     """What an epoch consists of. `shuffle`: each training image once. `balanced`: as many, but of each class equally
     many: images of rare classes come several times, others not in every epoch."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """`bf16`: autocast; `auto`: bf16 on GPUs that have it, else fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`bf16`: autocast; `fp16`: autocast with loss scaling, on GPUs only; `auto`: bf16 on GPUs that have it, fp16 on
+    those that have tensor cores but no bf16 (V100, T4), else fp32."""
     channels_last: bool | Literal["auto"] = "auto"
     """Memory format of convolutions; `auto`: on for GPUs."""
     batch_norm: Literal["train", "frozen"] = "train"
@@ -172,6 +173,15 @@ class TrainSettings(SpecModel):
     """Report the gradient noise scale (McCandlish et al. 2018): the batch size far above which a larger batch saves no
     steps. Measured where batches have at least 4 images. Costs 5-10 % of the training of a tiny network on a CPU, and
     changes no other number."""
+
+    @model_validator(mode="after")
+    def _noise_is_measured_unscaled(self) -> "TrainSettings":
+        if self.noise_scale and self.precision == "fp16":
+            raise ValueError(
+                "noise_scale: true measures gradients that precision: fp16 would lose; write precision: bf16, fp32 or "
+                "auto, or noise_scale: false"
+            )
+        return self
 
 
 class TrainSection(TrainSettings, OptimizerDefaults):

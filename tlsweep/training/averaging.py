@@ -28,15 +28,21 @@ class Average:
         self._in_network = False
 
     @torch.no_grad()
-    def update(self, share: float) -> None:
-        """Take in the weights after a step over this share of an epoch's images."""
-        if not self._decay:
+    def update(self, share: float, stepped: bool | Tensor = True) -> None:
+        """Take in the weights after a step over this share of an epoch's images; not one that was left out."""
+        # Asking the device is waiting for it: only until the first step is made.
+        if not self._decay or (not self._other and not stepped):
             return
         weights = self._weights()
         if not self._other:
             self._other = {name: tensor.clone() for name, tensor in weights.items()}
             return
-        torch._foreach_lerp_(list(self._other.values()), list(weights.values()), 1 - self._decay**share)
+        part = 1 - self._decay**share
+        if isinstance(stepped, bool):
+            torch._foreach_lerp_(list(self._other.values()), list(weights.values()), part * stepped)
+            return
+        for name, tensor in weights.items():
+            self._other[name].lerp_(tensor, (part * stepped).to(tensor.dtype))
 
     def put_in(self) -> None:
         """Put the average into the network, if it has begun."""

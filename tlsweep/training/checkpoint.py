@@ -21,7 +21,7 @@ from tlsweep.training.optimizers import GroupMemory, OptimizerState
 
 FORMAT = 3
 READABLE = (1, 2, FORMAT)
-"""Format 1 lacks what has a default below, format 2 the weights beside an average."""
+"""Format 1 lacks what has a default below, format 2 the last two."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Checkpoint:
     """The moving averages of the noise scale, where it is measured."""
     trained: dict[str, Tensor] = field(default_factory=dict)
     """The weights that training goes on with, where `tensors` are their average."""
+    scaling: dict[str, float] = field(default_factory=dict)
+    """The scale of the loss, where it is computed in float16."""
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:
@@ -112,6 +114,10 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
     for tensor in (*checkpoint.tensors.values(), *checkpoint.trained.values()):
         if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
             raise TypeError("tensors")
+    if checkpoint.scaling and not all(
+        isinstance(checkpoint.scaling.get(name), float | int) for name in ("scale", "steps")
+    ):
+        raise TypeError("scaling")
     for name, tensor in checkpoint.trained.items():
         if name not in checkpoint.tensors or checkpoint.tensors[name].shape != tensor.shape:
             raise TypeError("trained")

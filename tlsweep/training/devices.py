@@ -47,11 +47,40 @@ def _count(kind: str) -> int:
     return torch.cuda.device_count() if kind == "cuda" else 1
 
 
-def uses_bf16(settings: TrainSettings, device: str) -> bool:
-    """Whether to train under bfloat16 autocast: asked for, or `auto` on a GPU whose hardware has it."""
-    if settings.precision != "auto":
-        return settings.precision == "bf16"
-    return device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+_TENSOR_CORES = (7, 0)
+"""The compute capability from which on GPUs are faster in float16 than in float32: that of the V100."""
+
+
+def lower_precision(settings: TrainSettings, device: str) -> torch.dtype | None:
+    """What to autocast to: what is asked for; by `auto`, on a GPU, what its hardware computes fast. None: float32.
+
+    Raises:
+        ResourceError: float16 is asked for, and the device is none that has it.
+    """
+    match settings.precision:
+        case "fp32":
+            return None
+        case "bf16":
+            return torch.bfloat16
+        case "fp16":
+            if not computes_in_fp16(device):
+                raise ResourceError(
+                    f"train.precision = fp16: training on {device} has no use for it, only on GPUs of NVIDIA or AMD; "
+                    "write bf16, fp32 or auto"
+                )
+            return torch.float16
+    if not device.startswith("cuda"):
+        return None
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    # The noise scale is measured from gradients of single parts, which nobody scales.
+    fast = torch.cuda.get_device_capability(device) >= _TENSOR_CORES
+    return torch.float16 if fast and not settings.noise_scale else None
+
+
+def computes_in_fp16(device: str) -> bool:
+    """Whether training can be told to compute in float16 there."""
+    return device.startswith("cuda")
 
 
 def uses_channels_last(settings: TrainSettings, device: str) -> bool:
@@ -155,6 +184,5 @@ def isolated(compute: Compute) -> Iterator[str]:
 
 def autocast(settings: TrainSettings, device: str) -> contextlib.AbstractContextManager[object]:
     """The precision of forward passes; can be entered again and again."""
-    if not uses_bf16(settings, device):
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16)
+    dtype = lower_precision(settings, device)
+    return contextlib.nullcontext() if dtype is None else torch.autocast(torch.device(device).type, dtype)

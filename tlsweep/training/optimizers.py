@@ -151,6 +151,8 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
     So that torch's `step` needs no memory of the device. It makes it within the first `step`, group by group (torch
     2.15, optim/sgd.py `_fused_sgd`, optim/adam.py `_init_group`): where it ran out, those before would be a step ahead.
     The steps of the others need some in any case; an optimizer without a declared `memory` is left to make its own.
+    And where a first step is left out, as in float16, SGD would go on from a momentum that nobody has written
+    (`_fused_sgd`, `empty_like`).
 
     A group that thaws begins to count its steps with those that it takes: schedule-free optimizers correct the bias of
     its moments, and weigh it in the average, by them.

@@ -17,10 +17,17 @@ from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.averaging import Average
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
-from tlsweep.training.devices import Compute, autocast, choose_device, seed_generators, uses_channels_last
-from tlsweep.training.eager_steps import step
+from tlsweep.training.devices import (
+    Compute,
+    autocast,
+    choose_device,
+    lower_precision,
+    seed_generators,
+    uses_channels_last,
+)
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
+from tlsweep.training.loss_scaling import LossScaling
 from tlsweep.training.losses import make_loss
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
@@ -87,6 +94,7 @@ class Trainer:
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
         self.optimizer = build_optimizer(hyperparameters, self.network)
+        self.scaling = LossScaling(self.optimizer, device, enabled=lower_precision(settings, device) is torch.float16)
         self.criterion = make_loss(hyperparameters, settings, task, device)
         self.schedule = TrialSchedule(hyperparameters, settings.epochs, task.size("train"))
         self.scheduled_batch_size = hyperparameters.batch_size
@@ -150,7 +158,7 @@ class Trainer:
         share = len(labels) / samples
         scheduled_lr = self.schedule.lr(progress, share, self.scheduled_batch_size)
         parts = self.step_with(scheduled_lr, images, labels)
-        self.average.update(share)
+        self.average.update(share, self.scaling.stepped)
         return scheduled_lr, parts
 
     def step_with(self, lr: float, images: Tensor, labels: Tensor) -> list[PartFigures]:
@@ -160,12 +168,13 @@ class Trainer:
         if self.noise is not None and self.noise.due() and len(labels) >= MIN_BATCH:
             self.noise.measured(self._noise_of(images, labels))
         parts = self.micro_batch.run(partial(self._accumulate, labels), images, labels, undo=self._forget)
+        self.scaling.unscale()
         if self.noise is not None:
             self.noise.step(self.module, len(labels))
         if self.hyperparameters.clip_norm:
             # Frozen parameters have no gradient, and so no part in the norm, which nobody waits for.
             clip_grad_norm_(self.module.parameters(), self.hyperparameters.clip_norm)
-        step(self.optimizer)
+        self.scaling.step()
         self.optimizer.zero_grad(set_to_none=True)
         return parts
 
@@ -182,7 +191,7 @@ class Trainer:
         weight, whole = self.criterion.weight(labels), self.criterion.weight(batch)
         # A factor that is not reported: the loss stays as it is, and a batch that is not divided has the gradient 1, to
         # the last bit. Not as the gradient that `backward` takes, for which torch imports sympy.
-        (loss * (weight / whole)).backward()  # type: ignore[no-untyped-call]
+        self.scaling.scale(loss * (weight / whole)).backward()  # type: ignore[no-untyped-call]
         hits = logits.detach().argmax(1) == dominant(labels)
         return PartFigures(loss.detach(), hits, torch.ones_like(loss) * (weight * len(batch) / whole))
 
@@ -250,6 +259,7 @@ class Trainer:
                 strategy=self.schedule.state(),
                 hyperparameters=self.hyperparameters.model_dump(),
                 noise=self.noise.state() if self.noise is not None else {},
+                scaling=self.scaling.state(),
             )
         )
 
@@ -264,6 +274,7 @@ class Trainer:
         self.average.restore(checkpoint.trained)
         if checkpoint.optimizer == self.hyperparameters.optimizer:
             restore_optimizer(self.optimizer, self.module, checkpoint.optimizer_state, checkpoint.optimizer_groups)
+        self.scaling.restore(checkpoint.scaling)
         self.schedule.restore(checkpoint.strategy)
         self.epoch, self.samples = checkpoint.epoch, checkpoint.samples
         self.step = checkpoint.step
