@@ -65,6 +65,10 @@ def test_a_path_that_only_holds_here_is_told_before_anything_is_sent(tmp_path: P
     with pytest.raises(SpecError, match="data.path = 'pictures': a job on a cluster does not start where you are"):
         packed(tmp_path, spec)
     assert SPEC_FILE in packed(tmp_path, spec, code=here)
+    table = {"source": "table", "path": "/there/table.csv"}
+    assert SPEC_FILE in packed(tmp_path, make_spec(data=table))
+    with pytest.raises(SpecError, match="data.root = 'pictures'"):
+        packed(tmp_path, make_spec(data={**table, "root": "pictures"}))
 
 
 @pytest.mark.parametrize("under_git", [True, False])

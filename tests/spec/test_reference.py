@@ -47,7 +47,7 @@ def test_types_rules_and_defaults_are_in_words() -> None:
     colour = field("data.background")
     assert (colour.type, colour.rule) == ("list of 3 × whole number", "each at least 0, at most 255")
     assert field("search.strategy").type == "random | grid | asha | pbt | pb2 | asha_then_pbt | recipe"
-    assert field("data.path").default == "required"
+    assert field("data.dataset").default == "required"
     assert field("study").default == "as its fields say"
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from tlsweep.data.duplicates import without_copies
+from tlsweep.data.grouping import group_folds
 from tlsweep.data.splits import few_shot, make_splits
 from tlsweep.data.task import Indices, Run
 from tlsweep.errors import DataError
@@ -13,7 +14,12 @@ from tlsweep.spec import DataSpec, derive_seed
 
 
 def make_runs(
-    labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
+    labels: Indices,
+    given: Mapping[str, Indices],
+    classes: Sequence[str],
+    data: DataSpec,
+    seed: int,
+    groups: Indices | None = None,
 ) -> tuple[dict[str, Indices], tuple[Run, ...]]:
     """Make `train`, `val` and `test` of the first run, and all runs; none where there is only one.
 
@@ -25,14 +31,15 @@ def make_runs(
         classes: names, for messages.
         data: folds, repeats, fractions, and labels_per_class.
         seed: decides everything that is drawn.
+        groups: shape (N,): images with the same number stay together; None: each may be anywhere.
 
     Raises:
         DataError: a class with too few images.
     """
     if data.folds is None and data.repeats == 1:
-        return make_splits(labels, given, classes, data, seed), ()
-    splits = make_splits(labels, given, classes, data.model_copy(update={"labels_per_class": None}), seed)
-    runs = tuple(_runs(splits, labels, classes, data, seed))
+        return make_splits(labels, given, classes, data, seed, groups), ()
+    splits = make_splits(labels, given, classes, data.model_copy(update={"labels_per_class": None}), seed, groups)
+    runs = tuple(_runs(splits, labels, classes, data, seed, groups))
     if data.labels_per_class is not None:
         runs = tuple(few_labels_of(run, labels, data.labels_per_class, classes, seed) for run in runs)
     return {"train": runs[0].train, "val": runs[0].val, "test": splits["test"]}, runs
@@ -85,13 +92,23 @@ def _check_something_is_left(labels: Indices, classes: Sequence[str]) -> None:
 
 
 def _runs(
-    splits: Mapping[str, Indices], labels: Indices, classes: Sequence[str], data: DataSpec, seed: int
+    splits: Mapping[str, Indices],
+    labels: Indices,
+    classes: Sequence[str],
+    data: DataSpec,
+    seed: int,
+    groups: Indices | None,
 ) -> Iterator[Run]:
     for repeat in range(data.repeats):
         if data.folds is None:
             yield Run(0, repeat, splits["train"], splits["val"])
-        else:
+        elif groups is None:
             yield from stratified_folds(splits["train"], labels, data.folds, classes, repeat, seed)
+        else:
+            random = derive_seed(seed, "folds", repeat)
+            folds = group_folds(splits["train"], labels, groups, data.folds, classes, random)
+            for fold, (train, val) in enumerate(folds):
+                yield Run(fold, repeat, train, val)
 
 
 def stratified_folds(

@@ -58,6 +58,8 @@ class Found:
     """What the user should know: folders that are not used, links that are not followed."""
     folders: tuple[str, ...] | None = None
     """The names on disk of classes that are folders, which the fingerprint is made of; else None."""
+    groups: Indices | None = None
+    """Shape (items,): the number of each item's group, which no split divides; None where each may be anywhere."""
 
 
 @dataclass(frozen=True)

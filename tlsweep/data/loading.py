@@ -53,7 +53,7 @@ def load_task(
     # A bad image (-1) becomes label 0 here, and is in no split.
     labels = np.searchsorted(present, survey.labels).astype(np.int64)
     classes = tuple(map(one_line, _names(present, found.classes)))
-    splits, runs = make_runs(labels, given, classes, data, seed)
+    splits, runs = make_runs(labels, given, classes, data, seed, found.groups)
     pictures = same_pictures(decoded.images, survey)
     duplicates = find_duplicates(found.items, decoded.images, survey, splits, pictures)
     if data.on_duplicate == "stop":
@@ -98,7 +98,7 @@ def _check_before_decoding(found: Found, data: DataSpec, seed: int) -> None:
     given = _given_splits(found, labels)
     present = _present_classes(labels, given, found)
     classes = tuple(map(one_line, _names(present, found.classes)))
-    make_runs(np.searchsorted(present, labels).astype(np.int64), given, classes, data, seed)
+    make_runs(np.searchsorted(present, labels).astype(np.int64), given, classes, data, seed, found.groups)
 
 
 def _decode(

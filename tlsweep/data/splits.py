@@ -4,13 +4,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tlsweep.data.grouping import set_groups_aside
 from tlsweep.data.task import Indices
 from tlsweep.errors import DataError
 from tlsweep.spec import DataSpec, derive_seed
 
 
 def make_splits(
-    labels: Indices, given: Mapping[str, Indices], classes: Sequence[str], data: DataSpec, seed: int
+    labels: Indices,
+    given: Mapping[str, Indices],
+    classes: Sequence[str],
+    data: DataSpec,
+    seed: int,
+    groups: Indices | None = None,
 ) -> dict[str, Indices]:
     """Make `train`, `val` and `test`: what the source gives, the rest set aside from its training images.
 
@@ -22,6 +28,7 @@ def make_splits(
         classes: names, for messages.
         data: fractions, and labels_per_class.
         seed: decides who is set aside, and which few labels are kept.
+        groups: shape (N,): images with the same number stay together; None: each may be anywhere.
 
     Raises:
         DataError: a class with too few images.
@@ -36,7 +43,11 @@ def make_splits(
         )
     pool = len(train)
     for name, fraction in missing.items():
-        train, splits[name] = _set_aside(train, labels, round(fraction * pool), classes, name, seed)
+        count = round(fraction * pool)
+        if groups is None:
+            train, splits[name] = _set_aside(train, labels, count, classes, name, seed)
+        else:
+            train, splits[name] = set_groups_aside(train, labels, groups, count, classes, name, seed)
     if data.folds is not None:
         return {"train": np.sort(np.concatenate([train, splits.pop("val", train[:0])])), "test": splits["test"]}
     check_every_class(labels[splits["val"]], classes, "val")

@@ -239,7 +239,7 @@ def _refuse_relative(spec: SweepSpec) -> None:
     if isinstance(weights, str) and weights.endswith(_WEIGHT_FILES):
         paths["model.weights"] = weights
     for where, path in paths.items():
-        if not Path(path).is_absolute() and not path.startswith("~"):
+        if path is not None and not Path(path).is_absolute() and not path.startswith("~"):
             raise SpecError(
                 f"{where} = '{path}': a job on a cluster does not start where you are; write the path as the cluster "
                 "has it, from /, or ship the folder that it is in with --code DIR"

@@ -21,8 +21,8 @@ class Augment(SpecModel):
     """`none`; `shift`: a crop of `image_size` at a random place (images without a margin are padded by an eighth);
     `resized`: a random area (25-100 %) and aspect (3/4-4/3), resized to `image_size`."""
     flip: bool = False
-    """Mirror half of the images left to right. Wrong for digits and letters: off unless written, but for `folder`,
-    where pictures are photographs more often than not."""
+    """Mirror half of the images left to right. Wrong for digits and letters: off unless written, but for `folder`
+    and `table`, where pictures are photographs more often than not."""
 
 
 _CHANGES: Final = (
@@ -168,7 +168,24 @@ class DigitsData(DataCommon):
         return f"digits ({self.domain})"
 
 
-class FolderData(DataCommon):
+class FileData(DataCommon):
+    """What sources have whose images are files."""
+
+    on_bad_image: Literal["stop", "skip"] = "stop"
+    """A file that is no image or does not decode: `stop` before anything starts, or `skip` it (counted in
+    environment.json)."""
+    max_pixels: int = Field(178_956_970, ge=1)
+    """Larger pictures are bad images: a small file can claim billions of pixels. The default is Pillow's."""
+    augment: NamedAugment = Augment(flip=True)
+    if TYPE_CHECKING:  # each has its own
+        path: str
+
+    @property
+    def short_name(self) -> str:
+        return Path(self.path).name
+
+
+class FolderData(FileData):
     """Image files in folders: `train/CLASS/*.jpg`, `val/…`, `test/…`; or only `CLASS/*.jpg`, split by the seed."""
 
     local_paths = ("path",)
@@ -180,20 +197,44 @@ class FolderData(DataCommon):
     splits: dict[Literal["train", "val", "test"], str] | None = None
     """The folders of the splits, for example `{train: Lernen, test: Prüfen}`; `{}`: each folder is a class. Default:
     their names tell (Training, valid, test_set, …)."""
-    on_bad_image: Literal["stop", "skip"] = "stop"
-    """A file that is no image or does not decode: `stop` before anything starts, or `skip` it (counted in
-    environment.json)."""
-    max_pixels: int = Field(178_956_970, ge=1)
-    """Larger pictures are bad images: a small file can claim billions of pixels. The default is Pillow's."""
-    augment: NamedAugment = Augment(flip=True)
-
-    @property
-    def short_name(self) -> str:
-        return Path(self.path).name
 
     @property
     def in_words(self) -> str:
         return f"images in {self.path}"
+
+
+class TableColumns(SpecModel):
+    """What the columns of a table of images are called."""
+
+    path: str = "path"
+    """Image files, absolute or relative to `root`; each once."""
+    label: str = "label"
+    """Classes: text, or whole numbers, which need not begin at 0."""
+    split: str | None = None
+    """`train`, `val` or `test` (or Training, valid, test_set, …). Default: `split`, where the table has that; `''`:
+    none. Of val and test, what is missing is split off from train."""
+    group: str | None = None
+    """What must not be divided, such as the patient or the video that an image is of: all images of a group are in one
+    split, and in one fold. Default: `group`, where the table has that; `''`: none."""
+
+
+class TableData(FileData):
+    """Image files listed in a table, a CSV or Parquet file: one row for each, with its label."""
+
+    local_paths = ("path", "root")
+
+    source: Literal["table"]
+    """Where the images come from."""
+    path: str
+    """The table (.csv, .tsv or .parquet), absolute or relative to where tlsweep is started. `~` is your home."""
+    root: str | None = None
+    """The folder that the table's paths are relative to. Default: the one in which the table is."""
+    columns: TableColumns = TableColumns()
+    """What its columns are called."""
+
+    @property
+    def in_words(self) -> str:
+        return f"images listed in {self.path}"
 
 
 class TorchvisionData(DataCommon):
@@ -277,6 +318,7 @@ def _function_meant(value: str) -> str:
 SOURCES: Final = (
     DigitsData,
     FolderData,
+    TableData,
     TorchvisionData,
     PythonData,
 )

@@ -11,6 +11,7 @@ from tlsweep.spec import DataSpec
 FINDERS: Final[Mapping[str, str]] = MappingProxyType({
     "digits": "digits:find_digits",
     "folder": "folder:find_folder",
+    "table": "table:find_table",
     "torchvision": "torchvision_sets:find_torchvision",
     "python": "python_function:find_python",
 })  # fmt: skip

@@ -37,7 +37,7 @@ class FileItems:
 
     root: str
     paths: tuple[str, ...]
-    """Relative to `root`."""
+    """Absolute, or relative to `root`."""
     labels: tuple[int, ...]
     max_pixels: int = DEFAULT_MAX_PIXELS
     thread_safe: bool = field(default=True, init=False)
@@ -53,7 +53,7 @@ class FileItems:
         digest = hashlib.sha256(b"folder " + os.fsencode(Path(self.root).resolve()) + f" {self.max_pixels}".encode())
         for path, label in zip(self.paths, self.labels, strict=True):
             try:
-                stat = os.stat(f"{self.root}/{path}")
+                stat = os.stat(os.path.join(self.root, path))
                 state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
             except OSError:
                 state = "unreadable"  # a broken link, which decoding will report
@@ -70,7 +70,7 @@ class FileItems:
         # ImageFolder takes none either: in sets of photographs they are placeholders ("image not found").
         if self.paths[index].lower().endswith(".gif"):
             raise ValueError("GIF is for drawings and animations; if this one is meant, convert it to PNG")
-        return open_image(f"{self.root}/{self.paths[index]}", self.max_pixels), self.labels[index]
+        return open_image(os.path.join(self.root, self.paths[index]), self.max_pixels), self.labels[index]
 
 
 class _Start(NamedTuple):
@@ -123,7 +123,7 @@ def _find(root: str, data: FolderData) -> Found:
         dict.fromkeys(splits, 0) | counts,
         tuple(classes),
         skip_bad=data.on_bad_image == "skip",
-        notes=(*notes, *_alike_but_for_case(tuple(classes)), *left_out.notes()),
+        notes=(*notes, *alike_but_for_case(tuple(classes)), *left_out.notes()),
         folders=listings["train"].folders,
     )
 
@@ -139,7 +139,7 @@ def _refuse_dead_links(root: str, folder: str) -> None:
             )
 
 
-def _alike_but_for_case(classes: tuple[str, ...]) -> list[str]:
+def alike_but_for_case(classes: tuple[str, ...]) -> list[str]:
     """Note names alike but for case: a and A may be two letters; Cat and cat are mostly one class in two folders."""
     spellings: dict[str, list[str]] = defaultdict(list)
     for name in classes:
