@@ -208,7 +208,7 @@ def test_an_optimizer_has_its_state_before_its_step(digits: Task, freeze: str) -
         Transfer(digits, limited(), weights=None, seed=1),
         Compute("cpu"),
     )
-    steps, plain = 0, trainer.optimizer.step
+    steps, plain = 0, trainer.scaling.step
 
     def step() -> None:
         nonlocal steps
@@ -220,11 +220,11 @@ def test_an_optimizer_has_its_state_before_its_step(digits: Task, freeze: str) -
         )
         plain()
 
-    trainer.optimizer.step = step
+    trainer.scaling.step = step
     for _ in range(3):
         trainer.train_epoch()
     assert steps == trainer.step == 12
-    trainer.optimizer.step = lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("in the optimizer"))
+    trainer.scaling.step = lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("in the optimizer"))
     with pytest.raises(torch.OutOfMemoryError, match="in the optimizer"):
         trainer.train_epoch()
     assert trainer.micro_batch.limit is None
