@@ -1,6 +1,7 @@
 """Bounds that are measured: the rules, the copy of the spec, what a user reads; and the arm without a search."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from tlsweep.errors import SpecError
 from tlsweep.observer import Silence
 from tlsweep.planning.lr_range import RangeTest
 from tlsweep.planning.suggested_spec import suggested_path, write_suggestion
-from tlsweep.planning.suggestion import Suggestion, batch_sizes, centre, lr_bounds, suggest
+from tlsweep.planning.suggestion import (
+    Suggestion,
+    batch_sizes,
+    centre,
+    images_needed,
+    lr_bounds,
+    lr_per_batch_size,
+    suggest,
+)
 from tlsweep.spec import load_spec
 from tlsweep.spec.hyperrule import hyperrule
 from tlsweep.sweep.prepare import prepare
@@ -139,3 +148,55 @@ def test_an_lr_per_batch_size_gets_the_bounds_at_its_reference(
     assert written.train.space()["lr"].extremes == bounds
     print_suggestion(Console(width=110), suggestion, tmp_path / "mine.yaml")
     assert "at batches of 16, times (batch size / 16) ** 0.5" in capsys.readouterr().out
+
+
+def test_it_is_told_where_small_and_large_batches_want_other_rates(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bounds of ants and bees with SqueezeNet: small batches would be sampled up to 7 times beyond their own."""
+    tests = (_tested(8, 9e-5), _tested(128, 6e-4))
+    suggestion = Suggestion((10.0, 20.0), 32, 195, (8, 128), tests, lr_bounds(tests, None))
+    per = lr_per_batch_size(suggestion)
+    assert per is not None
+    assert (per.power, per.at, per.extremes) == (0.5, 32, (3.5e-06, 3e-4))
+    print_suggestion(Console(width=80), suggestion, Path("mine.yaml"))
+    shown = capsys.readouterr().out
+    written = "lr: {per: batch_size, power: 0.5, loguniform: [3.5e-06, 0.0003]}"
+    assert written in shown
+    spec = load_spec("digits", [f"train.{written.replace(': ', '=', 1)}"])
+    assert spec.train.scaling.per == per
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(sparkline(test.smoothed) in shown for test in tests)
+
+
+@pytest.mark.parametrize(("upper", "power"), [(2e-4, None), (2.7e-4, None), (3e-4, 0.5), (1e-3, 1.0)])
+def test_an_lr_per_batch_size_is_proposed_where_one_range_does_not_suit(upper: float, power: float | None) -> None:
+    tests = (_tested(8, 9e-5), _tested(64, upper))
+    suggestion = Suggestion((10.0, 20.0), 32, 195, (8, 64), tests, lr_bounds(tests, None))
+    per = lr_per_batch_size(suggestion)
+    assert (per and per.power) == power
+    searched = load_spec("digits", ["train.lr={per: batch_size, power: 0.5, loguniform: [1e-4, 1e-2]}"])
+    assert lr_per_batch_size(replace(suggestion, per=searched.train.scaling.per)) is None
+
+
+def _tested(batch_size: int, upper: float) -> RangeTest:
+    return RangeTest("adamw", batch_size, (1e-6, 1e-3), (8.0, 1.0), (8.0, 1.0), 7e-6, upper)
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["train.optimizer={choice: [sgd, adamw]}"], ["train.optimizer=prodigy", "train.lr=1"]]
+)
+def test_the_steps_are_told_with_their_number_and_what_they_take(overrides: list[str]) -> None:
+    told: list[str] = []
+
+    class Listener(Silence):
+        def phase(self, text: str) -> None:
+            told.append(text)
+
+    spec = load_spec("digits", [*QUICK, *overrides])
+    suggestion = suggest(spec, observer=Listener(), seconds_per_image=1.0)
+    steps = [text for text in told if " of " in text.partition(":")[0]]
+    assert [text.partition(":")[0] for text in steps] == [f"{at} of {len(steps)}" for at in range(1, len(steps) + 1)]
+    assert len(steps) == 1 + len(suggestion.range_tests) + bool(suggestion.range_tests)
+    seconds = sum(int(text.rpartition(", about ")[2].removesuffix(" s")) for text in steps)
+    least, most = images_needed(spec, suggestion.train_images)
+    assert least <= seconds <= most
+    assert not [text for text in told if "about" in text and text not in steps]

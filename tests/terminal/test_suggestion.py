@@ -1,14 +1,20 @@
 """`check --suggest`: what cannot be written is told before anything is measured, and nothing wrong is left behind."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 import tlsweep.planning
+import tlsweep.planning.suggestion
+import tlsweep.terminal
 from tlsweep.cli.planning import check
 from tlsweep.errors import SpecError
+from tlsweep.observer import Observer
 from tlsweep.planning.suggested_spec import rehearse_suggestion, write_suggestion
 from tlsweep.planning.suggestion import Suggestion
+from tlsweep.terminal.suggestion import print_forecast
 
 RECIPE = "search={strategy: recipe, schedule: [{to_epoch: 1, values: {lr: 0.1}}]}"
 ONE_EPOCH = "train={epochs: 1}"
@@ -47,3 +53,29 @@ def test_what_can_be_rehearsed_can_be_written(tmp_path: Path, strategy: str) -> 
     rehearse_suggestion("digits", changes)
     write_suggestion(MEASURED, "digits", changes, tmp_path / "mine.yaml")
     assert "measured by tlsweep check --suggest" in (tmp_path / "mine.yaml").read_text()
+
+
+@pytest.mark.parametrize(("images", "told"), [((100, 900), "10s to 1m30s"), ((100, 100), "about 10s")])
+def test_what_measuring_takes_is_told_before_it(
+    images: tuple[int, int], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_forecast(Console(width=80), images, 0.1)
+    assert f"Measuring where to search takes {told}, longer" in " ".join(capsys.readouterr().out.split())
+
+
+def test_into_a_pipe_go_plan_and_bounds_and_the_steps_go_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: object, observer: Observer, **__: object) -> Suggestion:
+        observer.phase("1 of 1: gradient noise scale")
+        return MEASURED
+
+    plan = SimpleNamespace(train_images=100, seconds_per_image=0.01)
+    monkeypatch.setattr(tlsweep.planning, "make_plan", lambda *_, **__: plan)
+    monkeypatch.setattr(tlsweep.terminal, "print_plan", lambda *_: print("the plan"))
+    monkeypatch.setattr(tlsweep.planning.suggestion, "suggest", measure)
+    check("digits", tmp_path / "mine.yaml", suggest=True)
+    out, err = capsys.readouterr()
+    assert out.startswith("the plan\n\nnoise scale")
+    assert err.strip().startswith("Measuring where to search takes ")
+    assert err.endswith("1 of 1: gradient noise scale\n")

@@ -3,12 +3,16 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tlsweep.cli.options import Address, Overrides, ResultsFolder, SpecArgument, Studies, study_overrides
 from tlsweep.cli.program import app, watching
+
+if TYPE_CHECKING:
+    from tlsweep.planning import Plan
+    from tlsweep.spec import SweepSpec
 
 
 @app.command()
@@ -33,7 +37,6 @@ def check(
     from tlsweep.planning.suggested_spec import rehearse_suggestion, suggested_path
     from tlsweep.spec import load_spec
     from tlsweep.terminal import make_console, print_plan
-    from tlsweep.terminal.suggestion import hand_over_suggestion
 
     changes = (*(override or ()), *study_overrides(study))
     loaded = load_spec(spec, changes)
@@ -46,13 +49,25 @@ def check(
         from tlsweep.planning import make_plan
 
         plan = make_plan(loaded, results=results, address=address, observer=view, contact_sheet=contact_sheet)
-        if target is not None:
-            from tlsweep.planning.suggestion import suggest as suggested
-
-            suggestion = suggested(loaded, observer=view)
     print_plan(console, plan)
     if target is not None:
-        hand_over_suggestion(console, suggestion, spec, changes, target)
+        _suggest(loaded, plan, spec, changes, target)
+
+
+def _suggest(loaded: "SweepSpec", plan: "Plan", spec: str, changes: tuple[str, ...], target: Path) -> None:
+    """Measure where to search, which takes minutes: what it will take and each step are told, in a pipe beside it."""
+    from tlsweep.planning.suggestion import images_needed
+    from tlsweep.planning.suggestion import suggest as suggested
+    from tlsweep.terminal import make_console
+    from tlsweep.terminal.console import make_error_console
+    from tlsweep.terminal.suggestion import hand_over_suggestion, print_forecast
+
+    console = make_console()
+    beside = console if sys.stdout.isatty() else make_error_console()
+    print_forecast(beside, images_needed(loaded, plan.train_images), plan.seconds_per_image)
+    with watching(beside, quiet=False) as view:
+        suggestion = suggested(loaded, observer=view, seconds_per_image=plan.seconds_per_image)
+    hand_over_suggestion(console, suggestion, spec, changes, target)
 
 
 @app.command()

@@ -56,6 +56,8 @@ class Plan:
     skipped_files: int
     nodes_checked: int
     """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
+    seconds_per_image: float = 0.0
+    """What training takes for an image, on the device of one trial."""
     runs: int = 1
     """Networks that a trial trains side by side, an epoch of each for an epoch of the trial."""
     head: str = ""
@@ -143,6 +145,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         head=rehearsal.head,
         device=rehearsal.device,
         slots=slots,
+        seconds_per_image=rehearsal.seconds_per_training_image,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         checkpoint_bytes=checkpoint_bytes,
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),

@@ -1,8 +1,9 @@
 """`check --suggest`: bounds of the search that are measured, not guessed."""
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.data import load_task
@@ -10,7 +11,7 @@ from tlsweep.observer import Observer, Silence
 from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.per_batch_size import PerBatchSize
-from tlsweep.spec.space import Distribution, Value
+from tlsweep.spec.space import Distribution, LogUniform, Value
 from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here
 
 if TYPE_CHECKING:
@@ -49,10 +50,14 @@ class Suggestion:
         return {"lr": self.per.with_distribution(lr) if self.per else lr, **sizes}
 
 
-def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
+def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_image: float = 0.0) -> Suggestion:
     """Measure the gradient noise scale and the range of useful learning rates, with the data and weights of a spec.
 
     What else is searched is held at the middle of its bounds; of weights that are searched the first are taken.
+
+    Args:
+        observer: is told each step, of how many, and where `seconds_per_image` is known how long it will take.
+        seconds_per_image: what `Plan` knows of training.
 
     Raises:
         UserError: spec, data and model do not fit together, or the loss falls at no learning rate.
@@ -72,24 +77,71 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None) -> Suggestion:
     watcher.phase("finding what the heads of trials begin with")
     transfer = begun(spec, prepared.transfer(spec, weights), compute)
     options: dict[str, Any] = {"compute": compute, "progress": watcher.progress}
+    values, optimizers = centre(spec), _optimizers(spec)
+    numbers, steps = itertools.count(1), 2 + 2 * len(optimizers) if optimizers else 1
+
+    def begin(what: str, images: int) -> None:
+        takes = f", about {max(images * seconds_per_image, 1.0):.0f} s" if seconds_per_image else ""
+        watcher.phase(f"{next(numbers)} of {steps}: {what}{takes}")
 
     def test(optimizer: Value, batch_size: int) -> RangeTest:
-        watcher.phase(f"lr range test: {optimizer}, batches of {batch_size}")
-        values = centre(spec, optimizer=optimizer, batch_size=batch_size)
-        return range_test(values, settings, transfer, **options)
+        begin(f"lr range test, {optimizer}, batches of {batch_size}", STEPS[0] * batch_size)
+        return range_test(centre(spec, optimizer=optimizer, batch_size=batch_size), settings, transfer, **options)
 
-    values, optimizers = centre(spec), _optimizers(spec)
     if optimizers:
         middle = test(optimizers[0], values.batch_size)
         # The middle of the decades, as lr is searched by its logarithm.
         lr = math.sqrt(middle.lower * middle.upper)
         values = centre(spec, optimizer=optimizers[0], lr=lr)
-    watcher.phase(f"gradient noise scale: batches of {values.batch_size}")
+    begin(f"gradient noise scale, batches of {values.batch_size}", _noise_images(values.batch_size, task.size("train")))
     scales = measure_noise_scale(values, settings, transfer, steps=STEPS[0], **options)
     sizes = batch_sizes(scales, fewest_images(spec, task))
     tests = tuple(test(optimizer, size) for optimizer in optimizers for size in sizes)
     per = spec.train.scaling.per
     return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, lr_bounds(tests, per), per)
+
+
+def images_needed(spec: SweepSpec, train_images: int) -> tuple[int, int]:
+    """How many images `suggest` trains on, at least and at most: it follows from the batch sizes that it will find.
+
+    Where a loss does not fall within 100 steps, which is rare with pretrained weights, there are more.
+    """
+    from tlsweep.planning.lr_range import STEPS
+
+    middle, optimizers = centre(spec).batch_size, len(_optimizers(spec))
+    known = _noise_images(middle, train_images) + STEPS[0] * middle * min(optimizers, 1)
+    smallest, largest = batch_sizes([1.0], train_images), batch_sizes([8.0 * train_images], train_images)
+    return known + optimizers * STEPS[0] * sum(smallest), known + optimizers * STEPS[0] * sum(largest)
+
+
+def _noise_images(batch_size: int, train_images: int) -> int:
+    from tlsweep.planning.lr_range import STEPS
+    from tlsweep.planning.noise_measurement import IMAGES
+
+    return STEPS[0] * batch_size + 2 * min(IMAGES, train_images)
+
+
+APART = 3.0
+"""Times that the lr from which large batches learn no more is beyond that of small ones: then one range for both
+samples many trials that cannot learn."""
+
+
+def lr_per_batch_size(suggestion: Suggestion) -> PerBatchSize | None:
+    """How lr is searched alike for all batch sizes, where the bounds of small and large ones lie far apart; else None.
+
+    The power is the one of 0.5 (which suits Adam) and 1 (SGD) that the bounds are closer to.
+    """
+    small, large = suggestion.batch_sizes
+    uppers = {(test.optimizer, test.batch_size): test.upper for test in suggestion.range_tests}
+    apart = max((uppers[name, large] / uppers[name, small] for name, size in uppers if size == small), default=1.0)
+    if suggestion.lr is None or suggestion.per or apart <= APART:
+        return None
+    power = 1.0 if math.log(apart, large / small) > 0.75 else 0.5
+    per = PerBatchSize(LogUniform(*suggestion.lr), power)
+    bounds = lr_bounds(suggestion.range_tests, per)
+    assert bounds is not None  # there are tests
+    low, high = (float(f"{bound:.2g}") for bound in bounds)
+    return replace(per, at_reference=LogUniform(low, high))
 
 
 def lr_bounds(tests: Sequence["RangeTest"], per: PerBatchSize | None) -> tuple[float, float] | None:

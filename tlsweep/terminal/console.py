@@ -39,6 +39,11 @@ def make_console() -> SafeConsole:
     return SafeConsole(width=None if known else _WIDTH_OF_A_PIPE)
 
 
+def make_error_console() -> SafeConsole:
+    """Standard error, for what must not get into a file or a pipe."""
+    return SafeConsole(stderr=True)
+
+
 def line(text: str, style: str = "") -> Text:
     """One line, whatever the names in it hold."""
     return Text(one_line(text), style=style)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from tlsweep.planning.suggested_spec import write_suggestion
 from tlsweep.terminal.columns import Column, fit_table, named_lines
-from tlsweep.terminal.format import counted, score, value
+from tlsweep.terminal.console import line
+from tlsweep.terminal.format import counted, duration, score, value
 
 if TYPE_CHECKING:
     from tlsweep.planning.suggestion import RangeTest, Suggestion
@@ -26,18 +27,18 @@ def hand_over_suggestion(
     print_suggestion(console, suggestion, path)
 
 
+def print_forecast(console: Console, images: tuple[int, int], seconds_per_image: float) -> None:
+    """How long measuring will take, before it begins."""
+    least, most = (duration(count * seconds_per_image) for count in images)
+    span = f"{least} to {most}" if least != most else f"about {least}"
+    console.print()
+    console.print(line(f"Measuring where to search takes {span}, longer on a busy machine."))
+
+
 def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> None:
     """The loss against the learning rate, the noise scale, and the bounds that follow."""
     if suggestion.range_tests:
-        columns: list[Column[RangeTest]] = [
-            Column("lr range test", lambda test: f"{test.optimizer}, batches of {test.batch_size}", right=False),
-            Column("loss at first", lambda test: score(test.smoothed[0])),
-            Column("from lr", lambda test: value(test.lower)),
-            Column("lowest", lambda test: score(min(test.smoothed))),
-            Column("up to lr", lambda test: value(test.upper)),
-            Column("lr", lambda test: f"{test.lrs[0]:.0e} {sparkline(test.smoothed)} {test.lrs[-1]:.0e}", optional=1),
-        ]
-        console.print(fit_table(columns, suggestion.range_tests, console.width))
+        _print_range_tests(console, suggestion.range_tests)
         console.print()
     before, after = map(_scale, suggestion.noise_scales)
     low, high = suggestion.batch_sizes
@@ -48,9 +49,47 @@ def print_suggestion(console: Console, suggestion: "Suggestion", path: Path) -> 
                         f"{counted(suggestion.train_images, 'training image')}"),
         ("lr", f"{value(lr[0])} to {value(lr[1])}{at}" if lr else "as it is: the optimizer finds it"),
         ("batch size", f"{low} to {high}"),
+        *_apart(suggestion),
         ("written to", f"{path}; 'tlsweep launch {path}' searches there"),
     ]  # fmt: skip
     console.print(named_lines(lines))
+
+
+def _print_range_tests(console: Console, tests: Sequence["RangeTest"]) -> None:
+    """The numbers, and below them the curves: they are wide, and a table leaves out what has no room."""
+    columns: list[Column[RangeTest]] = [
+        Column("lr range test", _name, right=False),
+        Column("loss", lambda test: score(test.smoothed[0])),
+        Column("from lr", lambda test: value(test.lower)),
+        Column("until lr", lambda test: value(test.upper)),
+        Column("lowest loss", lambda test: score(min(test.smoothed))),
+    ]
+    console.print(fit_table(columns, tests, console.width))
+    console.print()
+    curves = [(_name(test), f"{test.lrs[0]:.0e} {sparkline(test.smoothed)} {test.lrs[-1]:.0e}") for test in tests]
+    console.print(line("the loss, while lr grows with each step", "bold"))
+    console.print(named_lines(curves))
+
+
+def _name(test: "RangeTest") -> str:
+    return f"{test.optimizer}, batches of {test.batch_size}"
+
+
+def _apart(suggestion: "Suggestion") -> list[tuple[str, str]]:
+    """What to write where small and large batches want other learning rates."""
+    from tlsweep.planning.suggestion import lr_per_batch_size
+
+    per = lr_per_batch_size(suggestion)
+    if per is None:
+        return []
+    small, large = suggestion.batch_sizes
+    ends = " and ".join(f"{value(test.upper)} ({_name(test)})" for test in suggestion.range_tests)
+    low, high = per.extremes
+    return [
+        ("look at", f"useful lr end at {ends}: many of the lr above are too high for batches of {small}, or too "
+                    f"low for those of {large}. To search each batch size within its own range, write under train:"),
+        ("", f"lr: {{per: batch_size, power: {per.power:g}, loguniform: [{value(low)}, {value(high)}]}}"),
+    ]  # fmt: skip
 
 
 def _scale(scale: float) -> str:
