@@ -117,3 +117,5 @@ def test_it_tries_what_the_head_begins_with_on_a_few_images(
         named = load_spec("digits", [*base, *overrides, "train.head=probe"])
         with pytest.raises(HeadUnfitError, match=f"train.head = probe: .*{said}.*; write train.head: random"):
             try_heads(named, prepared, ONE_THREAD)
+        with pytest.raises(HeadUnfitError, match=f"controls: probe has no result, .*{said}.*; take it out"):
+            try_heads(load_spec("digits", [*base, *overrides, "controls=probe"]), prepared, ONE_THREAD)

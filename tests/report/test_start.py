@@ -12,7 +12,7 @@ from builders import ENVIRONMENT, SweepBuilder, make_spec
 from rich.console import Console
 
 from tlsweep.errors import ResultsError
-from tlsweep.report import find_best, load_tables, recipe, repair, write_recipe
+from tlsweep.report import arm_results, find_best, load_tables, recipe, repair, write_recipe
 from tlsweep.report.recipe import confirmation, missing_recipe
 from tlsweep.store import Results, read_journal
 from tlsweep.store.files import write_json
@@ -25,12 +25,17 @@ from tlsweep.terminal.trial import print_start
 FIGURES = {"loss": 0.3, "accuracy": 0.88, "precision": 0.9, "recall": 0.9, "f1": 0.9}
 
 
-def sweep(results: Path, accuracy: float, *, ended: bool = True, metric: str = "val_accuracy") -> Results:
+def sweep(
+    results: Path, accuracy: float, *, ended: bool = True, metric: str = "val_accuracy", controls: Any = ("scratch",)
+) -> Results:
     """Two trials that reach 0.8 and 0.7 (a loss of 0.2 and 0.3), and begin at `accuracy` (a loss of 1 minus that)."""
-    spec = make_spec(search={"strategy": "random", "trials": 2, "metric": metric})
+    spec = make_spec(search={"strategy": "random", "trials": 2, "metric": metric}, controls=list(controls))
     builder = SweepBuilder(results, spec)
     start = {f"val_{name}": accuracy for name in FIGURES} | {"val_loss": 1 - accuracy, "val_top5": None}
-    environment = {**ENVIRONMENT, "start": {"main": {"digits-source": start}}}
+    environment = {
+        **ENVIRONMENT,
+        "start": {arm: {"digits-source": start} for arm in ("main", "probe") if arm in spec.arms},
+    }
     write_json(builder.folder.environment, environment)
     builder.event("launched", spec=spec.model_dump(mode="json"), environment=environment, data="f", weights="a")
     for trial, reached in (("t0000", 0.8), ("t0001", 0.7), ("t0000-scratch", 0.4)):
@@ -85,7 +90,7 @@ def test_every_page_says_that_nothing_was_trained(tmp_path: Path) -> None:
     assert why in told
     record = next(record for record in read_journal(results.folder.journal) if record.get("kind") == "evaluated")
     assert notable(record, results.state()) == "best of main: start (nothing was trained), test accuracy 0.880"
-    assert "training made it better; the winner is t0000" in page(
+    assert "main: the winner is t0000, val accuracy 0.800" in page(
         print_start, load_tables(sweep(tmp_path / "other", 0.5))
     )
 
@@ -101,6 +106,23 @@ def test_pages_say_that_heads_began_otherwise_than_they_should(tmp_path: Path, h
     why = f"heads began with torch's own initialisation, {beginning['why']}"
     for show in (print_outcome, print_report):
         assert page(show, results).count(why) == said
+
+
+@pytest.mark.parametrize(("accuracy", "winner"), [(0.75, "t0000"), (0.85, START)])
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_probe_is_an_arm_in_which_nothing_is_trained(
+    tmp_path: Path, accuracy: float, winner: str, ended: bool
+) -> None:
+    results = sweep(tmp_path, accuracy, controls=("scratch", "probe"), ended=ended)
+    main, _, probe = arm_results(load_tables(results))
+    assert (main.trial, probe.trial, probe.against, probe.trained) == (winner, START, "main", None)
+    assert probe.val["accuracy"] == accuracy
+    told = page(print_outcome, results)
+    assert "probe: nothing was trained; it is what the trials of main begin with" in told
+    assert f"probe start {accuracy:.3f} {'0.880' if ended else '-'}" in told
+    assert f"gain over probe {max(0.8, accuracy) - accuracy:+.3f}" in told
+    assert find_best(load_tables(results)).as_dict()["gain"]["probe"]["of"] == "main"
+    assert set(results.state().test) == ({"main", "scratch", "probe"} if ended else set())
 
 
 def test_its_recipe_has_no_step_is_sound_and_is_not_trained_again(tmp_path: Path) -> None:

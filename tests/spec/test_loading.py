@@ -130,6 +130,7 @@ MISTAKES = [
     ("resources.gpus=.inf", "resources.gpus = inf: must be a finite number"),
     ("resources.gpus=two", "resources.gpus = 'two': must be 'auto'"),
     ("controls=[scratch]", "model.weights is none already"),
+    ("controls=[probe]", "controls: probe is solved for the features of model.weights, but they are none"),
     ("controls=[no-explore]", "no-explore is for search.strategy pbt and pb2; asha mutates nothing"),
     ("search.form=promoting", "search.form = 'promoting': must be one of"),
     ("search.min_reports=0", "search.min_reports = 0: must be at least 1"),

@@ -42,6 +42,14 @@ def test_an_arm_differs_in_one_thing_from_what_it_is_set_against() -> None:
     assert (frozen.hyperparameters, frozen.pretrained, frozen.labels_per_class) == ({"freeze": "backbone"}, True, None)
 
 
+def test_the_probe_is_an_arm_without_trials_and_needs_its_head() -> None:
+    spec = load_spec(BASE, ["controls=[scratch, probe]"])
+    assert (spec.arms, spec.trained_arms) == (("main", "scratch", "probe"), ("main", "scratch"))
+    assert (spec.trials_in("probe"), spec.epochs_in("probe"), spec.arm("probe").pretrained) == (0, 0, True)
+    with pytest.raises(SpecError, match="controls: probe is what trials begin with where train.head is probe, but it "):
+        load_spec(BASE, ["controls=probe", "train.head=zero"])
+
+
 def test_the_main_arm_has_the_most_labels() -> None:
     spec = load_spec(BASE, ["study.few_labels=[5, 50, 10]"])
     assert spec.data.labels_per_class == 50

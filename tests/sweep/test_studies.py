@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from referee_harness import Stage
-from simulated_sweep import SimulatedSweep
+from simulated_sweep import SimulatedSweep, assert_complete
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.batches import Batches
@@ -85,6 +85,20 @@ def test_a_study_that_is_interrupted_decides_as_one_that_is_not(tmp_path: Path, 
     for steps in (5, 40, 90, None):
         stopped.launch(steps=steps)
     assert stopped.outcome() == whole.outcome()
+
+
+@pytest.mark.parametrize("search", [PBT, ("search.strategy=asha",), ("search.strategy=random", "budget.epochs=5")])
+def test_an_arm_without_trials_changes_nothing_of_the_others(tmp_path: Path, search: tuple[str, ...]) -> None:
+    with_probe, without = (
+        SimulatedSweep(tmp_path / str(len(controls)), "model.weights=A", *search, f"controls={controls}")
+        for controls in ("[scratch, probe]", "[scratch]")
+    )
+    for sweep in (with_probe, without):
+        sweep.launch(steps=7)
+        sweep.launch()
+        assert_complete(sweep)
+    assert with_probe.history() == without.history()
+    assert with_probe.outcome() == without.outcome()
 
 
 # What a worker is given

@@ -135,6 +135,6 @@ def gauges(view: SweepView) -> Iterator[tuple[Key, float]]:
     yield ("tlsweep_budget_used", ("epochs",)), sum(list(view.spending.epochs.values())) / view.epochs_at_most
     if limit := spec.budget.device_hours:
         used = sum(view.spending.device_hours(arm) for arm in spec.arms)
-        yield ("tlsweep_budget_used", ("device hours",)), used / (limit * len(spec.arms))
+        yield ("tlsweep_budget_used", ("device hours",)), used / (limit * len(spec.trained_arms))
     if limit := spec.budget.wall_time:
         yield ("tlsweep_budget_used", ("wall time",)), state.elapsed / limit

@@ -8,9 +8,9 @@ from tlsweep.data.task import Indices
 from tlsweep.models import Weights
 from tlsweep.models.probe import LinearHead
 from tlsweep.pretrained.features import Features
-from tlsweep.pretrained.starting import beginning
+from tlsweep.pretrained.starting import beginning, begins_with
 from tlsweep.spec import SweepSpec
-from tlsweep.sweep.prepare import Prepared
+from tlsweep.sweep.prepare import Prepared, refuse_without_probe
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
@@ -45,4 +45,6 @@ def _tried(spec: SweepSpec, transfer: Transfer, compute: Compute) -> str:
         draw = np.random.default_rng(0).standard_normal((run.task.num_classes, found.shape[1] + 1), dtype=np.float32)
         return LinearHead(draw[:, :-1], draw[:, -1] * bias)
 
-    return beginning(few, spec.train.settings(), compute=compute, solve=at_random).in_words
+    found = beginning(few, spec.train.settings(), compute=compute, solve=at_random)
+    refuse_without_probe(spec, begins_with(spec.train.settings(), transfer.weights), found)
+    return found.in_words

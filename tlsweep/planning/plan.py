@@ -148,7 +148,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         seconds_per_image=rehearsal.seconds_per_training_image,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         checkpoint_bytes=checkpoint_bytes,
-        storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.arms)),
+        storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.trained_arms)),
         skipped_files=len(task.skipped),
         nodes_checked=nodes_checked,
         normalisation=_normalisation(spec, prepared),

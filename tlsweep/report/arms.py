@@ -100,7 +100,8 @@ def winner(tables: SweepTables, arm: str) -> Leader | None:
     """
     ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
     start = best_start(tables.environment, arm, tables.spec.search)
-    if ranked and start is not None and start.is_as_good_as(ranked[0].metrics, tables.spec.search):
+    untrained = tables.spec.arm(arm).trials == 0 and bool(leaders(tables))  # before that the sweep has no result
+    if start is not None and (untrained or (ranked and start.is_as_good_as(ranked[0].metrics, tables.spec.search))):
         ranked = [_as_leader(start, arm), *ranked]
     return next((leader for leader in ranked if leader.trial == trial), ranked[0] if ranked else None)
 

@@ -13,7 +13,8 @@ from tlsweep.spec import (
 
 def describe_search(spec: SweepSpec) -> str:
     """TrialSchedule and size: 'pbt: 8 members × 20 epochs × 2 arms (main, scratch)'."""
-    arms = f" × {len(spec.arms)} arms ({', '.join(spec.arms)})" if len(spec.arms) > 1 else ""
+    trained = spec.trained_arms
+    arms = f" × {len(trained)} arms ({', '.join(trained)})" if len(trained) > 1 else ""
     runs = f" × {named}" if (named := describe_runs(spec.data)) else ""
     trials = spec.search.in_words(spec.trials_per_arm)
     return f"{spec.search.strategy}: {trials} × {spec.train.epochs} epochs{runs}{arms}"

@@ -13,11 +13,12 @@ from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.space import Value
 from tlsweep.text import shortened
 
-Control = Literal["scratch", "no-explore", "hyperrule"]
+Control = Literal["scratch", "no-explore", "hyperrule", "probe"]
 MAIN_ARM = "main"
 SCRATCH_ARM: Control = "scratch"
 NO_EXPLORE_ARM: Control = "no-explore"
 HYPERRULE_ARM: Control = "hyperrule"
+PROBE_ARM: Control = "probe"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Arm:
     hyperparameters: Mapping[str, Value] = field(default_factory=dict)
     """Values that are the same in all its trials, whatever `train` says."""
     trials: int | None = None
-    """Configurations, each trained to the end; None: as many as the main arm, under the rules of the search."""
+    """Configurations, each trained to the end; None: as many as the main arm, under the rules of the search. Of 0 the
+    result is what the trials of the main arm begin with."""
 
 
 class Study(SpecModel):
@@ -120,4 +122,6 @@ def _control(name: Control, rule: Mapping[str, Value]) -> Arm:
     """An arm of `controls:`."""
     if name == HYPERRULE_ARM:
         return Arm(name, hyperparameters=rule, trials=1)
+    if name == PROBE_ARM:
+        return Arm(name, trials=0)
     return Arm(name, pretrained=name != SCRATCH_ARM, explore=name != NO_EXPLORE_ARM)

@@ -14,7 +14,7 @@ from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.model import WEIGHTS, ModelSpec
 from tlsweep.spec.search import GridSearch, SearchSpec
 from tlsweep.spec.space import Choice, Distribution, Value
-from tlsweep.spec.study import HYPERRULE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
+from tlsweep.spec.study import HYPERRULE_ARM, PROBE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What a sweep, and so its folder, may be called."""
@@ -46,7 +46,8 @@ class SweepSpec(SpecModel):
     """Control arms, run beside the main one at the same budget with the same configurations and seeds:
     `scratch` starts from random weights; `no-explore` is PBT or PB2 with explore off, to see what mutation adds;
     `hyperrule` is one trial with what the BiT HyperRule chooses for that number of images (Kolesnikov et al. 2020): the
-    baseline without a search."""
+    baseline without a search; `probe` is what the trials begin with, the linear probe on the frozen features of
+    `model.weights`, evaluated without any training."""
     train_images: int | None = Field(None, ge=2)
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     study: Study = Study()
@@ -74,6 +75,7 @@ class SweepSpec(SpecModel):
         self.search.check(self)
         if SCRATCH_ARM in self.controls and self.model.weights is None:
             raise ValueError("controls: scratch compares with random weights, but model.weights is none already")
+        self._probe_fits()
         if self.data.normalize == "weights" and self.model.weights is None:
             raise ValueError(
                 "data.normalize: weights takes what model.weights were trained with, but they are none; write train, "
@@ -86,6 +88,17 @@ class SweepSpec(SpecModel):
             )
         self._study_fits()
         return self
+
+    def _probe_fits(self) -> None:
+        if PROBE_ARM not in self.controls:
+            return
+        if self.model.weights is None:
+            raise ValueError("controls: probe is solved for the features of model.weights, but they are none")
+        if (head := self.train.settings().head) not in ("auto", "probe"):
+            raise ValueError(
+                f"controls: probe is what trials begin with where train.head is probe, but it is {head}; write probe, "
+                "or take the control out"
+            )
 
     def _study_fits(self) -> None:
         if self.study.freeze and self.model.weights is None:
@@ -112,6 +125,11 @@ class SweepSpec(SpecModel):
     def arms(self) -> tuple[str, ...]:
         """The names of the main arm and of those beside it."""
         return tuple(arm.name for arm in self._arms())
+
+    @property
+    def trained_arms(self) -> tuple[str, ...]:
+        """The names of those in which something is trained."""
+        return tuple(arm.name for arm in self._arms() if arm.trials != 0)
 
     def arm(self, name: str) -> Arm:
         """What is special about the trials of an arm."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlsweep.spec.search import RecipeSearch, SearchSpec
+from tlsweep.spec.study import PROBE_ARM
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import Rank, rank
 
@@ -39,7 +40,8 @@ def best_start(environment: Mapping[str, Any] | None, arm: str, search: SearchSp
         arm: the arm's name.
         search: says what is compared.
     """
-    if isinstance(search, RecipeSearch):  # which asks what the training of another sweep is worth
+    # Which asks what the training of another sweep is worth.
+    if isinstance(search, RecipeSearch) and arm != PROBE_ARM:
         return None
     known = ((environment or {}).get("start") or {}).get(arm, {})
     # A sweep of an earlier version knows less of its start, and handed over what it had trained.

@@ -241,7 +241,9 @@ def _check_extension(ledger: Ledger, history: History) -> None:
     Raises:
         SpecError: more trials are asked for when no arm begins any.
     """
-    if "search.trials" in history.extended and not any(rules.accepts_new for rules in ledger.rules.values()):
+    if "search.trials" in history.extended and not any(
+        rules.accepts_new for arm, rules in ledger.rules.items() if ledger.spec.arm(arm).trials is None
+    ):
         before, now = history.extended["search.trials"]
         raise SpecError(
             f"search.trials = {now}: the screening of {before} is over, and its survivors are the population; leave it "

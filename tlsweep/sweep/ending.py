@@ -69,5 +69,5 @@ class Ending:
                     if search.sign * value >= search.sign * target:
                         self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
         spending = self._ledger.spending
-        if all(spending.used_up(arm) for arm in self._ledger.spec.arms):
+        if all(spending.used_up(arm) for arm in self._ledger.spec.trained_arms):
             self.halt(str(spending.used_up(arm)))

@@ -14,6 +14,7 @@ from tlsweep.errors import DataError, ModelError, TlsweepError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
+from tlsweep.spec.study import PROBE_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration, trial_seed
 
@@ -236,10 +237,21 @@ def _starting_heads(
             if planned.how != "random":
                 observer.phase("finding what the heads of trials begin with")
                 found[key] = where_trials_run(_find_heads, spec, cluster, shared, arm, name)
+            refuse_without_probe(spec, planned, found[key])
             if found[key].how != planned.how:
                 say(observer, [f"the heads of trials begin with {found[key].in_words}"])
     references = {key: ray.put(beginning.heads) for key, beginning in found.items() if beginning.heads}
     return references, {name: beginning for (name, _), beginning in reversed(found.items())}
+
+
+def refuse_without_probe(spec: SweepSpec, planned: "Beginning", found: "Beginning") -> None:
+    """Raises:
+    HeadUnfitError: the control `probe` has no result, as its head cannot be placed.
+    """
+    from tlsweep.models.starting_head import HeadUnfitError
+
+    if PROBE_ARM in spec.controls and found.how != planned.how:
+        raise HeadUnfitError(f"controls: probe has no result, {found.why}; take it out")
 
 
 def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:

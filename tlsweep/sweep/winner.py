@@ -105,7 +105,8 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
         leaders = state.leaders(arm, KEPT_TRIALS)
         start = best_start(environment, arm, spec.search)
         best = leaders[0].best if leaders else None
-        if start is not None and best is not None and start.is_as_good_as(best, spec.search):
+        untrained = spec.arm(arm).trials == 0
+        if start is not None and (untrained or (best is not None and start.is_as_good_as(best, spec.search))):
             found[arm] = [Winner.untrained(arm, start)]
         elif leaders:
             found[arm] = [Winner.of(leader) for leader in leaders]

@@ -23,6 +23,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Location, Results, Status, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.store.locations import files_below
+from tlsweep.store.starts import START
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import SafeConsole, line
 from tlsweep.terminal.format import (
@@ -140,6 +141,8 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         if arm.trained:
             reached = uncertain(*(arm.trained.metrics.get(name) for name in ("val_accuracy", "val_accuracy_se")))
             return [(f"{arm.arm} after training", arm.trained.trial, reached, MISSING)]
+        if arm.trial == START:
+            return []
         several = len(arm.start) > 1
         return [(f"{arm.arm} before training{several * f', {name}'}", "", uncertain(accuracy, None), MISSING)
                 for name, accuracy in arm.start.items()]  # fmt: skip
@@ -160,6 +163,10 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
     for arm in arms:
         if arm.trained:
             console.print(line(no_training_helped(tables.spec, arm.arm, arm.trained), "yellow"))
+        elif arm.trial == START:
+            console.print(
+                line(f"{arm.arm}: nothing was trained; it is what the trials of {MAIN_ARM} begin with", "dim")
+            )
     if curve:
         console.print()
         lines = [(str(point.labels_per_class), *map(test_accuracy, (point.transfer, point.scratch)),

@@ -16,7 +16,7 @@ from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import line
 from tlsweep.terminal.decisions import decision
-from tlsweep.terminal.format import counted, duration, location, score, uncertain, value, words
+from tlsweep.terminal.format import counted, duration, location, named, score, uncertain, value, words
 from tlsweep.terminal.outcome import asked_about, next_steps, no_training_helped
 from tlsweep.text import several_lines
 
@@ -52,7 +52,8 @@ def print_start(console: Console, tables: SweepTables) -> None:
         if arm.trained:
             console.print(line(no_training_helped(tables.spec, arm.arm, arm.trained), "yellow"))
         elif arm.start:
-            console.print(line(f"{arm.arm}: training made it better; the winner is {arm.trial}"))
+            reached = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
+            console.print(line(f"{arm.arm}: the winner is {named(arm.trial)}, val accuracy {reached}"))
     model = SweepFolder(tables.path).best
     if evaluated(tables).get(MAIN_ARM, {}).get("trial") == START and model.exists():
         console.print(named_lines([("model", location(model))]))
