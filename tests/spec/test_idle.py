@@ -116,6 +116,7 @@ def test_what_can_act_once_is_none(overrides: list[str]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["search.metric=val_ece"], "search.metric = val_ece: a network that guesses"),
         ([FIXED], "all 20 trials have the same hyperparameters, and differ in their seeds alone"),
         (["train.momentum={choice: [0.9]}"], "train.momentum: a distribution of one value is a constant"),
         (["search.trials=2"], "search.trials = 2: fewer than search.min_reports 3"),

@@ -76,7 +76,16 @@ def remarks(spec: SweepSpec) -> list[str]:
         *_without_effect(spec),
         *_balanced_twice(spec),
         *_mixed_labels(spec),
+        *_calibration_alone(spec),
     ]
+
+
+def _calibration_alone(spec: SweepSpec) -> Iterator[str]:
+    if spec.search.metric == "val_ece":
+        yield (
+            "search.metric = val_ece: a network that guesses, and finds all classes equally probable, has a perfect one; "
+            "search by another metric, and rank with 'tlsweep report --metric val_ece'"
+        )
 
 
 def _population(spec: SweepSpec) -> Iterator[str]:
