@@ -83,7 +83,7 @@ def remarks(spec: SweepSpec) -> list[str]:
 def _calibration_alone(spec: SweepSpec) -> Iterator[str]:
     if spec.search.metric == "val_ece":
         yield (
-            "search.metric = val_ece: a network that guesses, and finds all classes equally probable, has a perfect one; "
+            "search.metric = val_ece: a network that guesses, all classes equally probable, has a perfect one; "
             "search by another metric, and rank with 'tlsweep report --metric val_ece'"
         )
 
