@@ -47,7 +47,7 @@ def pages(results: Results, metric: str) -> str:
     written = io.StringIO()
     for show in (print_best, print_report):
         show(Console(file=written, width=110), results, metric)
-    return written.getvalue()
+    return " ".join(written.getvalue().split())
 
 
 def test_the_test_is_shown_only_of_the_network_that_met_it(tmp_path: Path) -> None:
@@ -63,10 +63,10 @@ def test_the_test_is_shown_only_of_the_network_that_met_it(tmp_path: Path) -> No
     assert (other.trial, other.result.test, other.model) == ("t0001", {}, None)
     assert (other.as_dict()["metric"], other.as_dict()["searched_by"]) == ("val_f1", "val_accuracy")
     text = pages(results, "val_f1")
-    assert "ranked by   val f1; the sweep was searched by val accuracy" in text
+    assert "ranked by val f1; the sweep was searched by val accuracy" in text
     assert "Best trials, by val f1; the sweep was searched by val accuracy" in text
-    assert "test        not evaluated: only the winner by val accuracy meets it" in text
-    assert "model   not kept: only those of the winner by val accuracy are" in text
+    assert "test not evaluated: only the winner by val accuracy meets it" in text
+    assert "model not kept: only those of the winner by val accuracy are" in text
 
 
 def test_a_metric_that_a_sweep_lacks_is_refused_in_one_line(tmp_path: Path) -> None:
