@@ -1,5 +1,6 @@
 """`tlsweep fields`, `columns` and `events`."""
 
+import fnmatch
 import re
 from typing import Any
 
@@ -74,11 +75,37 @@ def test_an_unknown_name_is_one_message_with_the_nearest(run: Run, arguments: tu
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_column_of_every_table_is_explained(run: Run, table: str) -> None:
+    """Those of a kind by one line, and each by itself where it is asked for."""
     code, out, err = run("columns", table)
     assert (code, err) == (0, "")
-    assert re.findall(r"^  (\w+) ", out, re.MULTILINE) == list(TABLES[table])
     assert out.startswith(f"{table}.parquet: a row for each ")
     assert run("columns", f"{table}.parquet")[1] == out
+    shown = re.findall(r"^  ([\w*]\S*) ", out, re.MULTILINE)
+    others = re.search(r"…  +the other hyperparameters: ([^;]*);", out)
+    shown += re.split(r",\s+", others[1]) if others else []
+    for name in TABLES[table]:
+        assert any(fnmatch.fnmatchcase(name, pattern) for pattern in shown), name
+    last = list(TABLES[table])[-1]
+    assert run("columns", f"{table}.{last}")[1].splitlines()[1].split()[:2] == [last, TABLES[table][last].type]
+
+
+def test_the_columns_of_trials_fit_a_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run("columns", "trials")[1].splitlines()
+    assert len(lines) < 80
+    assert max(map(len, lines)) <= 80
+    names = [line.split()[0] for line in lines if re.match("  [a-z]", line)]
+    kinds = ["start_*", "best_epoch", "best_generation", "best_*", "last_*"]
+    assert [name for name in names if name.startswith(("start", "best", "last"))] == kinds
+
+
+def test_a_section_is_told_by_whole_sentences(run: Run) -> None:
+    """A name as 'Kolesnikov et al. 2020' is no end of one."""
+    out = " ".join(run("fields")[1].split())
+    meanings = {field.path: field.meaning for field in spec_fields()}
+    assert "(Kolesnikov et al. 2020)" in meanings["controls"]
+    assert "(Kolesnikov et al. 2020)" in out
+    assert out.count("(") == out.count(")")
 
 
 def test_a_single_column_is_explained(run: Run) -> None:

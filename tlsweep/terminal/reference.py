@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
@@ -9,12 +10,17 @@ from rich.console import Console
 from tlsweep.errors import UserError
 from tlsweep.spec.explaining import where_field_belongs
 from tlsweep.spec.reference import SpecField, spec_fields
-from tlsweep.store.schema import HYPERPARAMETERS, KINDS, ROWS, TABLES, Column
+from tlsweep.store.schema import HYPERPARAMETERS, KINDS, ROWS, TABLES, Columns
 from tlsweep.terminal.columns import named_lines
 from tlsweep.terminal.console import line
 from tlsweep.text import shortened
 
 _KINDS_OF_COLUMNS = ("*_se", "start_*", "best_*", "last_*")
+_ONE_OF_A_KIND = re.compile(r"^(Standard error of )?`")
+"""The meaning of a column that is another one's at some moment, or its error; `best_epoch` is a column by itself."""
+_END = re.compile(r"(?<!et al)\.( |$)")
+"""The end of a sentence."""
+_OTHERS = "the other hyperparameters"
 _OTHER_HYPERPARAMETERS = HYPERPARAMETERS.keys() - {"lr", "batch_size", "optimizer"}
 
 
@@ -44,7 +50,7 @@ def _sections(fields: Sequence[SpecField]) -> dict[str, tuple[str, list[str]]]:
     found: dict[str, tuple[str, list[str]]] = {}
     for field in fields:
         section, _, below = field.path.partition(".")
-        _, names = found.setdefault(section, (field.meaning.partition(". ")[0].rstrip("."), []))
+        _, names = found.setdefault(section, (_END.split(field.meaning)[0], []))
         if below and below not in names:
             names.append(below)
     return found
@@ -104,7 +110,7 @@ def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> No
     shown = {name: column for name, column in known.items() if not path or _is_below(name, path)}
     shown = shown or {name: column for name, column in known.items() if _last(name) == path}
     if not (wanted or markdown):
-        tables = {table: (ROWS[table], _folded(columns)) for table, columns in TABLES.items()}
+        tables = {table: (ROWS[table], list(_folded(columns))) for table, columns in TABLES.items()}
         _print_overview(console, tables, "tlsweep columns", ("trials.reason", "trials"))
         return
     if not shown:
@@ -114,24 +120,40 @@ def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> No
         _print_markdown(("column", "type", "meaning"), rows)
         return
     for table in TABLES:
-        if own := {name: column for name, column in shown.items() if _is_below(name, table)}:
+        if own := {_last(name): column for name, column in shown.items() if _is_below(name, table)}:
             console.print(line(f"{table}.parquet: {ROWS[table]}", "bold"))
-            console.print(named_lines([(f"  {_last(name)}", _described(column)) for name, column in own.items()]))
+            groups = _folded(own) if path == table else {name: [name] for name in own}
+            console.print(
+                named_lines([(f"  {_brief(name)}", _described(own, names)) for name, names in groups.items()])
+            )
+            if len(groups) < len(own):
+                console.print(named_lines([("more", f"'tlsweep columns {table}.{next(reversed(own))}' explains one, "
+                                                    "'tlsweep columns --markdown' all")]))  # fmt: skip
 
 
-def _folded(columns: Iterable[str]) -> list[str]:
-    """Names of columns, with one word for those of a kind: 'start_*' for 25 hyperparameters at the start."""
-    found: dict[str, None] = {}
-    names = list(columns)
-    kinds = [kind for kind in _KINDS_OF_COLUMNS if len(fnmatch.filter(names, kind)) > 2]
-    for name in names:
-        kind = next((kind for kind in kinds if fnmatch.fnmatchcase(name, kind)), name)
-        found["the other hyperparameters" if name in _OTHER_HYPERPARAMETERS else kind] = None
-    return list(found)
+def _folded(columns: Columns) -> dict[str, list[str]]:
+    """Names of columns below one word for those of a kind: 'start_*' for 25 hyperparameters at the start."""
+    found: dict[str, list[str]] = {}
+    alike = [name for name, column in columns.items() if _ONE_OF_A_KIND.match(column.meaning)]
+    kinds = [kind for kind in _KINDS_OF_COLUMNS if len(fnmatch.filter(alike, kind)) > 2]
+    for name in columns:
+        kind = next((kind for kind in kinds if name in fnmatch.filter(alike, kind)), name)
+        found.setdefault(_OTHERS if name in _OTHER_HYPERPARAMETERS else kind, []).append(name)
+    return found
 
 
-def _described(column: Column) -> str:
-    return f"{column.type:6}  {column.meaning}"
+def _brief(name: str) -> str:
+    """What has room on the left."""
+    return "…" if name == _OTHERS else name
+
+
+def _described(columns: Columns, names: Sequence[str]) -> str:
+    first, *rest = names
+    if first in _OTHER_HYPERPARAMETERS and rest:
+        return f"{_OTHERS}: {', '.join(names)}; 'tlsweep fields train' explains them"
+    if rest:
+        return f"{len(names)} columns, such as {first}: {columns[first].meaning}"
+    return f"{columns[first].type:6}  {columns[first].meaning}"
 
 
 def print_events(console: Console, wanted: str | None, *, markdown: bool) -> None:
