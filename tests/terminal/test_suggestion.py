@@ -55,6 +55,16 @@ def test_what_can_be_rehearsed_can_be_written(tmp_path: Path, strategy: str) -> 
     assert "measured by tlsweep check --suggest" in (tmp_path / "mine.yaml").read_text()
 
 
+@pytest.mark.parametrize(("comment", "told"), [("# Measured on ants: 0.94.", True), ("# My own notes.", False)])
+def test_results_of_the_spec_are_told_to_be_of_other_bounds(tmp_path: Path, comment: str, told: bool) -> None:
+    spec = tmp_path / "my.yaml"
+    spec.write_text(f"{comment}\ndata: {{source: digits}}\nsearch: {{strategy: random}}\n")
+    write_suggestion(MEASURED, str(spec), [], tmp_path / "mine.yaml")
+    written = (tmp_path / "mine.yaml").read_text()
+    assert ("reached within other bounds" in written) == told
+    assert comment in written
+
+
 @pytest.mark.parametrize(("images", "told"), [((100, 900), "10s to 1m30s"), ((100, 100), "about 10s")])
 def test_what_measuring_takes_is_told_before_it(
     images: tuple[int, int], told: str, capsys: pytest.CaptureFixture[str]

@@ -50,6 +50,8 @@ def write_suggestion(suggestion: "Suggestion", spec: str, overrides: Iterable[st
         SpecError: the file cannot be written, or the bounds break a rule of the spec.
     """
     text = rewrite_spec(spec, overrides, suggestion.changes, f"{spec} with bounds measured by tlsweep check --suggest.")
+    if "# Measured " in text:  # a preset, or what was made of one, says what it has reached
+        text = f"# What is said here of results was reached within other bounds.\n{text}"
     try:
         # It was not there minutes ago, before the measurements; what has come since is not written over.
         with path.open("x", encoding="utf-8") as file:
