@@ -141,9 +141,9 @@ def test_missing_files_are_bad_images_and_skipped_if_asked(tmp_path: Path) -> No
     write_folder(tmp_path, {"ant": 10, "bee": 10})
     paths = [str(file) for file in sorted(tmp_path.rglob("*.png"))]
     labels = [Path(path).parts[-2] for path in paths]
-    table = write_table(tmp_path / "t.csv", path=[*paths[:-1], "gone.png"], label=labels)
+    table = write_table(tmp_path / "t.parquet", path=[*paths[:-2], "no\0path", "gone.png"], label=labels)
     task = load_task(table_data(table, on_bad_image="skip"), 0)
-    assert (len(task.skipped), "gone.png" in task.skipped[0]) == (1, True)
+    assert (len(task.skipped), "gone.png" in task.skipped[1]) == (2, True)
     nowhere = write_table(tmp_path / "n.csv", path=["x.png", "y.png"], label=["a", "b"])
     with pytest.raises(DataError, match="2 of 2 files"):
         load_task(table_data(nowhere, on_bad_image="skip"), 0)

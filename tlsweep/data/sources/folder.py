@@ -55,8 +55,8 @@ class FileItems:
             try:
                 stat = os.stat(os.path.join(self.root, path))
                 state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-            except OSError:
-                state = "unreadable"  # a broken link, which decoding will report
+            except (OSError, ValueError):
+                state = "unreadable"  # a broken link, or no path at all, which decoding will report
             digest.update(f"\n{path}\0{label} {state}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
