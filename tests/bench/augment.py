@@ -2,7 +2,7 @@
 
     python tests/bench/augment.py [--sizes 32 224] [--loops]
 
-Prepared batches are timed on one thread, from stored pixels (uint8, colour) to what the network gets. `--loops` trains
+Processor time on one thread, from stored pixels (uint8, colour) to what the network gets. `--loops` trains
 the small CNN on 32 pixels and the MLP on 28 instead, by tlsweep's batches and by a bare loop (the same network,
 optimizer and batch size, images that lie normalised in memory, shuffled by one index for each batch); ratios within one
 run count.
@@ -56,12 +56,12 @@ def make_task(size: int, count: int, channels: int = 3, **changes: Any) -> tuple
 
 
 def seconds(work: Callable[[], None], repeats: int) -> float:
-    """The best of some runs, which other programs disturb least."""
+    """Processor time of the best of some runs: other programs disturb it least."""
     found = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        found.append(time.perf_counter() - started)
+        found.append(time.process_time() - started)
     return min(found)
 
 

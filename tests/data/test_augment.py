@@ -24,7 +24,7 @@ def _positions(count: int, side: int = SIDE) -> torch.Tensor:
 
 def test_shifted_crops_lie_inside_and_reach_every_place() -> None:
     images, drawn = _positions(2000), augment.draw(2000, 0)
-    crops = augment.shift_crop(images, drawn, SIZE)
+    crops = augment.cut(images, augment.shifts(drawn, SIDE, SIZE), SIZE)
     assert crops.shape == (2000, SIZE, SIZE, 3)
     assert torch.equal(crops[:, 0, 0, 2], images[:, 0, 0, 2]), "each crop is of its own image"
     corners = crops[:, 0, 0, :2].int()
@@ -38,24 +38,32 @@ def test_shifted_crops_lie_inside_and_reach_every_place() -> None:
 def test_largest_draw_stays_inside() -> None:
     drawn = torch.full((1, 5), np.nextafter(np.float32(1), np.float32(0)))
     for side, size in ((12, 9), (256, 224), (8, 8), (2341, 2048)):
-        crop = augment.shift_crop(torch.zeros(1, side, side, 1, dtype=torch.uint8), drawn, size)
+        starts = augment.shifts(drawn, side, size)
+        crop = augment.cut(torch.zeros(1, side, side, 1, dtype=torch.uint8), starts, size)
         assert crop.shape == (1, size, size, 1)
-        assert (drawn[:, 0] * (side - size + 1)).long() == side - size
+        assert starts.tolist() == [[side - size, side - size]]
 
 
 def test_padding_mirrors_the_border() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8))
     wanted = reference.pad(images.permute(0, 3, 1, 2), [2, 2, 2, 2], padding_mode="reflect").permute(0, 2, 3, 1)
-    assert torch.equal(augment.pad(images, 2), wanted)
+    assert torch.equal(augment.cut(images, torch.zeros(3, 2, dtype=torch.int64), 12, padding=2), wanted)
 
 
-def test_half_is_flipped() -> None:
-    images = _positions(4000).permute(0, 3, 1, 2).float()
-    flipped = augment.flip(images, augment.draw(4000, 1))
-    mirrored = flipped[:, 1, 0, 0] == SIDE - 1
-    assert abs(mirrored.float().mean() - 0.5) < 0.03
-    assert torch.equal(flipped[mirrored], images[mirrored].flip(3))
-    assert torch.equal(flipped[~mirrored], images[~mirrored])
+def test_half_is_mirrored() -> None:
+    assert abs(augment.mirrored(augment.draw(4000, 1)).float().mean() - 0.5) < 0.03
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_squares_are_turned_after_they_were_cut_out(padding: int) -> None:
+    images = _positions(200)
+    starts = augment.shifts(augment.draw(200, 1), SIDE + 2 * padding, SIZE)
+    first, second = torch.rand(2, 200, generator=torch.Generator().manual_seed(0)) < 0.5
+    plain = augment.cut(images, starts, SIZE, padding=padding)
+    turned = augment.cut(images, starts, SIZE, padding=padding, mirrored=first, upside_down=second)
+    for square, mirrored, upside_down, got in zip(plain, first, second, turned, strict=True):
+        dimensions = [0] * bool(upside_down) + [1] * bool(mirrored)
+        assert torch.equal(got, square.flip(dimensions))
 
 
 def test_resized_crops_have_the_promised_areas_and_aspects() -> None:

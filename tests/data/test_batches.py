@@ -1,6 +1,7 @@
 import random
 import warnings
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from image_files import folder_data, write_folder
 from torch.utils.data import DataLoader
 
 from tlsweep.data import Task, load_task
-from tlsweep.data.batches import Batches, batch_bounds
+from tlsweep.data.batches import Batches, batch_bounds, batches_together
 from tlsweep.data.moments import moments_of
 from tlsweep.spec import Augment
 
@@ -55,6 +56,15 @@ def test_bounds_cover_everyone_once_and_leave_nobody_alone(count: int, batch_siz
     assert 1 <= sizes[-1] <= batch_size + 1
     if batch_size > 1 and count > 1:
         assert min(sizes) > 1
+
+
+@given(count=st.integers(1, 300), batch_size=st.integers(1, 320), images=st.integers(0, 400))
+def test_batches_that_are_made_together_are_as_few_as_fit(count: int, batch_size: int, images: int) -> None:
+    bounds = batch_bounds(count, batch_size)
+    groups = batches_together(bounds, images)
+    assert [batch for group in groups for batch in group] == bounds
+    assert all(len(group) == 1 or group[-1][1] - group[0][0] <= images for group in groups)
+    assert all(behind[0][1] - first[0][0] > images for first, behind in pairwise(groups))
 
 
 @given(count=st.integers(2, 60), batch_size=st.integers(1, 70), epoch=st.integers(0, 3))

@@ -27,6 +27,21 @@ def batch_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
+def batches_together(bounds: Sequence[tuple[int, int]], images: int) -> list[list[tuple[int, int]]]:
+    """Neighbouring batches that have at most `images` together, or a single larger one.
+
+    >>> batches_together([(0, 4), (4, 8), (8, 9)], 8)
+    [[(0, 4), (4, 8)], [(8, 9)]]
+    """
+    groups: list[list[tuple[int, int]]] = []
+    for start, end in bounds:
+        if groups and end - groups[-1][0][0] <= images:
+            groups[-1].append((start, end))
+        else:
+            groups.append([(start, end)])
+    return groups
+
+
 class Batches:
     """Images (B, C, image_size, image_size), float32, normalised, and labels (B,), int64, on `device`.
 
@@ -87,14 +102,18 @@ class Batches:
     def _changed(self, order: Tensor, seed: int, epoch: int, bounds: Sequence[tuple[int, int]]) -> Iterator[Batch]:
         """Images in this order, changed, in batches."""
         drawn = self._changer.draw(len(order), seed, epoch)
+        groups = batches_together(bounds, self._changer.images_at_once)
+        parts = [(group[0][0], group[-1][1]) for group in groups]
         if self._changer.mixes:
-            # Each batch has one image more: the one that its last is mixed with, changed as in the next batch. So
-            # mixtures do not depend on the batch size, and an image is read twice for each batch.
-            order, bounds = torch.cat([order, order[:1]]), [(start, end + 1) for start, end in bounds]
+            # Each part has one image more: the one that its last is mixed with, changed as in the next part. So
+            # mixtures do not depend on the batch size, and an image is read twice for each part.
+            order, parts = torch.cat([order, order[:1]]), [(start, end + 1) for start, end in parts]
         labels = self._labels[order].to(self._device)
-        for (start, end), pixels in zip(bounds, self._train_reader.read(order, bounds), strict=True):
+        for group, (start, end), pixels in zip(groups, parts, self._train_reader.read(order, parts), strict=True):
             here = drawn.rows(start, end)
-            yield self._changer.prepare(pixels, here), self._changer.targets(labels[start:end], here)
+            images, targets = self._changer.prepare(pixels, here), self._changer.targets(labels[start:end], here)
+            for first, behind in group:
+                yield images[first - start : behind - start], targets[first - start : behind - start]
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """A split in its own order, cropped to the centre, without anything random."""

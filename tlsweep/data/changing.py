@@ -13,13 +13,21 @@ from tlsweep.data import augment, auto_augment, colour, mixing, warping
 from tlsweep.data.task import Task
 from tlsweep.spec import Hyperparameters, derive_seed
 
+_VALUES_AT_ONCE = 2**19
+"""Small images of several batches are changed together: for 32 digits of 28 pixels the calls alone take as long as
+their work. 2 MB as floats stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Drawn:
     """What was drawn for n samples. What is None is switched off."""
 
     places: Tensor
-    """Shape (n, 5): where crops are, and which images are mirrored."""
+    """Shape (n, 5): where random areas are."""
+    starts: Tensor
+    """Shape (n, 2): the first row and column of squares that are cut out, before any padding."""
+    mirrored: Tensor | None = None
+    """Shape (n,): which images are."""
     upside_down: Tensor | None = None
     """Shape (n,): which images are."""
     angles: Tensor | None = None
@@ -50,12 +58,16 @@ class Changer:
         self._strengths = strengths
         self._device, self._format = device, form
         self._side, self._size = int(task.images.shape[1]), task.image_size
+        self._padding = augment.padding_of(self._side, self._size) if self._crop == "shift" else 0
         self._classes = task.num_classes
         mean, std = (torch.tensor(values, device=device).view(1, -1, 1, 1) for values in (task.mean, task.std))
         # (pixel / 255 - mean) / std as one product and one sum.
         self._scale, self._offset = 1 / (255 * std), -mean / std
         self._warps = self._crop == "resized" or strengths.rotation > 0
         self._recolours = strengths.auto_augment != "none" or strengths.color_jitter > 0
+        # Bilinear samples are not the same to the last bit in another batch, and cost more than the calls.
+        self.images_at_once = 0 if self._warps else _VALUES_AT_ONCE // (task.channels * self._size**2)
+        """How many images are best changed at once."""
         self.mixes = strengths.mixup > 0 or strengths.cutmix > 0
         """Whether each image is mixed with the one behind it in the epoch's order; behind the last is the first."""
 
@@ -76,8 +88,11 @@ class Changer:
         if strengths.random_erasing:
             boxes = mixing.erased_boxes(uniform(5, "random_erasing"), strengths.random_erasing, self._size)
             erased = boxes.to(device)
+        places = uniform(5).to(device)
         return Drawn(
-            places=uniform(5).to(device),
+            places=places,
+            starts=self._starts(places),
+            mirrored=augment.mirrored(places) if self._flip else None,
             upside_down=upside_down,
             angles=angles,
             changes=tuple(self._changes(uniform(3, "auto_augment", step)) for step in range(self._steps)),
@@ -95,11 +110,7 @@ class Changer:
             images = self._warped(self._normalised(images) if early else images.float(), drawn)
             images = images if early else colour.to_pixels(images)
         else:
-            images = self._cut(pixels, drawn.places).permute(0, 3, 1, 2)
-        if self._flip:
-            images = augment.flip(images, drawn.places)
-        if drawn.upside_down is not None:
-            images = torch.where(drawn.upside_down.view(-1, 1, 1, 1), images.flip(2), images)
+            images = self._cut(pixels, drawn).permute(0, 3, 1, 2)
         for changes in drawn.changes:
             images = auto_augment.apply(images, changes)
         if drawn.factors is not None:
@@ -156,29 +167,32 @@ class Changer:
         drawn = mixing.draw_mixtures(self._strengths.mixup, self._strengths.cutmix, count, self._size, seed)
         return drawn.to(self._device)
 
-    def _cut(self, pixels: Tensor, places: Tensor) -> Tensor:
+    def _starts(self, places: Tensor) -> Tensor:
+        """Where squares begin, in images with padding."""
+        if self._crop == "shift":
+            return augment.shifts(places, self._side + 2 * self._padding, self._size)
+        return torch.full((len(places), 2), (self._side - self._size) // 2, device=places.device)
+
+    def _cut(self, pixels: Tensor, drawn: Drawn) -> Tensor:
         """The square of each image that the network sees: uint8 (B, S, S, C) to (B, size, size, C)."""
-        if self._crop == "none":
+        if self._crop == "none" and drawn.mirrored is None and drawn.upside_down is None:
             return self._centre(pixels)
-        padding = augment.padding_of(self._side, self._size)
-        padded = augment.pad(pixels, padding) if padding else pixels
-        return augment.shift_crop(padded, places, self._size)
+        turned = {"mirrored": drawn.mirrored, "upside_down": drawn.upside_down}
+        return augment.cut(pixels, drawn.starts, self._size, padding=self._padding, **turned)
 
     def _warped(self, images: Tensor, drawn: Drawn) -> Tensor:
         """Random areas of images, turned images, or both in one go: float (B, C, S, S) to (B, C, size, size)."""
-        window = self._window(drawn.places)
-        if drawn.angles is None:
-            return warping.warp(images, window, self._size, padding="border")
-        # Mirrored at its border, an image has no black corners, which would tell by how much it was turned.
-        return warping.warp(images, warping.turned(window, drawn.angles), self._size, padding="reflection")
-
-    def _window(self, places: Tensor) -> Tensor:
-        """Where the crop of each image lies, as a map from its places to those of the image."""
         if self._crop == "resized":
-            return augment.resized_window(places)
-        if self._crop == "shift":
-            padding = augment.padding_of(self._side, self._size)
-            starts = augment.shifts(places, self._side + 2 * padding, self._size) - padding
+            window = augment.resized_window(drawn.places)
         else:
-            starts = places.new_full((2, len(places)), (self._side - self._size) // 2)
-        return augment.square_window(starts, self._side, self._size)
+            window = augment.square_window(drawn.starts - self._padding, self._side, self._size)
+        if drawn.angles is None:
+            images = warping.warp(images, window, self._size, padding="border")
+        else:
+            # Mirrored at its border, an image has no black corners, which would tell by how much it was turned.
+            window = warping.turned(window, drawn.angles)
+            images = warping.warp(images, window, self._size, padding="reflection")
+        for chosen, dimension in ((drawn.mirrored, 3), (drawn.upside_down, 2)):
+            if chosen is not None:
+                images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(dimension), images)
+        return images
