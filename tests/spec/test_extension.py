@@ -93,7 +93,7 @@ LATER = {f"{section}.{name}": value for section, fields in BEFORE.items() for na
 def test_a_file_without_the_fields_that_came_later_goes_on_with_what_its_sweep_did(field: str) -> None:
     began = load_spec(as_it_was_meant(BASE))
     assert extensions(began, going_on(began, spec("search.trials=5"))) == {"search.trials": (4, 5)}
-    with pytest.raises(SpecError, match=f"^{field} = 'auto': the sweep began with '{LATER[field]}'"):
+    with pytest.raises(SpecError, match=f"^{field} = 'auto': the sweep began with {LATER[field]!r}"):
         extensions(began, going_on(began, spec(f"{field}=auto")))
 
 

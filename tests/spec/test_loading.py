@@ -64,7 +64,7 @@ def test_the_values_of_a_choice_have_the_type_of_their_field() -> None:
 def test_the_section_train_has_every_hyperparameter_with_its_documentation() -> None:
     for name, field in Hyperparameters.model_fields.items():
         section = TrainSpec.model_fields[name]
-        assert section.default == field.default
+        assert section.default == ("auto" if name == "layer_decay" else field.default)
         assert section.description == field.description
         assert field.description
 
@@ -110,6 +110,8 @@ MISTAKES = [
     ("train.class_weights={'3': heavy}", "train.class_weights.3 = 'heavy': must be a number"),
     ("train.sampler=weighted", "train.sampler = 'weighted': must be one of shuffle, balanced"),
     ("train.focal_gamma=-1", "train.focal_gamma = -1: must be at least 0"),
+    ("train.layer_decay=aut", "train.layer_decay = 'aut': must be a number, or auto"),
+    ("train.layer_decay={choice: [auto, 0.9]}", "must be a number (value 'auto')"),
     ("train.optimizer=sgdd", "train.optimizer = 'sgdd': must be one of sgd, adam, adamw, schedule_free_sgd"),
     ("train.optimizer={choice: [sgd, adamm]}", "value 'adamm'"),
     ("train.epochs=0", "train.epochs = 0: must be at least 1"),

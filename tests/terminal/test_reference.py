@@ -44,11 +44,14 @@ def test_a_name_alone_is_explained_wherever_it_is(run: Run) -> None:
 def test_a_field_is_explained_with_type_rule_default_and_meaning(run: Run) -> None:
     code, out, _ = run("fields", "train.layer_decay")
     assert code == 0
-    assert [line.rstrip() for line in out.splitlines()] == [
+    title, rule, *meaning = [line.strip() for line in out.splitlines()]
+    assert (title, rule) == (
         "train.layer_decay",
-        "    number, above 0, at most 1, or a distribution; default 1.0",
-        "    Each layer group learns with this times the lr of the group above it.",
-    ]
+        "number or 'auto', above 0, at most 1, or a distribution; default auto",
+    )
+    assert " ".join(meaning).startswith(
+        "Each layer group learns with this times the lr of the group above it. `auto`: "
+    )
 
 
 def test_a_section_brings_the_fields_below_it_alone(run: Run) -> None:

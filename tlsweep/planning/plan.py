@@ -19,7 +19,7 @@ from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import configuration, starting_values
-from tlsweep.sweep.prepare import Prepared, prepare
+from tlsweep.sweep.prepare import Prepared, prepare, settled
 from tlsweep.sweep.retention import KEPT_TRIALS
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Plan:
     """What images are normalised by, and why: a line for each of the weights that say something else."""
     augmentation: str = ""
     """What happens to training images, in words."""
+    layer_decay: str = ""
+    """What `train.layer_decay: auto` comes to, where it is not 1."""
     class_sizes: str = ""
     """How many training images the classes have."""
     findings: tuple[str, ...] = ()
@@ -100,6 +102,7 @@ def make_plan(
     watcher = observer or Silence()
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    spec = settled(spec, prepared.task)
     if contact_sheet is not None:
         _write_sheet(contact_sheet, prepared.task, spec)
     cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
@@ -143,6 +146,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         weights=_weights(spec, prepared),
         parameters=rehearsal.parameters,
         head=rehearsal.head,
+        layer_decay=_layer_decay(spec),
         device=rehearsal.device,
         slots=slots,
         seconds_per_image=rehearsal.seconds_per_training_image,
@@ -174,6 +178,15 @@ def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
         return "random" if name in prepared.weights else "source task"
 
     return ", ".join(map(origin, spec.model.origins))
+
+
+def _layer_decay(spec: SweepSpec) -> str:
+    if spec.usual_layer_decay is None:
+        return ""
+    return (
+        f"each layer group learns with {spec.usual_layer_decay:g} times the lr of the group above it, as is usual for "
+        "transformers (train.layer_decay: auto)"
+    )
 
 
 def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:

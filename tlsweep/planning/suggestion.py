@@ -12,7 +12,7 @@ from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.per_batch_size import PerBatchSize
 from tlsweep.spec.space import Distribution, LogUniform, Value
-from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here
+from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here, settled
 
 if TYPE_CHECKING:
     # `as`, because the terminal's room takes it from here, and mypy lets only such names out (no_implicit_reexport).
@@ -69,6 +69,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_im
     watcher = observer or Silence()
     watcher.phase("reading images")
     prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    spec = settled(spec, prepared.task)
     task, name = prepared.task, next(iter(spec.model.origins))
     if source := prepared.sources.get(name):
         watcher.phase("pretraining on the source task")
@@ -155,7 +156,8 @@ def lr_bounds(tests: Sequence["RangeTest"], per: PerBatchSize | None) -> tuple[f
 def centre(spec: SweepSpec, **values: Value) -> Hyperparameters:
     """The hyperparameters in the middle of what is searched, beside `values`."""
     middle = {name: _middle(space) for name, space in spec.train.space().items()}
-    return spec.train.resolve(spec.train.scaling.in_force(middle) | values)
+    values = spec.train.scaling.in_force(middle) | values
+    return spec.train.resolve(values, layer_decay=spec.usual_layer_decay or 1.0)
 
 
 def _middle(space: Distribution) -> Value:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args
@@ -117,8 +117,15 @@ Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0), Unit("number of byt
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def _value_or_distribution(name: str, field: FieldInfo) -> Any:
-    """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule."""
+AUTO = "auto"
+"""What stands for a value that follows from the rest."""
+
+
+def _value_or_distribution(name: str, field: FieldInfo, *, auto: bool) -> Any:
+    """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule.
+
+    With `auto` it may be that word, too.
+    """
     value_type: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(value_type, config=ConfigDict(allow_inf_nan=False))
 
@@ -126,6 +133,8 @@ def _value_or_distribution(name: str, field: FieldInfo) -> Any:
         return adapter.validate_python(_no_boolean(value, field.annotation))
 
     def check(value: Any) -> Any:
+        if auto and value == AUTO:
+            return value
         try:
             if isinstance(value, Mapping):
                 if is_per_batch_size(value):
@@ -146,7 +155,8 @@ def _value_or_distribution(name: str, field: FieldInfo) -> Any:
         except ValidationError as error:
             first = error.errors()[0]
             shown = f" (value {shortened(repr(first['input']))})" if isinstance(value, Mapping) else ""
-            raise PydanticCustomError("hyperparameter", f"{rule(first)}{shown}") from None
+            other = f", or {AUTO}" if auto and not shown else ""
+            raise PydanticCustomError("hyperparameter", f"{rule(first)}{other}{shown}") from None
         except ValueError as error:
             raise PydanticCustomError("distribution", str(error)) from None
 
@@ -206,15 +216,22 @@ def _as_written(values: list[Any]) -> str:
     return shortened(f"[{', '.join(f'{item:g}' if isinstance(item, float) else str(item) for item in values)}]", 80)
 
 
-def searchable(values: type[BaseModel], *, name: str, base: type[ModelT], doc: str) -> type[ModelT]:
-    """A model like `base` plus the fields of `values`, each of which may also be a distribution.
+def searchable(
+    values: type[BaseModel], *, name: str, base: type[ModelT], doc: str, auto: Collection[str] = ()
+) -> type[ModelT]:
+    """A model like `base` plus the fields of `values`, each of which may also be a distribution; those in `auto` are
+    `auto` unless written.
 
     So the hyperparameters are written down once, with plain types, and the training code never meets a distribution.
     """
     fields: dict[str, Any] = {
         field_name: (
-            _value_or_distribution(field_name, field),
-            Field(default=field.default, description=field.description, validate_default=True),
+            _value_or_distribution(field_name, field, auto=field_name in auto),
+            Field(
+                default=AUTO if field_name in auto else field.default,
+                description=field.description,
+                validate_default=True,
+            ),
         )
         for field_name, field in values.model_fields.items()
     }

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {
     "data": {"normalize": "train"},
-    "train": {"head": "random"},
+    "train": {"head": "random", "layer_decay": 1.0},
 }
 """The values of fields that earlier versions did not write, by section: they do what those versions did."""
 

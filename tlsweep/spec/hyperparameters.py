@@ -5,11 +5,11 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tlsweep.spec.base import SpecModel, searchable
+from tlsweep.spec.base import AUTO, SpecModel, Unit, searchable
 from tlsweep.spec.class_weights import ClassWeights
 from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
 from tlsweep.spec.per_batch_size import UNSCALED, PerBatchSize, Scaling
@@ -107,8 +107,10 @@ class Hyperparameters(OptimizerDefaults):
     head_lr_multiplier: float = Field(1.0, gt=0)
     """The new head learns with lr times this: 1 is right where it begins with the probe's solution, about 10 where it
     has all to learn (`head: zero`, `random`)."""
-    layer_decay: float = Field(1.0, gt=0, le=1)
-    """Each layer group learns with this times the lr of the group above it."""
+    layer_decay: Annotated[float, Unit("number or 'auto'")] = Field(1.0, gt=0, le=1)
+    """Each layer group learns with this times the lr of the group above it. `auto`: 0.75 for transformers that begin
+    with weights (He et al. 2022), 1 for other networks, random weights, and optimizers that find one lr for all layers.
+    """
     auto_augment: Literal["none", "trivial", "rand"] = "none"
     """`trivial`: each training image is changed in one of 14 ways, by any strength (TrivialAugment, wide; Müller &
     Hutter 2021); `rand`: in rand_augment_ops of them one after another, by rand_augment_magnitude (RandAugment; Cubuk
@@ -205,10 +207,22 @@ class TrainSection(TrainSettings, OptimizerDefaults):
             return UNSCALED
         return Scaling(lr, batch_size if isinstance(batch_size, int) else lr.at)
 
-    def resolve(self, values: dict[str, Value]) -> Hyperparameters:
-        """The hyperparameters of a trial: constants of the spec, and `values` for what is searched."""
+    def resolve(self, values: dict[str, Value], *, layer_decay: float = 1.0) -> Hyperparameters:
+        """The hyperparameters of a trial: constants of the spec, `values` for what is searched, and what `auto` is."""
         constants = {name: getattr(self, name) for name in Hyperparameters.model_fields}
+        if self.layer_decay_is_open:
+            constants["layer_decay"] = layer_decay
         return Hyperparameters(**constants | values)
+
+    @property
+    def layer_decay_is_open(self) -> bool:
+        """Whether the network decides on it."""
+        return bool(dict(self)["layer_decay"] == AUTO)
+
+    @property
+    def finds_lr(self) -> bool:
+        """Whether some trials have an optimizer that finds one learning rate for all layers."""
+        return any(OPTIMIZERS[str(name)].finds_lr for name in self._extremes("optimizer"))
 
     @model_validator(mode="after")
     def _fit_in_every_trial(self) -> "TrainSection":
@@ -236,7 +250,7 @@ def _check_optimizer(values: Callable[[str], tuple[Value, ...]]) -> None:
                 f"optimizer: {name} averages the weights itself, and ema would average its averages; write ema: 0, or "
                 "take another optimizer"
             )
-    scaled = [name for name in ("head_lr_multiplier", "layer_decay") if values(name) != (1,)]
+    scaled = [name for name in ("head_lr_multiplier", "layer_decay") if values(name) not in ((1,), (AUTO,))]
     for name in names:
         if OPTIMIZERS[name].finds_lr and scaled:
             raise ValueError(
@@ -253,5 +267,6 @@ else:
         Hyperparameters,
         name="TrainSpec",
         base=TrainSection,
+        auto=("layer_decay",),
         doc="The `train:` section of a spec: settings, and hyperparameters as constants or distributions.",
     )

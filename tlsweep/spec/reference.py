@@ -90,7 +90,7 @@ def _described(
         path=path,
         type="" if name in _TAGS else _type(field),  # of one variant alone, a single word
         rule=_rule(field),
-        default=_default(field),
+        default=_default(model.model_fields[name]),
         variants=(),
         meaning=" ".join((field.description or "").split()),
         searched=model is TrainSpec and name in Hyperparameters.model_fields,

@@ -19,6 +19,9 @@ from tlsweep.spec.study import HYPERRULE_ARM, PROBE_ARM, SCRATCH_ARM, Arm, Contr
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What a sweep, and so its folder, may be called."""
 
+FOUND_OUT = ("train_images", "usual_layer_decay")
+"""Fields that a launch fills in, and that a resume takes as they are."""
+
 
 class SweepSpec(SpecModel):
     """A sweep: data, model, how to train, what to search, when to stop."""
@@ -50,6 +53,9 @@ class SweepSpec(SpecModel):
     `model.weights`, evaluated without any training."""
     train_images: int | None = Field(None, ge=2)
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
+    usual_layer_decay: float | None = Field(None, gt=0, le=1)
+    """What `train.layer_decay: auto` is for this network where it begins with weights, unless 1. A launch fills
+    it in."""
     study: Study = Study()
     """More arms, at the main one's budget each: `freeze`, or `{few_labels: [5, 10, 25]}`."""
 

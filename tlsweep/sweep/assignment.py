@@ -101,7 +101,9 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
     """What is searched, for trial `number`: the values that are in force."""
-    return {**spec.train.scaling.in_force(spec.search.start(spec, number)), **spec.search.given(number)}
+    start, given = spec.search.start(spec, number), spec.search.given(number)
+    # Of a batch size that is given, too, lr is in force; only one that is given itself is so already.
+    return {**spec.train.scaling.in_force({**start, **given}), **given}
 
 
 def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:
@@ -109,7 +111,9 @@ def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[st
     here = spec.arm(arm)
     origin = values.get(WEIGHTS, next(iter(spec.model.origins))) if here.pretrained else NO_WEIGHTS
     searched = {name: value for name, value in values.items() if name != WEIGHTS}
-    return spec.train.resolve(searched | dict(here.hyperparameters)).model_dump() | {WEIGHTS: origin}
+    usual = spec.usual_layer_decay if origin != NO_WEIGHTS else None
+    resolved = spec.train.resolve(searched | dict(here.hyperparameters), layer_decay=usual or 1.0)
+    return resolved.model_dump() | {WEIGHTS: origin}
 
 
 def starting_values(spec: SweepSpec, arm: str, number: int) -> dict[str, Value]:

@@ -10,7 +10,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.sweep.assignment import starting_values, trained_with
-from tlsweep.sweep.prepare import begun, prepare, pretrain_here
+from tlsweep.sweep.prepare import begun, prepare, pretrain_here, settled
 
 
 def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -25,6 +25,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
 
     refuse_idle(spec)
     prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
+    spec = settled(spec, prepared.task)
     values = starting_values(spec, MAIN_ARM, 0)
     name, hyperparameters = str(values[WEIGHTS]), trained_with(values)
     source = prepared.sources.get(name)

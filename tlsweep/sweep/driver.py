@@ -21,6 +21,7 @@ from tlsweep.spec.extension import going_on
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.loading import require_spec
 from tlsweep.spec.study import HYPERRULE_ARM
+from tlsweep.spec.sweep import FOUND_OUT
 from tlsweep.store import (
     Lease,
     Location,
@@ -40,7 +41,7 @@ from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.prepare import Prepared, prepare, share, starts
+from tlsweep.sweep.prepare import Prepared, prepare, settled, share, starts
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
@@ -152,7 +153,7 @@ def resume(
         loaded = spec(stored) if callable(spec) else spec
         require_spec(loaded, "resume")
         # A folder may have been renamed, to what is no name for a spec: its name is not the spec's business.
-        loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", "train_images")})
+        loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", *FOUND_OUT)})
         loaded = going_on(load_spec(stored), loaded)
         history = read_history(folder, loaded)
         watcher.phase("reading images")
@@ -225,6 +226,7 @@ def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: 
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.
     with log_to_upload(folder.ray_log) as ray_log, ray, work.ground.explaining():
         prepared = prepare(spec, task, observer)
+        ledger = _settled(ledger, work, history, prepared.task)
         observer.phase("starting Ray")
         cluster = ray.cluster()
         work.ground.ray_is(ray.private)
@@ -233,6 +235,14 @@ def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: 
         preflight.check(cluster, observer)
         _run(ledger, work, prepared, history, cluster, preflight)
     return Results(folder)
+
+
+def _settled(ledger: Ledger, work: _Work, history: History, task: Task) -> Ledger:
+    """The ledger with what follows from the network in its spec; a sweep that goes on has that already."""
+    spec = ledger.spec if history.records else settled(ledger.spec, task)
+    if spec is ledger.spec:
+        return ledger
+    return recall(spec, work.folder, history, work.observer, work.lease)
 
 
 def _check_extension(ledger: Ledger, history: History) -> None:

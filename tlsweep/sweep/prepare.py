@@ -84,6 +84,20 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     return Prepared(task, weights, sources)
 
 
+def settled(spec: SweepSpec, task: Task) -> SweepSpec:
+    """The spec of a sweep that begins, with what `train.layer_decay: auto` is for its network, unless that is 1.
+
+    Raises:
+        ModelError: as `prepare`.
+    """
+    if not spec.train.layer_decay_is_open or spec.model.weights is None or spec.train.finds_lr:
+        return spec
+    from tlsweep.models import usual_layer_decay
+
+    usual = usual_layer_decay(spec.model, **_seen_by(task))
+    return spec if usual == 1 else spec.model_copy(update={"usual_layer_decay": usual})
+
+
 def _check_statistics(spec: SweepSpec, weights: "Weights | None") -> None:
     """Raises:
     ModelError: images are to be normalised as for the weights, and that is not known.

@@ -32,6 +32,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("model", f"{plan.model}, {counted(plan.parameters, 'parameter')}{_head(plan.head)}"),
         ("weights", plan.weights or "random"),
         *(("head", f"begins with {line}") for line in plan.beginnings),
+        ("layers", plan.layer_decay),
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs", _runs(plan.runs)),
