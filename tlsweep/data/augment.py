@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from tlsweep.data.geometry import SMALL
 from tlsweep.spec import Augment
 
 _TOP, _LEFT, _AREA, _ASPECT, _FLIP = range(5)
@@ -22,8 +23,14 @@ def draw(count: int, seed: int, columns: int = 5) -> Tensor:
 
 
 def padding_of(side: int, size: int) -> int:
-    """Pixels to add on every side before a random shift: an eighth where images of `side` leave `size` no margin."""
-    return max(1, size // 8) if side == size else 0
+    """Pixels to add on every side before a random shift: an eighth where images of `side` leave `size` no margin.
+
+    Where weights expect a crop fraction near 1 so many that there is a margin of an eighth all the same; small images,
+    which are used as they are, keep what margin they have.
+    """
+    if side == size:
+        return max(1, size // 8)
+    return max(0, (size // 8 - (side - size) + 1) // 2) if side > SMALL else 0
 
 
 def shifts(drawn: Tensor, side: int, size: int) -> Tensor:
@@ -116,7 +123,7 @@ def _window(width: Tensor, height: Tensor, across: Tensor, down: Tensor) -> Tens
 
 def in_words(wanted: Augment, side: int, size: int) -> str:
     """What happens to training images, for people: stored with `side` pixels, seen by the network with `size`."""
-    by = padding_of(side, size) or (side - size + 1) // 2
+    by = padding_of(side, size) + (side - size + 1) // 2
     crops = {
         "none": "not cropped",
         "shift": f"shifted by up to {by} {'pixel' if by == 1 else 'pixels'}",

@@ -73,6 +73,8 @@ def decode_cached(
     side, channels = geometry.side, geometry.channels
     form = "streamed" if streamed else "stored"
     key = f"{_VERSION} {items.key} {side} {channels} {form} {rendering.fit} {rendering.background}"
+    if rendering.interpolation != "bilinear":  # which was the only one, of entries that are there
+        key += f" {rendering.interpolation}"
     entry = cache / "images" / hashlib.sha256(key.encode()).hexdigest()[:32]
     shape = (len(items), side, side, channels)
     with _disk_errors(entry.parent):

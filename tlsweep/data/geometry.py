@@ -6,6 +6,7 @@ from tlsweep.data.image_files import odd_metadata
 from tlsweep.data.items import ArrayItems, Items
 from tlsweep.errors import DataError
 from tlsweep.spec import DataSpec
+from tlsweep.spec.data import CROP_FRACTION
 
 SMALL = 64
 """Images of one size up to this side are used as they are."""
@@ -38,13 +39,13 @@ def choose_geometry(items: Items, data: DataSpec) -> Geometry:
     with odd_metadata():
         survey = _survey(items)
     kept_whole = data.fit != "crop"
+    fraction = CROP_FRACTION if data.crop_fraction == "auto" else data.crop_fraction
     own: int | None = None
     if survey.size:
         own = max(survey.size) if kept_whole else min(survey.size)
     image_size = data.image_size or own or DEFAULT_SIZE
     # Of a picture that is to be seen whole, validation must not cut a margin away.
-    # 256 for 224: the margin with which torchvision evaluates most of its weights.
-    side = image_size if kept_whole or data.augment.crop == "none" else round(image_size * 8 / 7)
+    side = image_size if data.seen_whole else round(image_size / fraction)
     if own and image_size <= own <= side:
         side = own
     return Geometry(image_size, side, 1 if survey.grey else 3)

@@ -87,7 +87,9 @@ def load_task(
 
 
 def _rendering(data: DataSpec) -> Rendering:
-    return Rendering(data.fit, data.background)
+    # Without weights that say otherwise (tlsweep/models/resizing.py): those of a source task are made of nothing.
+    interpolation = "bilinear" if data.interpolation == "auto" else data.interpolation
+    return Rendering(data.fit, data.background, interpolation=interpolation)
 
 
 def _check_before_decoding(found: Found, data: DataSpec, seed: int) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tlsweep.data.depth import FULL_DEPTH, eight_bits, is_deep, samples_of, without_alpha
+from tlsweep.spec.data import Interpolation
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Resampling
 
 _ORIENTATION = 0x0112
 _LARGE = 50_000_000
@@ -32,6 +33,15 @@ class Rendering:
     """Red, green and blue behind transparency and beside padded images."""
     bits: int = FULL_DEPTH
     """The bits that images of more than 8 bits a channel use, over the whole set."""
+    interpolation: Interpolation = "bilinear"
+    """See `data.interpolation`."""
+
+    @property
+    def resampling(self) -> "Resampling":
+        """Pillow's filter, which looks at all pixels that go into one."""
+        from PIL.Image import Resampling
+
+        return {"bilinear": Resampling.BILINEAR, "bicubic": Resampling.BICUBIC}[self.interpolation]
 
 
 @dataclass(frozen=True)
@@ -118,28 +128,26 @@ def _opaque(image: "Image", mode: str, background: tuple[int, int, int]) -> "Ima
 
 
 def _fitted(image: "Image", side: int, rendering: Rendering) -> "Image":
-    from PIL import Image
-
     width, height = image.size
     if image.size == (side, side):
         return image
     if rendering.fit == "squash":
-        return image.resize((side, side), Image.Resampling.BILINEAR)
+        return image.resize((side, side), rendering.resampling)
     if rendering.fit == "pad":
-        return _padded(image, side, rendering.background)
+        return _padded(image, side, rendering)
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
     # In fractions of a pixel, which `resize` takes: cropping first would move an odd picture by half of one.
     box = (left, top, left + short, top + short)
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return image.resize((side, side), rendering.resampling, box=box)
 
 
-def _padded(image: "Image", side: int, background: tuple[int, int, int]) -> "Image":
+def _padded(image: "Image", side: int, rendering: Rendering) -> "Image":
     """The whole image in the middle of the square, the background beside it."""
     from PIL import Image
 
     long = max(image.size)
     width, height = (max(1, round(length * side / long)) for length in image.size)
-    square = Image.new("RGB", (side, side), background).convert(image.mode)
-    square.paste(image.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2))
+    square = Image.new("RGB", (side, side), rendering.background).convert(image.mode)
+    square.paste(image.resize((width, height), rendering.resampling), ((side - width) // 2, (side - height) // 2))
     return square

@@ -46,18 +46,23 @@ def torchvision_statistics(entry: Any, reason: str) -> Statistics:
     return Statistics(mean, std, reason)
 
 
-def exported_statistics(weights: Path) -> Statistics | None:
-    """What stands beside the weights of an exported model; None where nothing does, or what is no export's."""
+def preprocessing_beside(weights: Path) -> dict[str, Any]:
+    """What stands beside the weights of an exported model; empty where nothing does, or what is no mapping."""
     path = weights.parent / PREPROCESSING
-    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-        return None
     try:
+        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return {}
         written = json.loads(path.read_text(encoding="utf-8"))
-        mean, std = written["mean"], written["std"]
     # The file may be anybody's: of another shape, or nested too deeply.
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return statistics_as_given(mean, std, f"as the {PREPROCESSING} beside the file says")
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def exported_statistics(weights: Path) -> Statistics | None:
+    """The statistics of an exported model, from beside its weights; None where nothing is, or what is no export's."""
+    written = preprocessing_beside(weights)
+    return statistics_as_given(written.get("mean"), written.get("std"), f"as the {PREPROCESSING} beside the file says")
 
 
 def statistics_as_given(mean: Any, std: Any, reason: str) -> Statistics | None:

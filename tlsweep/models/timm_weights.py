@@ -65,6 +65,29 @@ def fetch_from_hub(model: ModelSpec, wanted: str) -> Fetched:
         ModelError: they cannot be fetched, or are of another network.
     """
     place = wanted.removeprefix(HUB)
+    config = _config(model, wanted)
+    made_with = config.get("model_args") or {}
+    settings = hub_settings(model, wanted)
+    origin = f"{one_line(wanted)}{f', made with model.args: {made_with}' if made_with else ''}"
+    reason = f"as the config.json of {one_line(wanted)} says"
+    statistics = statistics_as_given(settings.get("mean"), settings.get("std"), reason)
+    return Fetched(_from_hub(place, _FILES, wanted), origin, statistics)
+
+
+def hub_settings(model: ModelSpec, wanted: str) -> Mapping[str, Any]:
+    """What the `config.json` on the hub says of how its weights were trained, by timm's names (PretrainedCfg).
+
+    Raises:
+        ModelError: it cannot be fetched, or is of another network.
+    """
+    config = _config(model, wanted)
+    # Older files have one level less.
+    found: Mapping[str, Any] = config.get("pretrained_cfg") or config
+    return found
+
+
+def _config(model: ModelSpec, wanted: str) -> Mapping[str, Any]:
+    place = wanted.removeprefix(HUB)
     if not is_timm(model.name):
         raise ModelError(
             f"model.weights {one_line(wanted)} are for a network of timm, and model.name is {model.name}; write "
@@ -72,22 +95,17 @@ def fetch_from_hub(model: ModelSpec, wanted: str) -> Fetched:
         )
     if place.count("/") != 1 or not all(place.partition("@")[0].split("/")):
         raise ModelError(f"model.weights '{one_line(wanted)}' is not of the form {HUB}owner/name")
-    config = _config(_from_hub(place, ("config.json",), wanted), wanted)
+    config = _read_config(_from_hub(place, ("config.json",), wanted), wanted)
     said, name = config.get("architecture"), model.name.removeprefix(TIMM)
     if said is not None and said != name:
         raise ModelError(
             f"model.weights {one_line(wanted)} are of {TIMM}{one_line(str(said))}, and model.name is {model.name}; "
             "one of them has to be the other's"
         )
-    made_with = config.get("model_args") or {}
-    settings = config.get("pretrained_cfg") or config  # older files have one level less
-    origin = f"{one_line(wanted)}{f', made with model.args: {made_with}' if made_with else ''}"
-    reason = f"as the config.json of {one_line(wanted)} says"
-    statistics = statistics_as_given(settings.get("mean"), settings.get("std"), reason)
-    return Fetched(_from_hub(place, _FILES, wanted), origin, statistics)
+    return config
 
 
-def _config(path: Path, wanted: str) -> Mapping[str, Any]:
+def _read_config(path: Path, wanted: str) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES:,} bytes")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart, this_machine
-from tlsweep.data import Task, load_task
+from tlsweep.data import Task
 from tlsweep.data.balance import neglect, sizes_in_words
 from tlsweep.errors import ResultsError
 from tlsweep.files import write_whole
@@ -19,7 +19,7 @@ from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import configuration, starting_values
-from tlsweep.sweep.prepare import Prepared, prepare, settled
+from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled
 from tlsweep.sweep.retention import KEPT_TRIALS
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ class Plan:
     """The layer that makes the classes: new, and the only one that learns where the backbone is frozen."""
     beginnings: tuple[str, ...] = ()
     """What that layer begins with, and why: a line for each of the weights with which it is another."""
+    resizing: str = ""
+    """What of a picture is seen, and how it is resized, and why."""
     normalisation: tuple[str, ...] = ()
     """What images are normalised by, and why: a line for each of the weights that say something else."""
     augmentation: str = ""
@@ -101,7 +103,7 @@ def make_plan(
     refuse_idle(spec)
     watcher = observer or Silence()
     watcher.phase("reading images")
-    prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    prepared = prepare(spec, read_images(spec, watcher), watcher)
     spec = settled(spec, prepared.task)
     if contact_sheet is not None:
         _write_sheet(contact_sheet, prepared.task, spec)
@@ -155,6 +157,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.trained_arms)),
         skipped_files=len(task.skipped),
         nodes_checked=nodes_checked,
+        resizing=_resizing(spec, task),
         normalisation=_normalisation(spec, prepared),
         augmentation=_augmentation(spec, task),
         findings=task.remarks,
@@ -197,6 +200,12 @@ def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
     known = {name: statistics_of(weights) for name, weights in prepared.weights.items()}
     known |= {name: source_statistics(source) for name, source in prepared.sources.items()}
     return tuple(dict.fromkeys(normalisation_in_words(prepared.task, known[name]) for name in spec.model.origins))
+
+
+def _resizing(spec: SweepSpec, task: Task) -> str:
+    from tlsweep.training.normalising import resizing_in_words
+
+    return resizing_in_words(spec.data, spec.model, task)
 
 
 def _augmentation(spec: SweepSpec, task: Task) -> str:

@@ -15,7 +15,7 @@ from tlsweep.data.views import with_splits
 from tlsweep.errors import SpecError
 from tlsweep.observer import Observer, Silence
 from tlsweep.spec import ModelSpec, SourceTask, SweepSpec, derive_seed
-from tlsweep.sweep.prepare import source_cache
+from tlsweep.sweep.prepare import read_images, source_cache
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
@@ -76,7 +76,7 @@ def make_ranking(
     watcher = observer or Silence()
     models = _candidates(spec.model, candidates)
     watcher.phase("reading images")
-    task = load_task(spec.data, spec.seed, progress=watcher.progress)
+    task = read_images(spec, watcher)
     task = with_splits(task, {name: _some(task, name, images, spec.seed) for name in ("train", "val")})
     for model in models:
         # Each of them before the first is computed: features may take minutes.

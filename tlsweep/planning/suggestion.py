@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tlsweep.data import load_task
 from tlsweep.observer import Observer, Silence
 from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.per_batch_size import PerBatchSize
 from tlsweep.spec.space import Distribution, LogUniform, Value
-from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here, settled
+from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here, read_images, settled
 
 if TYPE_CHECKING:
     # `as`, because the terminal's room takes it from here, and mypy lets only such names out (no_implicit_reexport).
@@ -68,7 +67,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_im
 
     watcher = observer or Silence()
     watcher.phase("reading images")
-    prepared = prepare(spec, load_task(spec.data, spec.seed, progress=watcher.progress), watcher)
+    prepared = prepare(spec, read_images(spec, watcher), watcher)
     spec = settled(spec, prepared.task)
     task, name = prepared.task, next(iter(spec.model.origins))
     if source := prepared.sources.get(name):

@@ -67,6 +67,18 @@ Normalise = Annotated[
 ]
 """What pixels are normalised by."""
 
+Interpolation = Literal["bilinear", "bicubic"]
+CROP_FRACTION: Final = 0.875
+"""224 of 256: with this torchvision evaluates most of its weights."""
+SMALLEST_FRACTION: Final = 0.25
+CROP_FRACTION_TAGS: Final = ("crop fraction as word", "crop fraction as number")
+CropFraction = Annotated[
+    Annotated[Literal["auto"], Tag(CROP_FRACTION_TAGS[0])]
+    | Annotated[Annotated[float, Field(ge=SMALLEST_FRACTION, le=1)], Tag(CROP_FRACTION_TAGS[1])],
+    Discriminator(lambda value: CROP_FRACTION_TAGS[not isinstance(value, str)]),
+]
+"""How much of a picture is seen, along each side."""
+
 MAX_RUNS = 1000
 
 
@@ -82,7 +94,8 @@ class DataCommon(SpecModel):
 
     image_size: int | None = Field(None, ge=4, le=2048)
     """Side of the square that the network sees, in pixels. Default: the images' own size where all have the same and
-    it is at most 64, else 224. Larger images are stored with a margin of one seventh for random crops."""
+    it is at most 64, else 224. Larger images are stored with the margin that `crop_fraction` leaves for random
+    crops."""
     val_fraction: float = Field(0.2, gt=0, lt=1)
     """Part of the training data set aside for validation where the source has no validation split (stratified)."""
     test_fraction: float = Field(0.2, gt=0, lt=1)
@@ -103,6 +116,14 @@ class DataCommon(SpecModel):
     that it fits), or the source task's statistics; grey images have the mean of the three colours. `train`: mean and
     standard deviation of the training split. `auto`: the weights' where they say so, else `train`. Or `{mean: [...],
     std: [...]}`, of pixels scaled to 0..1. Random weights have `train` in any case."""
+    interpolation: Interpolation | Literal["auto"] = "auto"
+    """How pictures are resized, with antialiasing: `bilinear` or `bicubic`. `auto`: as for the weights, as torchvision
+    or timm say (or the `preprocessing.json` beside a file), else `bilinear`. Images are decoded once: of a choice of
+    weights the first that say so decide for all."""
+    crop_fraction: CropFraction = "auto"
+    """Side of the middle that the network sees, as a part of the picture's short side, from 0.25 to 1. `auto`: as for
+    the weights, as above, else 0.875. With `augment: {crop: none}`, or a `fit` that keeps the whole picture, all of it
+    is seen."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How a picture that is no square becomes one. `crop`: its middle; `pad`: the whole of it, `background` beside it;
     `squash`: the whole of it, its sides made equal."""
@@ -138,6 +159,11 @@ class DataCommon(SpecModel):
     def runs(self) -> int:
         """Networks that each trial trains side by side."""
         return (self.folds or 1) * self.repeats
+
+    @property
+    def seen_whole(self) -> bool:
+        """Whether the network sees all that is kept of a picture, whatever `crop_fraction` says."""
+        return self.fit != "crop" or self.augment.crop == "none"
 
     @property
     def short_name(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 BEFORE: Final[Mapping[str, Mapping[str, Any]]] = {
-    "data": {"normalize": "train"},
+    "data": {"normalize": "train", "interpolation": "bilinear", "crop_fraction": 0.875},
     "train": {"head": "random", "layer_decay": 1.0},
 }
 """The values of fields that earlier versions did not write, by section: they do what those versions did."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.class_weights import CLASS_WEIGHTS_TAGS
-from tlsweep.spec.data import NORMALISE_TAGS, DataSpec
+from tlsweep.spec.data import CROP_FRACTION_TAGS, NORMALISE_TAGS, DataSpec
 from tlsweep.spec.search import SearchSpec
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.spec.wording import rule
@@ -141,6 +141,7 @@ def _path(loc: tuple[int | str, ...]) -> str:
     """The dotted path as the user wrote it: pydantic adds the tag of a variant after its section."""
     tags = {tag for section in VARIANTS for known, _ in _variants(section) for tag in known}
     tags |= {"weights as text", "weights as mapping", "weights as choice", *NORMALISE_TAGS, *CLASS_WEIGHTS_TAGS}
+    tags |= {*CROP_FRACTION_TAGS}
     parts = [part for at, part in enumerate(loc) if not (at > 0 and part in tags)]
     return shortened(".".join(shortened(str(part)) for part in parts), 120)
 

@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from tlsweep.data import load_task
 from tlsweep.observer import Silence
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.sweep.assignment import starting_values, trained_with
-from tlsweep.sweep.prepare import begun, prepare, pretrain_here, settled
+from tlsweep.sweep.prepare import begun, prepare, pretrain_here, read_images, settled
 
 
 def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -24,7 +23,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     from tlsweep.training import Compute, finetune
 
     refuse_idle(spec)
-    prepared = prepare(spec, load_task(spec.data, spec.seed), Silence())
+    prepared = prepare(spec, read_images(spec, Silence()), Silence())
     spec = settled(spec, prepared.task)
     values = starting_values(spec, MAIN_ARM, 0)
     name, hyperparameters = str(values[WEIGHTS]), trained_with(values)

@@ -12,7 +12,7 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart
 from tlsweep.cluster.telemetry import Telemetry
-from tlsweep.data import Task, load_task
+from tlsweep.data import Task
 from tlsweep.errors import ResultsError, SpecError, SweepFailed
 from tlsweep.observer import Observer, Several, Silence, SweepView, say
 from tlsweep.report.repair import restore, unevaluated
@@ -41,7 +41,7 @@ from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.prepare import Prepared, prepare, settled, share, starts
+from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled, share, starts
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
@@ -98,7 +98,7 @@ def launch(
         # Before the images, which may take minutes to read, and again when the folder is made.
         check_new_sweep(to_location(results), name or spec.name or "sweep", exact=name is not None)
         watcher.phase("reading images")
-        task = load_task(spec.data, spec.seed, progress=watcher.progress)
+        task = read_images(spec, watcher)
         say(watcher, task.remarks)
         folder = create_sweep_folder(to_location(results), name or spec.name or "sweep", exact=name is not None)
         # Kept in the spec, so that its arms are known without reading images, also to a resume and to readers.
@@ -157,7 +157,7 @@ def resume(
         loaded = going_on(load_spec(stored), loaded)
         history = read_history(folder, loaded)
         watcher.phase("reading images")
-        task = load_task(loaded.data, loaded.seed, progress=watcher.progress)
+        task = read_images(loaded, watcher)
         say(watcher, task.remarks)
         history.check_data(task)
         work.ground.check()

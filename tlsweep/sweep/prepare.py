@@ -129,6 +129,17 @@ def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "
     return weights
 
 
+def read_images(spec: SweepSpec, observer: Observer) -> Task:
+    """The images of a sweep, resized as the weights expect where the spec leaves that to them.
+
+    Raises:
+        DataError, ModelError: as `load_task` and `resized_for`.
+    """
+    from tlsweep.models.resizing import resized_for
+
+    return load_task(resized_for(spec.data, spec.model), spec.seed, progress=observer.progress)
+
+
 def _seen_by(task: Task) -> dict[str, Any]:
     """What a network must know of a task."""
     return {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}

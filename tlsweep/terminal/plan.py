@@ -26,6 +26,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
         ("balance", plan.class_sizes),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
+        ("resize", plan.resizing),
         *(("normalize", line) for line in plan.normalisation),
         ("augment", plan.augmentation),
         *(("look at", finding) for finding in plan.findings),

@@ -94,10 +94,11 @@ def _check_rebuilding(module: nn.Module, tensors: dict[str, Tensor], architectur
 def preprocessing(task: Task) -> dict[str, Any]:
     """How a picture becomes what the network sees, as validation did it."""
     stored, look = int(task.images.shape[1]), task.rendering
+    how = f"{look.interpolation} with antialias"
     resize = {
-        "crop": f"short side to {stored} pixels, bilinear with antialias, centre crop to {stored} x {stored}",
-        "pad": f"long side to {stored} pixels, bilinear with antialias, background beside it to {stored} x {stored}",
-        "squash": f"to {stored} x {stored} pixels, bilinear with antialias, whatever the aspect",
+        "crop": f"short side to {stored} pixels, {how}, centre crop to {stored} x {stored}",
+        "pad": f"long side to {stored} pixels, {how}, background beside it to {stored} x {stored}",
+        "squash": f"to {stored} x {stored} pixels, {how}, whatever the aspect",
     }
     return {
         "channels": task.channels,
@@ -108,6 +109,7 @@ def preprocessing(task: Task) -> dict[str, Any]:
         "bits": look.bits,
         "background": look.background,
         "fit": look.fit,
+        "interpolation": look.interpolation,
         "resize": f"{resize[look.fit]}; then centre crop to {task.image_size} x {task.image_size}",
         "scale": "divide by 255, subtract mean, divide by std, for each channel",
         "mean": task.mean,

@@ -22,6 +22,7 @@ from tlsweep.models.lean import Limits
 from tlsweep.models.loading import load_state
 from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.spec import ModelSpec
+from tlsweep.spec.data import Interpolation
 from tlsweep.text import one_line
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class ExportInfo:
     classes: tuple[str, ...]
     """Names of the classes, in the order of the logits."""
     preprocessing: dict[str, Any]
-    """`channels`, `image_size`, `stored_size`, `depth`, `bits`, `background` (behind transparency), `fit`, `resize`,
-    `scale`, `mean`, `std`."""
+    """`channels`, `image_size`, `stored_size`, `depth`, `bits`, `background` (behind transparency), `fit`,
+    `interpolation`, `resize`, `scale`, `mean`, `std`."""
     metrics: dict[str, Any]
     """What the exporter gave."""
 
@@ -74,7 +75,10 @@ def _rendering(rule: Mapping[str, Any]) -> Rendering:
     """What `preprocessing.json` says of it; exports of earlier versions say less."""
     plain = Rendering()
     return Rendering(
-        rule.get("fit", plain.fit), tuple(rule.get("background", plain.background)), rule.get("bits", plain.bits)
+        rule.get("fit", plain.fit),
+        tuple(rule.get("background", plain.background)),
+        rule.get("bits", plain.bits),
+        rule.get("interpolation", plain.interpolation),
     )
 
 
@@ -101,6 +105,7 @@ class _Preprocessing(_Stored):
     bits: int = Field(FULL_DEPTH, ge=8, le=FULL_DEPTH)
     background: list[Annotated[int, Field(ge=0, le=255)]] = Field([255] * 3, min_length=3, max_length=3)
     fit: Literal["crop", "pad", "squash"] = "crop"
+    interpolation: Interpolation = "bilinear"
     mean: list[FiniteFloat] = Field(min_length=1, max_length=3)
     std: list[Annotated[FiniteFloat, Field(gt=0)]] = Field(min_length=1, max_length=3)
 

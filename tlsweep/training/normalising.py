@@ -1,11 +1,12 @@
-"""What a trial normalises images by, from the spec, the training split and the weights."""
+"""What a trial normalises images by, from the spec, the training split and the weights; and how they are resized."""
 
 from dataclasses import replace
 
 from tlsweep.data import Task
 from tlsweep.models import Weights
+from tlsweep.models.resizing import automatic, expected_resizing
 from tlsweep.models.statistics import Statistics
-from tlsweep.spec import Normalisation
+from tlsweep.spec import DataSpec, ModelSpec, Normalisation
 
 
 def statistics_of(weights: Weights | None) -> Statistics | None:
@@ -35,3 +36,13 @@ def normalisation_in_words(task: Task, statistics: Statistics | None) -> str:
     else:
         reason = "of the training split" + (" of each run" if task.runs else "")
     return f"mean {mean}, std {std}, {reason}"
+
+
+def resizing_in_words(data: DataSpec, model: ModelSpec, task: Task) -> str:
+    """What is done with pictures before they are normalised, and why: what `check` prints."""
+    side, size = int(task.images.shape[1]), task.image_size
+    seen = f"the middle {size} of {side} pixels" if side > size else f"{side} pixels, the whole"
+    names = [name for name in automatic(data) if name == "interpolation" or not data.seen_whole]
+    reason = expected_resizing(model).reason if names else "as the spec says"
+    alone = f" ({names[0]})" if len(names) == 1 and not data.seen_whole else ""
+    return f"{seen}, {task.rendering.interpolation}, {reason}{alone}"
