@@ -83,7 +83,8 @@ SETTINGS = [
 
 def trainer(task: Task, settings: dict[str, object], micro_batch: int | None = None) -> Trainer:
     return Trainer(
-        Hyperparameters(lr=0.02, batch_size=24, label_smoothing=0.1),
+        # One of them with images of several classes.
+        Hyperparameters(lr=0.02, batch_size=24, label_smoothing=0.1, mixup=0.4 if "loss" in settings else 0),
         TrainSettings.model_validate({"epochs": 3, **settings}),
         Transfer(task, NO_DROPOUT, weights=None, seed=1),
         Compute(device="cpu", threads=1, micro_batch=micro_batch),
