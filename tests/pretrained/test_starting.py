@@ -200,6 +200,20 @@ def test_each_fold_begins_with_the_probe_of_its_own_training_images(tmp_path: Pa
         assert blind.validation != alone.validation
 
 
+def test_progress_is_told_from_the_first_image_to_the_last_regression(digits: Task, tmp_path: Path) -> None:
+    task = load_task(DigitsData(source="digits", folds=3, labels_per_class=5), 0, cache=tmp_path)
+    told: list[tuple[int, int]] = []
+    transfer = Transfer(task, SMALL_CNN, pretrained(task, SMALL_CNN), 1)
+    started(transfer, PROBE, compute=ONE_THREAD, progress=lambda *now: told.append(now))
+    assert told == sorted(told)
+    assert {total for _, total in told} == {300}
+    for run in range(3):  # of each half for the features, then for each regression of the cross-validation
+        own = [done - 100 * run for done, _ in told if 100 * run < done <= 100 * (run + 1)]
+        assert own[0] == 50
+        assert len(own) > 10
+        assert max(own) > 90
+
+
 def test_it_is_solved_once_for_each_thing_that_changes_it(
     digits: Task, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,9 +22,10 @@ from tlsweep.spec import Hyperparameters, ModelSpec, SweepSpec, TrainSettings, l
 from tlsweep.store import SweepFolder
 from tlsweep.store.starts import Start
 from tlsweep.store.tables import rows_to_table
-from tlsweep.sweep import prepare, trainable
+from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.environment import weights_hash
+from tlsweep.sweep.heads import find_heads, starts
 from tlsweep.sweep.prepare import check_batch_sizes, check_metric
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
@@ -181,7 +182,7 @@ def test_each_arm_begins_with_the_head_of_its_weights_and_labels(
 ) -> None:
     found: dict[tuple[str, int | None], tuple[StartingHead, ...]] = {}
     for arm, name in (("main", "A"), ("main", "B"), ("labels-2", "A")):
-        found[shared.beginning(arm, {"weights": name})] = prepare._find_heads(shared, arm, name).heads
+        found[shared.beginning(arm, {"weights": name})] = find_heads(shared, arm, name, progress=print).heads
     assert len({float(heads[0].tensors["bias"].sum()) for heads in found.values()}) == 3
     there = replace(shared, heads={key: key for key in found})
     weights = {name: trainable.fetch(name) for name in ("A", "B", "task")}
@@ -218,12 +219,12 @@ def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: 
 def test_what_trials_begin_with_is_tested_and_exported_as_it_is(
     shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heads = prepare._find_heads(shared, "main", "B").heads
+    heads = find_heads(shared, "main", "B", progress=print).heads
     key = shared.beginning("main", {"weights": "B"})
     fetched = trainable.fetch
     monkeypatch.setattr(trainable, "fetch", lambda name: heads if name == "heads" else fetched(name))
     there = replace(shared, heads={key: "heads"})
-    start = Start("B", prepare.starts(there)["main"]["B"])
+    start = Start("B", starts(there)["main"]["B"])
     assert start.figures["val_accuracy"] == heads[0].validation["accuracy"]
     tested = _evaluate_arms({"main": [Winner.untrained("main", start)]}, there)["main"]
     network = new_network(there.transfer("main", {"weights": "B"}, 5))  # all trials begin with the same

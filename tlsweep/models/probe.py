@@ -1,6 +1,8 @@
 """The linear probe: a logistic regression on frozen features, which any fine-tuning has to beat, and may begin with."""
 
+import itertools
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+Progress = Callable[[int, int], None]
+"""Called with what is done and how much there is in all."""
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverse strengths of the L2 penalty that are tried (scikit-learn's C)."""
@@ -39,7 +43,7 @@ def linear_probe(train: Array, train_labels: Array, val: Array, val_labels: Arra
     return accuracy, float(np.sqrt(accuracy * (1 - accuracy) / len(val_labels)))
 
 
-def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
+def fitted(train: Array, labels: Array, *, bias: bool = True, progress: Progress = lambda done, total: None) -> Any:
     """A logistic regression on standardised features, as a pipeline of scikit-learn.
 
     The strength of its L2 penalty is the one with the least log loss in a cross-validation on `COMPARED` of the images;
@@ -50,9 +54,11 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
         train: features, shape (N, D).
         labels: shape (N,), whole numbers from 0, each of which occurs.
         bias: whether features are centred and the regression has an intercept.
+        progress: told of the regressions done, of all, while they are fitted.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import get_scorer
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -67,7 +73,13 @@ def fitted(train: Array, labels: Array, *, bias: bool = True) -> Any:
             choices = {"logisticregression__C": STRENGTHS}
             fits = folds * len(STRENGTHS)
             probe.set_params(logisticregression__max_iter=_iterations(fits * len(some) * work))
-            search = GridSearchCV(probe, choices, scoring="neg_log_loss", cv=StratifiedKFold(folds), refit=False)
+            scorer, done = get_scorer("neg_log_loss"), itertools.count(1)
+
+            def scored(*arguments: Any) -> float:
+                progress(next(done), fits + 1)
+                return float(scorer(*arguments))
+
+            search = GridSearchCV(probe, choices, scoring=scored, cv=StratifiedKFold(folds), refit=False)
             probe.set_params(**search.fit(train[some], labels[some]).best_params_)
         return probe.set_params(logisticregression__max_iter=_iterations(len(labels) * work)).fit(train, labels)
 

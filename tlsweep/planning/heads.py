@@ -6,11 +6,12 @@ import numpy as np
 
 from tlsweep.data.task import Indices
 from tlsweep.models import Weights
-from tlsweep.models.probe import LinearHead
+from tlsweep.models.probe import LinearHead, Progress
 from tlsweep.pretrained.features import Features
 from tlsweep.pretrained.starting import beginning, begins_with
 from tlsweep.spec import SweepSpec
-from tlsweep.sweep.prepare import Prepared, refuse_without_probe
+from tlsweep.sweep.heads import refuse_without_probe
+from tlsweep.sweep.prepare import Prepared
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
@@ -40,7 +41,7 @@ def _tried(spec: SweepSpec, transfer: Transfer, compute: Compute) -> str:
     splits = {**run.task.splits, **{name: run.task.splits[name][:IMAGES] for name in ("train", "val")}}
     few = replace(run, task=replace(run.task, splits=splits))
 
-    def at_random(found: Features, labels: Indices, bias: bool) -> LinearHead:
+    def at_random(found: Features, labels: Indices, bias: bool, progress: Progress) -> LinearHead:
         """Weights of both signs, so that a ReLU behind the head would lose some."""
         draw = np.random.default_rng(0).standard_normal((run.task.num_classes, found.shape[1] + 1), dtype=np.float32)
         return LinearHead(draw[:, :-1], draw[:, -1] * bias)

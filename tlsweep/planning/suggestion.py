@@ -11,7 +11,8 @@ from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.per_batch_size import PerBatchSize
 from tlsweep.spec.space import Distribution, LogUniform, Value
-from tlsweep.sweep.prepare import begun, fewest_images, prepare, pretrain_here, read_images, settled
+from tlsweep.sweep.heads import begun
+from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here, read_images, settled
 
 if TYPE_CHECKING:
     # `as`, because the terminal's room takes it from here, and mypy lets only such names out (no_implicit_reexport).
@@ -75,8 +76,8 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_im
     weights = pretrain_here(spec, name, source) if source else prepared.weights[name]
     compute, settings = Compute(threads=spec.resources.threads), spec.train.settings()
     watcher.phase("finding what the heads of trials begin with")
-    transfer = begun(spec, prepared.transfer(spec, weights), compute)
     options: dict[str, Any] = {"compute": compute, "progress": watcher.progress}
+    transfer = begun(spec, prepared.transfer(spec, weights), **options)
     values, optimizers = centre(spec), _optimizers(spec)
     numbers, steps = itertools.count(1), 2 + 2 * len(optimizers) if optimizers else 1
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from tlsweep.data.task import Indices
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
+from tlsweep.models.probe import Progress
 from tlsweep.pretrained.kept import kept
 from tlsweep.training.devices import Compute, choose_device, isolated
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
@@ -21,8 +21,6 @@ from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
 Features = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
 
 VERSION = 2
 """Raised whenever the same arguments give other features, so that kept ones are not used."""
@@ -43,7 +41,7 @@ def features(
         cache: folder to read them from if they are there, and to leave them in: of several processes one computes, the
             others wait for it. Features of your own code are never kept, as that may change; None keeps none.
         compute: what a trial is given; batch norm uses the statistics of the weights, or mean 0 and variance 1.
-        progress: told while they are computed.
+        progress: told of the images done while they are computed.
 
     Returns:
         Shapes (N, D) and (N,), in the order of `task.splits[split]`.

@@ -21,7 +21,7 @@ from tlsweep.data.task import Indices
 from tlsweep.errors import ModelError
 from tlsweep.models import Network, Weights
 from tlsweep.models.architectures import is_own_code
-from tlsweep.models.probe import LinearHead, as_linear_head, fitted
+from tlsweep.models.probe import LinearHead, Progress, as_linear_head, fitted
 from tlsweep.models.starting_head import (
     HeadUnfitError,
     StartingHead,
@@ -50,14 +50,14 @@ MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
 
 
-Solve = Callable[[Features, Indices, bool], LinearHead]
+Solve = Callable[[Features, Indices, bool, Progress], LinearHead]
 
 
-def _probe(found: Features, labels: Indices, bias: bool) -> LinearHead:
+def _probe(found: Features, labels: Indices, bias: bool, progress: Progress) -> LinearHead:
     """The logistic regression on the features."""
     # On two busy cores a second thread made it 4 times slower (planning/transferability.py).
     with threadpool_limits(1):
-        return as_linear_head(fitted(found.astype(np.float64), labels, bias=bias))
+        return as_linear_head(fitted(found.astype(np.float64), labels, bias=bias, progress=progress))
 
 
 NAMES = {"probe": "the probe's solution", "zero": "zeros", "random": "torch's own initialisation"}
@@ -99,6 +99,7 @@ def beginning(
     cache: Path | None = None,
     compute: Compute = Compute(),
     solve: Solve = _probe,
+    progress: Progress = lambda done, total: None,
 ) -> Beginning:
     """Find what the head of each run begins with.
 
@@ -109,6 +110,7 @@ def beginning(
             kept, as that may change; None keeps none.
         compute: as for a trial.
         solve: makes a head of features, labels, and whether it has a bias.
+        progress: told while they are found; of each run half is for the features.
 
     Raises:
         HeadUnfitError: the head that is asked for by name cannot be had in this network.
@@ -118,12 +120,20 @@ def beginning(
     if planned.how == "random":
         return planned
 
-    def make(run: Transfer, compute: Compute) -> StartingHead:
-        return _zero(run, compute) if planned.how == "zero" else _solved(run, compute, solve)
+    runs = transfer.runs()
+
+    def begun(at: int, run: Transfer) -> StartingHead:
+        def told(done: int, total: int) -> None:
+            progress(_PARTS * at + _PARTS * done // total, _PARTS * len(runs))
+
+        def make() -> StartingHead:
+            return _zero(run, compute) if planned.how == "zero" else _solved(run, compute, solve, told)
+
+        return _kept(run, planned.how, make, cache, compute)
 
     # Not in a checkpoint's stead: it holds the head that training made of this one (checkpoint.py, changed_tensors).
     try:
-        return replace(planned, heads=tuple(_kept(run, planned.how, make, cache, compute) for run in transfer.runs()))
+        return replace(planned, heads=tuple(begun(at, run) for at, run in enumerate(runs)))
     except HeadUnfitError as error:
         if settings.head == "auto":
             return Beginning("random", f"as the probe's solution cannot be placed: {error}")
@@ -131,26 +141,29 @@ def beginning(
         raise HeadUnfitError(reason) from None
 
 
-Make = Callable[[Transfer, Compute], StartingHead]
+_PARTS = 100
+"""That progress tells of each run."""
 
 
-def _kept(run: Transfer, how: str, make: Make, cache: Path | None, compute: Compute) -> StartingHead:
+def _kept(
+    run: Transfer, how: str, make: Callable[[], StartingHead], cache: Path | None, compute: Compute
+) -> StartingHead:
     if cache is None or is_own_code(run.model.name):
-        return make(run, compute)
+        return make()
     path = cache / f"{_key(run, how, choose_device(compute.device))}.safetensors"
     return kept(
         path,
         "starting heads",
         read=lambda: _read(path),
-        make=lambda: make(run, compute),
+        make=make,
         as_bytes=_as_file,
     )
 
 
-def _solved(run: Transfer, compute: Compute, solve: Solve) -> StartingHead:
+def _solved(run: Transfer, compute: Compute, solve: Solve, progress: Progress) -> StartingHead:
     """What is solved on the features of the run's own training images."""
     try:
-        found, labels = features(run, "train", compute=compute)
+        found, labels = features(run, "train", compute=compute, progress=lambda done, total: progress(done, 2 * total))
     except ModelError as error:  # of your own networks, which train all the same
         raise HeadUnfitError(str(error)) from error
     if len(found) != len(labels):
@@ -159,7 +172,7 @@ def _solved(run: Transfer, compute: Compute, solve: Solve) -> StartingHead:
         raise HeadUnfitError("the network gives features that are no finite numbers")
     with isolated(compute) as device:
         network = _evaluating(run, device)
-        solution = solve(found, labels, has_bias(network))
+        solution = solve(found, labels, has_bias(network), lambda done, total: progress(total + done, 2 * total))
         place(network, solution)
         with torch.inference_mode():
             _let_through(network, run, solution, found, device)

@@ -9,7 +9,8 @@ from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.sweep.assignment import starting_values, trained_with
-from tlsweep.sweep.prepare import begun, prepare, pretrain_here, read_images, settled
+from tlsweep.sweep.heads import begun
+from tlsweep.sweep.prepare import prepare, pretrain_here, read_images, settled
 
 
 def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
@@ -33,7 +34,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     finetune(
         hyperparameters,
         spec.train.settings(),
-        begun(spec, prepared.transfer(spec, weights), compute),
+        begun(spec, prepared.transfer(spec, weights), compute=compute),
         report=lambda epoch, snapshot: report(hyperparameters.model_dump() | asdict(epoch)),
         compute=compute,
     )

@@ -38,10 +38,11 @@ from tlsweep.store.files import cannot_write, log_to_upload, storage_fault, writ
 from tlsweep.store.folder import check_new_sweep, command
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ground import Ground
+from tlsweep.sweep.heads import starts
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled, share, starts
+from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall

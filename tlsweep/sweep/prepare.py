@@ -1,6 +1,6 @@
 """What is done once, before trials run: data, weights, and every check that needs them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +10,19 @@ from tlsweep.data import Task, load_task
 from tlsweep.data.balance import check_class_names
 from tlsweep.data.cache import default_cache
 from tlsweep.data.duplicates import count_in_source
-from tlsweep.errors import DataError, ModelError, TlsweepError
+from tlsweep.errors import DataError, ModelError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec
-from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
-from tlsweep.spec.study import PROBE_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration, trial_seed
+from tlsweep.sweep.heads import starting_heads
+from tlsweep.sweep.on_workers import where_trials_run
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
     from tlsweep.pretrained.starting import Beginning
     from tlsweep.sweep.trainable import Shared
-    from tlsweep.training import Compute, Transfer
+    from tlsweep.training import Transfer
 
 
 @dataclass(frozen=True)
@@ -235,106 +235,8 @@ def share(
     # torch tensors would be copied into each.
     references = {name: ray.put(loaded) for name, loaded in weights.items()}
     shared = Shared(spec, folder.path, ray.put(prepared.task), references, gpus)
-    heads, beginnings = _starting_heads(shared, weights, cluster, observer)
+    heads, beginnings = starting_heads(shared, weights, cluster, observer)
     return replace(shared, heads=heads), weights, beginnings
-
-
-def _starting_heads(
-    shared: "Shared", weights: "Mapping[str, Weights | None]", cluster: Cluster, observer: Observer
-) -> "tuple[dict[tuple[str, int | None], Any], dict[str, Beginning]]":
-    """What the heads of trials begin with, found once for all trials that have the same weights and images.
-
-    Returns:
-        References to the heads, without torch's own; and the same in words, by the name of the weights.
-    """
-    import ray
-
-    from tlsweep.pretrained.starting import begins_with
-
-    spec = shared.spec
-    found: dict[tuple[str, int | None], Beginning] = {}
-    for arm in spec.arms:
-        for name in spec.model.origins if spec.arm(arm).pretrained else (NO_WEIGHTS,):
-            key = shared.beginning(arm, {WEIGHTS: name})
-            if key in found:
-                continue
-            found[key] = planned = begins_with(spec.train.settings(), weights.get(name))
-            if planned.how != "random":
-                observer.phase("finding what the heads of trials begin with")
-                found[key] = where_trials_run(_find_heads, spec, cluster, shared, arm, name)
-            refuse_without_probe(spec, planned, found[key])
-            if found[key].how != planned.how:
-                say(observer, [f"the heads of trials begin with {found[key].in_words}"])
-    references = {key: ray.put(beginning.heads) for key, beginning in found.items() if beginning.heads}
-    return references, {name: beginning for (name, _), beginning in reversed(found.items())}
-
-
-def refuse_without_probe(spec: SweepSpec, planned: "Beginning", found: "Beginning") -> None:
-    """Raises:
-    HeadUnfitError: the control `probe` has no result, as its head cannot be placed.
-    """
-    from tlsweep.models.starting_head import HeadUnfitError
-
-    if PROBE_ARM in spec.controls and found.how != planned.how:
-        raise HeadUnfitError(f"controls: probe has no result, {found.why}; take it out")
-
-
-def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
-    """How far the trials of each arm are before any training, by the weights that they start from: of several runs the
-    mean. Nothing of those with torch's own heads, which know nothing yet, and each something else."""
-    from tlsweep.sweep.trainable import fetch
-    from tlsweep.training.summary import over_runs
-
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for arm in shared.spec.arms:
-        for name in shared.weights:
-            heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
-            if heads is not None and shared.spec.arm(arm).pretrained:
-                figures = over_runs([run.validation for run in fetch(heads)])
-                found.setdefault(arm, {})[name] = {
-                    f"val_{figure}": value for figure, value in figures.items() if value is not None
-                }
-    return found
-
-
-def _find_heads(shared: "Shared", arm: str, name: str) -> "Beginning":
-    """Find the heads of trials of an arm that start from these weights."""
-    from tlsweep.pretrained.starting import beginning
-
-    transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(shared.spec, 0))
-    return beginning(transfer, shared.spec.train.settings(), cache=head_cache(), compute=shared.compute({}))
-
-
-def begun(spec: SweepSpec, transfer: "Transfer", compute: "Compute") -> "Transfer":
-    """What a trial trains, with what its heads begin with, found in this process unless it is kept."""
-    from tlsweep.pretrained.starting import started
-
-    return started(transfer, spec.train.settings(), cache=head_cache(), compute=compute)
-
-
-def head_cache() -> Path:
-    """The folder in which starting heads are kept."""
-    return default_cache() / "heads"
-
-
-def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Cluster, *arguments: Any) -> Any:
-    """Call `function` with what a trial gets.
-
-    On a cluster that is a worker. On this machine alone it is this process, which has imported torch already, where a
-    worker would take seconds for that; unless there are GPUs, whose memory this process should not hold.
-    """
-    import ray
-
-    gpus = cluster.trial_gpus(spec.resources)
-    if cluster.local and not gpus:
-        return function(*arguments)
-    remote = ray.remote(num_cpus=spec.resources.cpus, num_gpus=gpus, max_retries=1)(function)
-    try:
-        return ray.get(remote.remote(*arguments))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, TlsweepError):  # one message, as where no worker has it
-            raise error.cause from None
-        raise
 
 
 def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights":

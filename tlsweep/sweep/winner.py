@@ -18,7 +18,7 @@ from tlsweep.store.starts import START, Start, best_start
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.ledger import Ledger
-from tlsweep.sweep.prepare import where_trials_run
+from tlsweep.sweep.on_workers import where_trials_run
 from tlsweep.sweep.retention import KEPT_TRIALS
 from tlsweep.sweep.trainable import Shared, last_sound
 
