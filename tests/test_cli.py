@@ -217,6 +217,14 @@ def test_somebody_at_a_terminal_is_asked_before_what_was_not_named_is_started(
     assert "starting" not in out
 
 
+def test_confirming_what_folds_judged_is_told_with_the_networks_of_all_folds(
+    at_a_terminal: Any, tmp_path: Path
+) -> None:
+    recipe = make_ended_sweep(tmp_path / "results") / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("folds: null", "folds: 4", 1))
+    assert "This starts 20 networks with the recipe" in at_a_terminal("n\n", "confirm")[2]
+
+
 @pytest.mark.parametrize("arguments", [["launch", "digits"], ["launch", "-q"], ["confirm", "mine"], ["confirm", "-q"]])
 def test_what_was_named_or_is_to_be_quiet_is_not_asked_about(
     at_a_terminal: Any, tmp_path: Path, sweep_room: Any, arguments: list[str]

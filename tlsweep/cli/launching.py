@@ -153,7 +153,7 @@ def debug(spec: SpecArgument = DEFAULT_SPEC, override: Overrides = None) -> None
 @app.command()
 def confirm(
     name: SweepName = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Networks to train, each with a seed of its own.")] = 5,
+    repeats: Annotated[int, typer.Option(min=2, help="Networks to train, of each fold, each with its seed.")] = 5,
     override: Overrides = None,
     local: Local = False,
     address: Address = None,
@@ -175,7 +175,8 @@ def confirm(
     check_overrides(spec, changes)
     if name is None:
         whose = f"'{found.name}', the newest sweep in '{results}'"
-        announce(f"{repeats} networks with the recipe of {whose}", quiet=quiet)
+        networks = repeats * (spec["data"].get("folds") or 1)
+        announce(f"{networks} networks with the recipe of {whose}", quiet=quiet)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 
