@@ -501,7 +501,7 @@ def test_check_prints_the_plan_or_the_one_error(run: Run, monkeypatch: pytest.Mo
         arms=("main",), trials=8, epochs_at_most=80, train_images=100, val_images=20, test_images=20,
         classes=("ants", "bees"), image_shape=(3, 224, 224), model="resnet18", weights="file a.pth",
         parameters=11_000_000, device="cpu", slots=2, seconds_at_most=90.0, checkpoint_bytes=1024, storage_bytes=2048,
-        skipped_files=0, nodes_checked=3,
+        nodes_checked=3,
     )  # fmt: skip
     asked = []
 

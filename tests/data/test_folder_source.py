@@ -29,7 +29,7 @@ def test_given_splits_are_used_as_they_are(tmp_path: Path, name: str) -> None:
     task = load_task(folder_data(tmp_path), 0)
     assert {split: task.size(split) for split in task.splits} == {"train": 13, "val": 4, "test": 4}
     assert task.labels[task.splits["test"]].tolist() == [0, 1, 1, 1]
-    assert task.classes == ("ant", "bee")
+    assert (task.classes, task.set_aside) == (("ant", "bee"), ())
 
 
 def test_missing_splits_are_set_aside_from_train_as_fractions_of_it(tmp_path: Path) -> None:
@@ -37,6 +37,8 @@ def test_missing_splits_are_set_aside_from_train_as_fractions_of_it(tmp_path: Pa
     task = load_task(folder_data(tmp_path, test_fraction=0.1), 0)
     assert {split: task.size(split) for split in task.splits} == {"train": 36, "val": 4, "test": 4}
     assert set(task.splits["test"]) < set(range(40))
+    assert task.set_aside == ("test",)
+    assert load_task(folder_data(tmp_path, test_fraction=0.1, folds=2), 0).set_aside == ("test",)
 
 
 def test_hidden_files_and_folders_are_no_images(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from tlsweep.planning import Plan
 from tlsweep.report import write_recipe
 from tlsweep.terminal import print_best, print_outcome, print_plan, print_report
-from tlsweep.terminal.plan import _classes
+from tlsweep.terminal.plan import _classes, _set_aside, _skipped
 from tlsweep.terminal.presets import opening_comment, print_presets
 
 
@@ -207,13 +207,16 @@ def test_the_plan() -> None:
     plan = Plan(
         arms=("main", "scratch"), trials=48, epochs_at_most=1296, train_images=12000, val_images=180, test_images=1,
         classes=tuple("0123456789"), image_shape=(1, 8, 8), model="cnn", weights=None, parameters=72842, device="cpu",
-        slots=1, seconds_at_most=91.0, checkpoint_bytes=885_000, storage_bytes=10_600_000, skipped_files=2,
+        slots=1, seconds_at_most=91.0, checkpoint_bytes=885_000, storage_bytes=10_600_000,
         nodes_checked=0, augmentation="shifted by up to 1 pixel, never mirrored",
+        set_aside=("test",), skipped=("a/b.gif: a GIF", "a/c.jpg: truncated"),
         findings=("3 images of a single colour (a/[b].png)",),
     )  # fmt: skip
     assert printed(print_plan, plan) == [
-        "images   12,000 for training, 180 for validation, 1 for the test; 2 files",
-        "         skipped",
+        "images   12,000 for training, 180 for validation, 1 for the test; the test is",
+        "         set aside from the images for training (data.test_fraction)",
+        "skipped  a/b.gif: a GIF",
+        "skipped  a/c.jpg: truncated",
         "classes  10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
         "image    8 × 8 pixels, grey",
         "augment  shifted by up to 1 pixel, never mirrored",
@@ -226,6 +229,28 @@ def test_the_plan() -> None:
         "         come on top",
         "storage  at most 10.1 MB; 864 kB for each checkpoint",
     ]
+
+
+@pytest.mark.parametrize(
+    ("splits", "told"),
+    [
+        ((), ""),
+        (("val",), "; the validation is set aside from the images for training (data.val_fraction)"),
+        (
+            ("val", "test"),
+            "; validation and test are set aside from the images for training (data.val_fraction, data.t",
+        ),
+    ],
+)
+def test_it_is_told_which_splits_are_made(splits: tuple[str, ...], told: str) -> None:
+    assert _set_aside(splits).startswith(told)
+    assert bool(told) == bool(_set_aside(splits))
+
+
+def test_of_many_skipped_files_some_are_named() -> None:
+    files = tuple(f"{name}.jpg: truncated" for name in "abcde")
+    assert _skipped(files[:3]) == list(files[:3])
+    assert _skipped(files) == [*files[:3], "and 2 more files"]
 
 
 def test_of_many_classes_two_lines_are_named() -> None:

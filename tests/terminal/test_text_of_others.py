@@ -125,7 +125,7 @@ def status(console: Console, name: str, folder: Path) -> None:
 PLAN = Plan(
     arms=("main",), trials=1, epochs_at_most=1, train_images=5, val_images=5, test_images=5, classes=(),
     image_shape=(3, 8, 8), model="", weights="", parameters=1, device="cpu", slots=1, seconds_at_most=1.0,
-    checkpoint_bytes=1, storage_bytes=1, skipped_files=0, nodes_checked=0,
+    checkpoint_bytes=1, storage_bytes=1, nodes_checked=0,
 )  # fmt: skip
 
 

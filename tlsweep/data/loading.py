@@ -49,6 +49,7 @@ def load_task(
     if survey.bad and not found.skip_bad:
         raise _bad_images(survey)
     given = _given_splits(found, survey.labels)
+    made = ("test",) if data.folds else ("val", "test")
     present = _present_classes(survey.labels, given, found)
     # A bad image (-1) becomes label 0 here, and is in no split.
     labels = np.searchsorted(present, survey.labels).astype(np.int64)
@@ -77,6 +78,7 @@ def load_task(
         augment=data.augment,
         fingerprint=_fingerprint(survey.digest, splits, runs, on_disk, geometry, data),
         skipped=survey.bad,
+        set_aside=tuple(split for split in made if split not in given),
         runs=runs,
         rendering=replace(_rendering(data), bits=survey.bits),
         findings=find_oddities(found.items, survey, geometry.side**2, data.fit),

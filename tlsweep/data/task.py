@@ -66,6 +66,8 @@ class Task:
     """Hash of content, splits and recipe: tasks with the same one are the same."""
     skipped: tuple[str, ...] = field(default=())
     """Files that were left out because they do not decode (`on_bad_image: skip`)."""
+    set_aside: tuple[str, ...] = field(default=())
+    """Splits that the source does not have: their images are some of those that it gives for training."""
     runs: tuple[Run, ...] = field(default=())
     """The splits of each network, where a trial trains several (`folds`, `repeats`). Those of the task itself are the
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""

@@ -53,9 +53,12 @@ class Plan:
     checkpoint_bytes: int
     storage_bytes: int
     """Checkpoints on disk at most, at any moment."""
-    skipped_files: int
     nodes_checked: int
     """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
+    skipped: tuple[str, ...] = ()
+    """The files that do not decode and are left out, each with the reason."""
+    set_aside: tuple[str, ...] = ()
+    """The splits that are made from images that were given for training."""
     seconds_per_image: float = 0.0
     """What training takes for an image, on the device of one trial."""
     runs: int = 1
@@ -155,7 +158,8 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         checkpoint_bytes=checkpoint_bytes,
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.trained_arms)),
-        skipped_files=len(task.skipped),
+        skipped=task.skipped,
+        set_aside=task.set_aside,
         nodes_checked=nodes_checked,
         resizing=_resizing(spec, task),
         normalisation=_normalisation(spec, prepared),

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 _NAMES = 10
 """Characters that the names on the left take, with the gap behind them."""
+_NAMED = {"val": "the validation is", "test": "the test is"}
+_SKIPPED = 3
+"""Skipped files that are named."""
 _CHECKED = "same versions, clocks, disks, object store, images and own modules within reach, results written and read"
 
 
 def print_plan(console: Console, plan: "Plan") -> None:
     """One line for each thing that will be used, trained or written."""
     channels, height, width = plan.image_shape
-    skipped = f"; {counted(plan.skipped_files, 'file')} skipped" if plan.skipped_files else ""
     lines = [
         ("images", f"{plan.train_images:,} for training, {plan.val_images:,} for validation, "
-                   f"{plan.test_images:,} for the test{skipped}"),
+                   f"{plan.test_images:,} for the test{_set_aside(plan.set_aside)}"),
+        *(("skipped", line) for line in _skipped(plan.skipped)),
         ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
         ("balance", plan.class_sizes),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
@@ -45,6 +48,20 @@ def print_plan(console: Console, plan: "Plan") -> None:
         *(("note", remark) for remark in plan.remarks),
     ]  # fmt: skip
     console.print(named_lines([(name, text) for name, text in lines if text]))
+
+
+def _set_aside(splits: tuple[str, ...]) -> str:
+    """Where images come from that no folder of their own, or no part of the source, holds."""
+    if not splits:
+        return ""
+    fields = ", ".join(f"data.{split}_fraction" for split in splits)
+    who = "validation and test are" if len(splits) > 1 else _NAMED[splits[0]]
+    return f"; {who} set aside from the images for training ({fields})"
+
+
+def _skipped(files: tuple[str, ...]) -> list[str]:
+    more = [f"and {counted(len(files) - _SKIPPED, 'more file')}"] if len(files) > _SKIPPED else []
+    return [*files[:_SKIPPED], *more]
 
 
 def _runs(count: int) -> str:
