@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ HEADS = {
     "volo_d1_224": "without the auxiliary one", "xcit_nano_12_p8_224": "attention of the class token",
 }  # fmt: skip
 """Families of timm's networks with heads of all kinds."""
+NEEDS_TIMM = pytest.mark.skipif(find_spec("timm") is None, reason="needs timm, which is an extra")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ HEADS = {
                 f"timm/{name}",
                 *(SMALL | LARGE_OF_TIMM)[name],
                 id=name,
-                marks=pytest.mark.slow if name in LARGE_OF_TIMM else (),
+                marks=[NEEDS_TIMM, *([pytest.mark.slow] if name in LARGE_OF_TIMM else [])],
             )
             for name in HEADS
         ),
@@ -133,6 +135,7 @@ def test_every_family_begins_with_the_logits_of_the_probe(name: str, args: dict[
     learns(zero)
 
 
+@NEEDS_TIMM
 def test_heads_that_count_differently_begin_with_torch_s() -> None:
     args, side = SMALL["efficientvim_m1"]
     task, model = colour(side), ModelSpec(name="timm/efficientvim_m1", args=args)
