@@ -17,7 +17,8 @@ from tlsweep.data.batches import Batches
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import DataError
 from tlsweep.models import Network, Weights
-from tlsweep.models.starting_head import StartingHead
+from tlsweep.models.starting_head import HeadUnfitError, StartingHead
+from tlsweep.observer import Silence
 from tlsweep.spec import Hyperparameters, ModelSpec, SweepSpec, TrainSettings, load_spec
 from tlsweep.store import SweepFolder
 from tlsweep.store.starts import Start
@@ -25,7 +26,7 @@ from tlsweep.store.tables import rows_to_table
 from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.environment import weights_hash
-from tlsweep.sweep.heads import find_heads, starts
+from tlsweep.sweep.heads import find_heads, starting_heads, starts
 from tlsweep.sweep.prepare import check_batch_sizes, check_metric
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
@@ -191,6 +192,43 @@ def test_each_arm_begins_with_the_head_of_its_weights_and_labels(
     assert there.transfer("freeze-backbone", {"weights": "A"}, 3).heads == found["A", None]
     assert there.transfer("labels-2", {"weights": "A"}, 3).heads == found["A", 2]
     assert there.transfer("scratch", {}, 3).heads == there.transfer("labels-2-scratch", {}, 3).heads == ()
+
+
+def test_a_sweep_that_goes_on_begins_with_the_heads_that_it_began_with(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever another version of torch or scikit-learn would make of them."""
+    monkeypatch.setattr("ray.put", lambda heads: heads)
+    found: list[str] = []
+
+    def here(function: Any, spec: SweepSpec, cluster: Any, there: Shared, arm: str, name: str, **options: Any) -> Any:
+        found.append(name)
+        return function(there, arm, name, **options)
+
+    monkeypatch.setattr("tlsweep.sweep.heads.telling_where_trials_run", here)
+    weights = {name: trainable.fetch(name) for name in ("none", "A", "B")}
+    cluster: Any = None
+
+    def begin() -> Any:
+        return starting_heads(shared, weights, cluster, Silence())
+
+    first, words = begin()
+    assert found == ["A", "B"] * 2  # with all labels, and with two of each class
+    again, same = begin()
+    assert len(found) == 4
+    assert {name: one.in_words for name, one in same.items()} == {name: one.in_words for name, one in words.items()}
+    assert again.keys() == first.keys()
+    for key, (head,) in first.items():
+        assert head.validation == again[key][0].validation
+        assert all(np.array_equal(array, again[key][0].tensors[name]) for name, array in head.tensors.items())
+    file = SweepFolder(shared.folder).heads
+    assert isinstance(file, Path)
+    file.write_bytes(file.read_bytes()[:-9])
+    begin()
+    assert len(found) == 8
+    other = replace(shared.transfer("main", {"weights": "A"}, 0), model=ModelSpec(name="mlp", args={"hidden": [9]}))
+    with pytest.raises(HeadUnfitError, match="is of another network"):
+        new_network(replace(other, weights=None, heads=first["A", None]))
 
 
 def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: Task) -> None:

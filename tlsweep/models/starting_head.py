@@ -30,6 +30,9 @@ class StartingHead:
     def put_into(self, network: Network) -> None:
         """Let the head of a network on the CPU begin so."""
         parameters = dict(head_of(network).named_parameters())
+        here = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+        if here != {name: array.shape for name, array in self.tensors.items()}:
+            raise HeadUnfitError("what the heads of trials are to begin with is of another network; start a new sweep")
         with torch.no_grad():
             for name, array in self.tensors.items():
                 parameters[name].copy_(torch.from_numpy(np.array(array)))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -263,13 +263,42 @@ _FIGURES = "figures"
 """Those on the validation split, beside the tensors, in the order of `FIGURES`; NaN for one that is not defined."""
 
 
+def dump_heads(heads: Mapping[str, Sequence[StartingHead]]) -> bytes:
+    """The heads of a sweep as one file."""
+    parts = {json.dumps([name, at]): _as_file(head) for name, runs in heads.items() for at, head in enumerate(runs)}
+    content: bytes = safetensors.numpy.save({name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
+    return content
+
+
+def load_heads(content: bytes) -> dict[str, tuple[StartingHead, ...]]:
+    """What `dump_heads` wrote; empty where that cannot be read."""
+    found: dict[str, tuple[StartingHead, ...]] = {}
+    try:
+        parts = {tuple(json.loads(name)): part for name, part in safetensors.numpy.load(content).items()}
+        for name, _ in sorted(parts):
+            head = _from_bytes(parts[name, len(found.get(name, ()))].tobytes())
+            if head is None:
+                return {}
+            found[name] = (*found.get(name, ()), head)
+    except (SafetensorError, LookupError, ValueError, TypeError):
+        return {}
+    return found
+
+
 def _read(path: Path) -> StartingHead | None:
     try:
-        tensors = safetensors.numpy.load(path.read_bytes())
+        return _from_bytes(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _from_bytes(content: bytes) -> StartingHead | None:
+    try:
+        tensors = safetensors.numpy.load(content)
         values = tensors.pop(_FIGURES).tolist()
         known = [None if math.isnan(value) else value for value in values]
         return StartingHead(tensors, dict(zip(FIGURES, known, strict=True)))
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (SafetensorError, KeyError, ValueError, TypeError):
         return None
 
 

@@ -65,6 +65,11 @@ class SweepFolder:
         return self.path / "recipe.yaml"
 
     @property
+    def heads(self) -> Location:
+        """What the heads of trials began with, so that those of a later launch begin with the same."""
+        return self.path / "heads.safetensors"
+
+    @property
     def ray_log(self) -> Location:
         """What Ray said, kept out of the terminal."""
         return self.path / "ray.log"
@@ -122,7 +127,7 @@ class SweepFolder:
             if isinstance(self.path, ObjectPath):
                 remove_tree(self.path)
                 return
-            for name in ("spec.yaml", "environment.json", "journal.jsonl", "ray.log", ".lock"):
+            for name in ("spec.yaml", "environment.json", "heads.safetensors", "journal.jsonl", "ray.log", ".lock"):
                 (self.path / name).unlink(missing_ok=True)
             for folder in (self.path / "checkpoints", self.path):
                 if folder.exists():

@@ -1,6 +1,8 @@
 """What the heads of trials begin with, found before the first of them, and how far that gets."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +12,15 @@ from tlsweep.observer import Observer, say
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.study import PROBE_ARM
+from tlsweep.store import SweepFolder
+from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.on_workers import telling_where_trials_run
 
 if TYPE_CHECKING:
     from tlsweep.models import Weights
     from tlsweep.models.probe import Progress
+    from tlsweep.models.starting_head import StartingHead
     from tlsweep.pretrained.starting import Beginning
     from tlsweep.sweep.trainable import Shared
     from tlsweep.training import Transfer
@@ -31,9 +36,9 @@ def starting_heads(
     """
     import ray
 
-    from tlsweep.pretrained.starting import begins_with
+    from tlsweep.pretrained.starting import begins_with, dump_heads
 
-    spec = shared.spec
+    spec, stored = shared.spec, _stored(SweepFolder(shared.folder), shared.spec)
     found: dict[tuple[str, int | None], Beginning] = {}
     for arm in spec.arms:
         for name in spec.model.origins if spec.arm(arm).pretrained else (NO_WEIGHTS,):
@@ -41,7 +46,9 @@ def starting_heads(
             if key in found:
                 continue
             found[key] = planned = begins_with(spec.train.settings(), weights.get(name))
-            if planned.how != "random":
+            if heads := stored.get(_named(key)):
+                found[key] = replace(planned, heads=heads)
+            elif planned.how != "random":
                 observer.phase("finding what the heads of trials begin with")
                 found[key] = telling_where_trials_run(
                     find_heads, spec, cluster, shared, arm, name, progress=observer.progress
@@ -49,8 +56,27 @@ def starting_heads(
             refuse_without_probe(spec, planned, found[key])
             if found[key].how != planned.how:
                 say(observer, [f"the heads of trials begin with {found[key].in_words}"])
+    made = {_named(key): beginning.heads for key, beginning in found.items() if beginning.heads}
+    if made.keys() - stored.keys():
+        write_whole(SweepFolder(shared.folder).heads, dump_heads(made), folders=False)
     references = {key: ray.put(beginning.heads) for key, beginning in found.items() if beginning.heads}
     return references, {name: beginning for (name, _), beginning in reversed(found.items())}
+
+
+def _named(key: tuple[str, int | None]) -> str:
+    return json.dumps(key)
+
+
+def _stored(folder: SweepFolder, spec: SweepSpec) -> "dict[str, tuple[StartingHead, ...]]":
+    """The heads that an earlier launch of the sweep found: with other versions of torch or scikit-learn they may be
+    others, and all trials begin at one point."""
+    from tlsweep.pretrained.starting import load_heads
+
+    try:
+        found = load_heads(folder.heads.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return {name: heads for name, heads in found.items() if len(heads) == spec.data.runs}
 
 
 def refuse_without_probe(spec: SweepSpec, planned: "Beginning", found: "Beginning") -> None:
