@@ -180,3 +180,10 @@ def test_a_node_without_tlsweep_can_still_answer() -> None:
 def test_the_driver_s_own_node_alone_is_not_asked(ray_address: str, tmp_path: Path) -> None:
     assert ask(load_spec(SPEC), ray_address, [], tmp_path) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nodes_need_the_driver_s_version_of_what_an_extra_brought() -> None:
+    assert examination._other_versions(examination.installed(("timm",))) == []
+    (told,) = examination._other_versions(examination.installed() | {"timm": "0.1"})
+    assert "(driver: 0.1): all nodes need the same" in told
+    assert load_spec(SPEC, ["model.name=timm/test_vit"]).model.packages == ("timm",)

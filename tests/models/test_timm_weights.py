@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tlsweep.errors import ModelError
 from tlsweep.models import resolve_weights
+from tlsweep.models.resizing import PLAIN, Resizing, expected_resizing
 from tlsweep.models.weights import weights_names
 from tlsweep.spec import ModelSpec
 
@@ -118,6 +119,15 @@ def test_what_cannot_be_had_is_one_error(hub: Path, files: dict[str, Any], weigh
     with pytest.raises(ModelError, match=told) as error:
         found(weights)
     assert "\n" not in str(error.value)
+
+
+def test_pictures_are_resized_as_the_hub_says(hub: Path) -> None:
+    settings = {"interpolation": "bilinear", "crop_pct": 0.9, "input_size": [3, 224, 224]}
+    put(hub, "me/mine/main", {"config.json": {"architecture": "test_vit", "pretrained_cfg": settings}})
+    told = expected_resizing(ModelSpec(name=TINY, weights="hf-hub:me/mine"))
+    assert told == Resizing("bilinear", 224 / 248, "as the config.json of hf-hub:me/mine says")
+    put(hub, "me/odd/main", {"config.json": {"pretrained_cfg": {"interpolation": "x", "crop_pct": 0, "input_size": 3}}})
+    assert expected_resizing(ModelSpec(name=TINY, weights="hf-hub:me/odd")) == PLAIN
 
 
 def test_the_hub_is_for_networks_of_timm() -> None:

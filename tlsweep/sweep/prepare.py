@@ -105,7 +105,7 @@ def _check_statistics(spec: SweepSpec, weights: "Weights | None") -> None:
     if spec.data.normalize == "weights" and weights is not None and weights.statistics is None:
         raise ModelError(
             f"data.normalize = weights: how images were normalised for the weights ({weights.origin}) is not known, as "
-            f"{spec.model.name} is no network of torchvision, and no preprocessing.json of an exported "
+            f"{spec.model.name} is no network of torchvision or timm, and no preprocessing.json of an exported "
             "model lies beside them; write data.normalize: train, or {mean: […], std: […]}"
         )
 
