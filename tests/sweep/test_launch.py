@@ -119,7 +119,8 @@ def test_a_population_larger_than_its_places_keeps_its_workers_and_does_what_the
         details = json.loads(row.details)
         after = reports[(reports.trial == row.trial) & (reports.generation == row.generation)]
         for name in HYPERPARAMETERS:
-            assert (after[name] == details["hyperparameters"][name]).all()
+            value = details["hyperparameters"][name]
+            assert (after[name].isna() if value is None else after[name] == value).all()
         assert (after.parent_trial == details["donor"]).all()
         donor = reports[
             (reports.trial == details["donor"])

@@ -4,6 +4,7 @@ Images are decoded once for a sweep, whatever weights its trials start from. So 
 the first of the weights says that says anything.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -66,7 +67,7 @@ def _expected(model: ModelSpec, origin: str | SourceTask | None) -> Resizing | N
             settings.get("interpolation"), settings.get("crop_pct"), _side(settings.get("input_size")),
             f"as the config.json of {origin} says",
         )  # fmt: skip
-    if written := preprocessing_beside(Path(origin).expanduser()):
+    if written := preprocessing_beside(Path(os.path.expanduser(origin))):
         return _exported(written)
     return _said(model, known["DEFAULT"], "as for {}'s weights, which the file fits") if known else None
 
