@@ -539,3 +539,23 @@ def test_repair_makes_files_again_and_says_what_it_cannot(run: Run, tmp_path: Pa
     assert run("report", "demo")[0] == 0
     (folder / "best/model.json").write_text("{}")
     assert run("repair", "demo")[1] == "spec, tables and what follows from them are as the journal of 'demo' has them\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "untold"),
+    [
+        (("launch", "digits", "--set", "train.lr=1"), "set by -o KEY.PATH=VALUE", "--submit"),
+        (("launch", "--submi", "URL"), "set by -o KEY.PATH=VALUE", "--submit"),
+        (("launch", "--loca"), "(Possible options: --local)", "--code"),
+        (("launch", "--epochs", "3"), "set by -o train.epochs=VALUE", "Possible"),
+        (("report", "--sett"), "No such option: --sett", "-o "),
+    ],
+)
+def test_of_an_option_that_there_is_not_the_way_to_set_fields_is_told(
+    run: Run, arguments: tuple[str, ...], told: str, untold: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    problem = " ".join(err[err.index("No such option") :].replace("│", " ").split())
+    assert told in problem
+    assert untold not in problem

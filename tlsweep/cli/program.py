@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,29 +23,30 @@ if TYPE_CHECKING:
 
 
 class Verbs(TyperGroup):
-    """The verbs; of an option that is none but a field of the spec, they say how a field is set."""
+    """The verbs; of an option that there is not, they say how a field of the spec is set."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:
             # Typer has its own click, and exports no NoSuchOption; nothing else that it raises has `possibilities`.
-            if hasattr(error, "possibilities") and _takes_fields(getattr(error, "ctx", None)):
-                _with_field(error)
+            context = getattr(error, "ctx", None)
+            if hasattr(error, "possibilities") and context is not None:
+                _explain(error, context.command.params)
             raise
 
 
-def _takes_fields(context: Any) -> bool:
-    """Whether a verb has the option -o."""
-    return context is not None and any(option.name == "override" for option in context.command.params)
-
-
-def _with_field(error: Any) -> None:
-    """Add the field's path to the message of an unknown option."""
+def _explain(error: Any, options: Sequence[Any]) -> None:
+    """Of an option that a verb does not have, name the field that is meant, and no option that --help hides."""
+    hidden = {name for option in options if getattr(option, "hidden", False) for name in option.opts}
+    error.possibilities = [name for name in error.possibilities or () if name not in hidden]
+    if not any(option.name == "override" for option in options):
+        return
     from tlsweep.spec.explaining import where_field_belongs
 
-    if field := where_field_belongs(error.option_name.lstrip("-").replace("-", "_")):
-        error.message += f"; a field of the spec is set by -o {field}=VALUE"
+    field = where_field_belongs(error.option_name.lstrip("-").replace("-", "_"))
+    error.message += f"; a field of the spec is set by -o {field or 'KEY.PATH'}=VALUE"
+    if field:
         error.possibilities = None
 
 
