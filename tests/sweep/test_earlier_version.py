@@ -58,6 +58,9 @@ def test_a_finished_sweep_of_an_earlier_version_is_reported_on(finished: Path) -
 def test_its_tables_are_made_again_from_its_journal(finished: Path) -> None:
     folder, tables = SweepFolder(finished), ("reports", "trials", "events")
     before = {name: rows_of(finished, name) for name in tables}
+    for row in before["trials"]:  # of whose end that version gave no reason
+        if row["status"] == "finished":
+            row["reason"] = "trained to the last epoch"
     for name in tables:
         (finished / f"{name}.parquet").unlink()
     assert repair(folder) == []

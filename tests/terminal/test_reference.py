@@ -113,7 +113,7 @@ def test_a_section_is_told_by_whole_sentences(run: Run) -> None:
 
 def test_a_single_column_is_explained(run: Run) -> None:
     _, out, _ = run("columns", "trials.reason")
-    assert "Why it was stopped, or failed, in words" in out
+    assert "Why it ended, in words" in out
     assert "status" not in out
 
 

@@ -272,7 +272,7 @@ TRIALS: Final[Columns] = MappingProxyType(
         "trial": _TRIAL,
         "number": Column("int", "Of the configuration in its arm, from 0."),
         "status": Column("string", "pending, running, paused, stopped, finished, failed or interrupted."),
-        "reason": Column("string", "Why it was stopped, or failed, in words; `tlsweep trial` tells the whole story."),
+        "reason": Column("string", "Why it ended, in words; `tlsweep trial` tells the whole story."),
         "generation": _GENERATION,
         "parent_trial": Column("string", "The member that its present weights were copied from; null for its own."),
         "epoch": Column("int", "Of the last report."),

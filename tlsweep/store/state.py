@@ -233,7 +233,7 @@ class SweepState:
                 trial.failures += details["counted"]
                 trial.retried_at = (trial.generation, trial.epoch)
             case "stopped" | "failed" | "interrupted" | "finished":
-                trial.reason = None if kind == "finished" else details.get("reason")
+                trial.reason = details.get("reason")
                 trial.error = details.get("error")
                 trial.out_of_budget = details.get("out_of_budget", False)
             case "exploited":

@@ -59,7 +59,8 @@ def _end(record: Record, state: SweepState) -> str:
     trial = state.trials[record["trial"]]
     values = trial.hyperparameters
     reached = f", best {words(state.metric)} {score(trial.best[state.metric])}" if trial.best else ""
-    reason = f": {trial.reason}" if trial.reason else ""
+    told = trial.reason and record["kind"] != "finished"  # which says it already
+    reason = f": {trial.reason}" if told else ""
     return (
         f"{trial.trial} {record['kind']} after {counted(trial.epoch, 'epoch')} (lr {value(values['lr'])}, "
         f"batch size {value(values['batch_size'])}{reached}){reason}"
