@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tlsweep.terminal.columns import Column, fit_table
-from tlsweep.terminal.format import counted, difference, duration, location, score, size, value
+from tlsweep.terminal.format import counted, decimals, difference, duration, location, score, size, value
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ from tlsweep.terminal.format import counted, difference, duration, location, sco
         (score(0.94249), "0.942"), (score(1.0), "1.000"), (score(0.0), "0.000"), (score(1.2e-5), "1.2e-05"),
         (score(123456.0), "1.2e+05"), (score(math.nan), "-"), (score(None), "-"), (score(math.inf), "inf"),
         (difference(0.2), "+0.200"), (difference(-0.0514), "-0.051"), (difference(None), "-"),
-        (duration(0.42), "0.4s"), (duration(0), "0s"), (duration(59.4), "59s"),
+        (duration(0.42), "0.4s"), (duration(0.006), "0.006s"), (duration(3e-5), "0s"), (duration(0), "0s"),
+        (duration(59.4), "59s"),
         (duration(59.6), "1m00s"), (duration(3599.9), "1h00m"),
         (duration(7500), "2h05m"), (duration(97200), "1d03h"), (duration(-1), "0s"),
         (size(512), "512 B"), (size(1023), "1023 B"), (size(1024), "1 kB"), (size(3_355_443), "3.2 MB"),
@@ -29,6 +30,14 @@ from tlsweep.terminal.format import counted, difference, duration, location, sco
 )  # fmt: skip
 def test_numbers_as_people_read_them(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [([0.037, 0.0306], 4), ([1.5, 0.1], 2), ([12.0], 1), ([480.0, 2.0], 0), ([0.0], 0), ([], 0), ([math.inf], 0)],
+)
+def test_the_numbers_of_a_column_have_as_many_decimals(numbers: list[float], expected: int) -> None:
+    assert decimals(numbers) == expected
 
 
 def test_a_path_is_relative_where_one_stands_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,10 +64,10 @@ def test_a_member_of_a_population_with_configuration_decisions_epochs_and_origin
         "",
         "Its epochs",
         "epoch  generation    lr  batch  val accuracy  val loss  train loss  seconds",
-        "    1           0   0.1     64         0.500     0.500       0.500      1.5",
-        "    2           0   0.1     64         0.550     0.450       0.450      1.5",
-        "    3           1  0.01     64         0.900     0.100       0.100      1.5",
-        "    4           1  0.01     64         0.950     0.050       0.050      1.5",
+        "    1           0   0.1     64         0.500     0.500       0.500     1.50",
+        "    2           0   0.1     64         0.550     0.450       0.450     1.50",
+        "    3           1  0.01     64         0.900     0.100       0.100     1.50",
+        "    4           1  0.01     64         0.950     0.050       0.050     1.50",
         "",
         "How its weights were trained",
         "epochs  trained by      lr  batch size",
@@ -128,9 +128,9 @@ def test_what_the_schedule_made_of_lr_and_batch_is_shown_where_it_differs(builde
     report |= {"scheduled_lr": 0.005, "scheduled_batch_size": 32}
     lines = told(builder.finish(), "t0000")
     assert lines[lines.index("Its epochs") + 1 :][:3] == [
-        "epoch    lr  scheduled lr  batch  val accuracy  val loss  train loss  seconds",
-        "    1  0.01          0.01     32         0.810     0.190       0.190      1.5",
-        "    2  0.01         0.005     32         0.900     0.100       0.100      1.5",
+        "epoch  scheduled lr  batch  val accuracy  val loss  train loss  seconds",
+        "    1        0.0100     32         0.810     0.190       0.190     1.50",
+        "    2       0.00500     32         0.900     0.100       0.100     1.50",
     ]
 
 

@@ -1,6 +1,7 @@
 """Numbers as people read them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ def value(number: Any) -> str:
     if isinstance(number, bool):
         return str(number).lower()
     return str(number)
+
+
+def decimals(numbers: Sequence[float]) -> int:
+    """How many decimals the numbers of a column have, so that the largest has three significant digits."""
+    largest = max(map(abs, numbers), default=0.0)
+    return max(2 - math.floor(math.log10(largest)), 0) if 0 < largest < math.inf else 0
 
 
 def score(number: float | None) -> str:
@@ -54,7 +61,7 @@ def difference(number: float | None) -> str:
 
 def duration(seconds: float) -> str:
     """Show seconds as 0.4s, 45s, 3m10s, 2h05m or 1d03h."""
-    if 0 < seconds < 0.5:  # of a small trial, which took some time all the same
+    if 0.005 <= seconds < 0.5:  # of a small trial, which took some time all the same
         return f"{seconds:.1g}s"
     total = max(round(seconds), 0)
     if total < 60:

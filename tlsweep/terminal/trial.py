@@ -1,6 +1,8 @@
 """The life of one trial on the screen."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +18,7 @@ from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.console import line
 from tlsweep.terminal.decisions import decision
-from tlsweep.terminal.format import counted, duration, location, named, score, uncertain, value, words
+from tlsweep.terminal.format import counted, decimals, duration, location, named, score, uncertain, value, words
 from tlsweep.terminal.outcome import asked_about, next_steps, no_training_helped
 from tlsweep.text import several_lines
 
@@ -146,18 +148,22 @@ def _columns(life: TrialLife) -> list[Column[Row]]:
         shown = Column[Row](words(name), lambda row: score(row[name]), optional=optional)
         return [shown] if name in known else []
 
-    def scheduled(name: str, heading: str) -> list[Column[Row]]:
-        base = name.removeprefix("scheduled_")
-        differs = any(row.get(name) not in (None, row[base]) for row in life.reports)
-        return [Column[Row](heading, lambda row: value(row[name]), optional=1)] if differs else []
+    def base(name: str, heading: str) -> list[Column[Row]]:
+        """What training had, and what the schedule made of it; a constant beside that stands in the summary already."""
+        scheduled = f"scheduled_{name}"
+        own = Column[Row](heading, lambda row: value(row[name]))
+        if not any(row.get(scheduled) not in (None, row[name]) for row in life.reports):
+            return [own]
+        made = Column[Row](f"scheduled {heading}", lambda row: _three_digits(row[scheduled]), optional=1)
+        return [own, made] if len({row[name] for row in life.reports}) > 1 else [replace(made, optional=0)]
+
+    digits = decimals([_seconds(row) for row in life.reports])
 
     return [
         Column("epoch", lambda row: str(row["epoch"])),
         *([Column[Row]("generation", lambda row: str(row["generation"]), optional=1)] if several else []),
-        Column("lr", lambda row: value(row["lr"])),
-        *scheduled("scheduled_lr", "scheduled lr"),
-        Column("batch", lambda row: value(row["batch_size"])),
-        *scheduled("scheduled_batch_size", "scheduled batch"),
+        *base("lr", "lr"),
+        *base("batch_size", "batch"),
         Column(words(metric), lambda row: uncertain(row[metric], row.get(f"{metric}_se"))),
         *(
             column
@@ -165,13 +171,22 @@ def _columns(life: TrialLife) -> list[Column[Row]]:
             if name != metric
             for column in figure(name, 2)
         ),
-        *([Column[Row]("seconds", _seconds, optional=3)] if "train_seconds" in known else []),
+        *(
+            [Column[Row]("seconds", lambda row: f"{_seconds(row):.{digits}f}", optional=3)]
+            if "train_seconds" in known
+            else []
+        ),
     ]
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: Row) -> float:
     parts = [row.get(f"{name}_seconds") or 0.0 for name in ("train", "eval", "wait")]
-    return f"{sum(parts):.3g}"
+    return float(sum(parts))
+
+
+def _three_digits(number: Any) -> str:
+    """A value of a column in which it changes: trailing zeros stay."""
+    return f"{number:#.3g}" if isinstance(number, float) and math.isfinite(number) else value(number)
 
 
 def _files(life: TrialLife) -> list[tuple[str, str]]:
