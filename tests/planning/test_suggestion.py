@@ -49,7 +49,9 @@ def test_batch_sizes_follow_the_noise_scale(noise_scales: list[float], images: i
 
 
 def test_the_centre_is_the_middle_of_each_distribution() -> None:
-    spec = load_spec("folder", ["train.lr={loguniform: [1e-4, 1e-2]}"])
+    searched = {"lr": "{loguniform: [1e-4, 1e-2]}", "weight_decay": "{choice: [0, 1e-4, 1e-3]}"}
+    searched |= {"freeze": "{choice: [nothing, backbone]}", "batch_size": "{powers_of_two: [8, 32]}"}
+    spec = load_spec("digits", [f"train.{name}={space}" for name, space in searched.items()])
     values = centre(spec, optimizer="sgd")
     assert (values.lr, values.batch_size, values.weight_decay, values.freeze) == (
         pytest.approx(1e-3), 16, 1e-4, "nothing"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tlsweep.errors import SpecError
 from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.spec.idle import remarks
 from tlsweep.sweep.assignment import drawn
 
 SPACE = {
@@ -62,22 +63,38 @@ def test_named_configurations_come_first_and_the_rest_of_them_is_drawn(strategy:
 def test_an_lr_per_batch_size_is_named_as_it_is_in_force() -> None:
     train = SPACE | {"lr": {"per": "batch_size", "power": 1, "loguniform": [3e-5, 1e-3]}}
     assert drawn(spec(train=train, points_to_evaluate=[{"lr": 2e-3}]), 0)["lr"] == 2e-3
-    with pytest.raises(SpecError, match="lr: -1 is outside of"):
-        spec(train=train, points_to_evaluate=[{"lr": -1}])
+    assert remarks(spec(train=train, points_to_evaluate=[{"lr": -1}]))
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [
+        ({"lr": 1}, "points_to_evaluate[0].lr = 1 is outside of {'loguniform': [3e-05, 0.001]}; it is drawn instead"),
+        ({"lr": "fast"}, "points_to_evaluate[0].lr = 'fast' is outside of"),
+        ({"batch_size": 12}, "batch_size = 12 is outside of {'powers_of_two': [8, 64]}"),
+        ({"optimizer": "adam"}, "optimizer = 'adam': optimizer is not searched, and is what train says"),
+        ({"weights": "none"}, "weights = 'none': weights is not searched"),
+        ({"optimizer": "sgd"}, ""),
+    ],
+)
+@pytest.mark.parametrize("strategy", ["asha", "asha_then_pbt"])
+def test_what_the_bounds_leave_out_is_drawn_and_told(strategy: str, point: Any, words: str) -> None:
+    """A preset's recipe must not forbid other bounds, nor what `check --suggest` writes."""
+    told = spec(strategy=strategy, points_to_evaluate=[point | {"momentum": 0.25}])
+    assert drawn(told, 0) == drawn(spec(strategy=strategy), 0) | {"momentum": 0.25}
+    assert words in "\n".join(remarks(told))
+    assert bool(words) == any("points_to_evaluate" in remark for remark in remarks(told))
 
 
 @pytest.mark.parametrize(
     ("points", "words"),
     [
-        ([{"lr": 1}], r"points_to_evaluate\[0\].lr: 1 is outside of {'loguniform': \[3e-05, 0.001\]}"),
-        ([{}, {"lr": "fast"}], r"points_to_evaluate\[1\].lr: 'fast' is outside"),
-        ([{"batch_size": 12}], r"batch_size: 12 is outside of {'powers_of_two': \[8, 64\]}"),
-        ([{"epochs": 3}], r"epochs is not searched; write it in train \(searched: lr, batch_size, momentum\)"),
+        ([{"epochs": 3}], r"points_to_evaluate\[0\] names \['epochs'\], which is no hyperparameter of train"),
         ([{}] * 17, "lists 17 configurations, but only 16 are tried"),
         ({"lr": 1e-4}, "points_to_evaluate"),
     ],
 )
 @pytest.mark.parametrize("strategy", ["asha", "asha_then_pbt"])
-def test_a_configuration_that_cannot_be_tried_is_refused(strategy: str, points: Any, words: str) -> None:
+def test_what_is_no_configuration_is_refused(strategy: str, points: Any, words: str) -> None:
     with pytest.raises(SpecError, match=words):
         spec(strategy=strategy, points_to_evaluate=points)

@@ -13,7 +13,7 @@ from tlsweep.spec.search import (
     AshaThenPbtSearch,
     RecipeSearch,
 )
-from tlsweep.spec.search_common import HalvingSearch, Perturbed, PopulationSearch, Sampled
+from tlsweep.spec.search_common import Drawn, HalvingSearch, Perturbed, PopulationSearch, Sampled
 from tlsweep.spec.space import Choice, Distribution, Value
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.text import shortened
@@ -77,7 +77,13 @@ def remarks(spec: SweepSpec) -> list[str]:
         *_balanced_twice(spec),
         *_mixed_labels(spec),
         *_calibration_alone(spec),
+        *_points_left_out(spec),
     ]
+
+
+def _points_left_out(spec: SweepSpec) -> Iterator[str]:
+    if isinstance(spec.search, Drawn):
+        yield from spec.search.left_out(spec)
 
 
 def _calibration_alone(spec: SweepSpec) -> Iterator[str]:

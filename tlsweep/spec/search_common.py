@@ -2,7 +2,7 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +11,7 @@ from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.low_discrepancy import sobol_values
 from tlsweep.spec.metrics import Metric, metric_sign
+from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.seeds import generator
 from tlsweep.spec.space import Distribution, Uniform, Value
 from tlsweep.spec.study import NO_EXPLORE_ARM
@@ -73,7 +74,7 @@ class SearchCommon(SpecModel):
     def configurations(self, axes: Mapping[str, list[Value]]) -> int:
         """How many are tried; `axes` are the values of what is searched, where these are listed."""
 
-    def given(self, number: int) -> Mapping[str, Value]:
+    def given(self, spec: "SweepSpec", number: int) -> Mapping[str, Value]:
         """What the spec itself says of trial `number`, in place of what is drawn."""
         return {}
 
@@ -97,8 +98,8 @@ class Drawn(SearchCommon):
         sampler: str
 
     points_to_evaluate: tuple[dict[str, float | int | str | bool], ...] = ()
-    """Configurations that are tried first, such as a recipe that is known to be good: values of what is searched; those
-    that one leaves out are drawn."""
+    """Configurations that are tried first, such as a recipe that is known to be good: values of what is searched. Those
+    that one leaves out, or that the bounds leave out, are drawn."""
 
     def check(self, spec: "SweepSpec") -> None:
         super().check(spec)
@@ -110,28 +111,43 @@ class Drawn(SearchCommon):
                 f"search.points_to_evaluate lists {len(self.points_to_evaluate)} configurations, but only "
                 f"{spec.trials_per_arm} are tried"
             )
+        known = (*Hyperparameters.model_fields, WEIGHTS)
         for number, point in enumerate(self.points_to_evaluate):
-            for name, value in point.items():
-                path = f"search.points_to_evaluate[{number}].{name}"
-                if name not in spec.space:
-                    searched = ", ".join(spec.space) or "nothing"
-                    raise ValueError(
-                        f"{path}: {shortened(name)} is not searched; write it in train (searched: {searched})"
-                    )
-                space = spec.space[name]
-                if name == "lr" and spec.train.scaling.per:
-                    # It is written as it is in force, and the bounds are those at another batch size.
-                    space = Uniform(sys.float_info.min, sys.float_info.max)
-                if not _is_in(space, value):
-                    raise ValueError(f"{path}: {shortened(repr(value))} is outside of {spec.space[name].to_yaml()}")
+            if unknown := [name for name in point if name not in known]:
+                raise ValueError(
+                    f"search.points_to_evaluate[{number}] names {shortened(str(unknown))}, which is no hyperparameter "
+                    "of train"
+                )
 
     def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
         if self.sampler == "sobol":
             return sobol_values(spec.space, spec.seed, number)
         return super().start(spec, number)
 
-    def given(self, number: int) -> Mapping[str, Value]:
-        return self.points_to_evaluate[number] if number < len(self.points_to_evaluate) else {}
+    def given(self, spec: "SweepSpec", number: int) -> Mapping[str, Value]:
+        if number >= len(self.points_to_evaluate):
+            return {}
+        point = self.points_to_evaluate[number]
+        return {name: value for name, value in point.items() if name in spec.space and _fits(spec, name, value)}
+
+    def left_out(self, spec: "SweepSpec") -> Iterator[str]:
+        """What is written in `points_to_evaluate` and cannot be tried, in words: bounds may be narrower than when it
+        was written, or a hyperparameter a constant."""
+        for number, point in enumerate(self.points_to_evaluate):
+            for name, value in point.items():
+                path = f"search.points_to_evaluate[{number}].{name} = {shortened(repr(value))}"
+                if name not in spec.space:
+                    if name == WEIGHTS or getattr(spec.train, name) != value:
+                        yield f"{path}: {name} is not searched, and is what train says"
+                elif not _fits(spec, name, value):
+                    yield f"{path} is outside of {spec.space[name].to_yaml()}; it is drawn instead"
+
+
+def _fits(spec: "SweepSpec", name: str, value: Value) -> bool:
+    if name == "lr" and spec.train.scaling.per:
+        # It is written as it is in force, and the bounds are those at another batch size.
+        return _is_in(Uniform(sys.float_info.min, sys.float_info.max), value)
+    return _is_in(spec.space[name], value)
 
 
 def _is_in(space: Distribution, value: Value) -> bool:

@@ -101,7 +101,7 @@ def trial_seed(spec: SweepSpec, number: int) -> int:
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
     """What is searched, for trial `number`: the values that are in force."""
-    start, given = spec.search.start(spec, number), spec.search.given(number)
+    start, given = spec.search.start(spec, number), spec.search.given(spec, number)
     # Of a batch size that is given, too, lr is in force; only one that is given itself is so already.
     return {**spec.train.scaling.in_force({**start, **given}), **given}
 

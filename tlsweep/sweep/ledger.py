@@ -217,7 +217,7 @@ class Ledger:
         """The hyperparameters that the next new trial of an arm starts with, as far as is known now."""
         proposed = self._tpe[arm].propose(number) if arm in self._tpe else None
         if proposed is not None:
-            return completed(self.spec, arm, {**proposed, **self.spec.search.given(number)})
+            return completed(self.spec, arm, {**proposed, **self.spec.search.given(self.spec, number)})
         return starting_values(self.spec, arm, number)
 
     def _stage(self, arm: str | None) -> str:
