@@ -34,7 +34,8 @@ class Recorder:
 
 
 def without_times(row: EpochReport) -> EpochReport:
-    return replace(row, train_seconds=0, eval_seconds=0, wait_seconds=0, samples_per_second=0)
+    runs = tuple(replace(run, train_seconds=0, eval_seconds=0) for run in row.folds)
+    return replace(row, train_seconds=0, eval_seconds=0, wait_seconds=0, samples_per_second=0, folds=runs)
 
 
 def same_checkpoint(one: bytes, other: bytes) -> bool:
