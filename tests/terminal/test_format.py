@@ -17,6 +17,7 @@ from tlsweep.terminal.format import counted, decimals, difference, duration, loc
     [
         (value(0.0123456), "0.0123"), (value(1.23456e-5), "1.23e-05"), (value(0.0), "0"), (value(64), "64"),
         (value(True), "true"), (value("adamw"), "adamw"), (value(math.inf), "inf"),
+        (value(None), "null"),
         (score(0.94249), "0.942"), (score(1.0), "1.000"), (score(0.0), "0.000"), (score(1.2e-5), "1.2e-05"),
         (score(123456.0), "1.2e+05"), (score(math.nan), "-"), (score(None), "-"), (score(math.inf), "inf"),
         (difference(0.2), "+0.200"), (difference(-0.0514), "-0.051"), (difference(None), "-"),

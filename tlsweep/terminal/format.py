@@ -15,7 +15,9 @@ TOKEN_HINT = "ray get-auth-token"
 
 
 def value(number: Any) -> str:
-    """A hyperparameter: three significant digits; whole numbers, words and switches as they are."""
+    """A hyperparameter: three significant digits; whole numbers, words, switches and null as a spec has them."""
+    if number is None:  # dropout, where it is the network's own
+        return "null"
     if isinstance(number, float):
         if math.isfinite(number):
             return f"{number:.3g}"
