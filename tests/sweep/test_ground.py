@@ -113,7 +113,7 @@ def test_a_folder_that_is_taken_away_while_a_resume_reads_images_is_told_as_that
         taken_away(folder.path)
         return MagicMock(remarks=[])
 
-    monkeypatch.setattr(driver, "load_task", read)
+    monkeypatch.setattr(driver, "read_images", read)
     monkeypatch.setattr(driver, "_conduct", pytest.fail)
     with pytest.raises(ResultsError, match=r"results/it' was (moved to '.*'|removed) while the sweep ran"):
         driver.resume("it", results=tmp_path / "results")
@@ -274,7 +274,7 @@ def test_only_a_private_ray_that_ended_by_itself_is_lost(
     monkeypatch.setattr(ground, "GRACE_SECONDS", 0.001)
     monkeypatch.setattr(Ground, "_end_for_good", lambda ground: ended.append("at once"))
     monkeypatch.setattr(driver, "RayStart", lambda *given, **options: ray)
-    for name in ("prepare", "Preflight"):
+    for name in ("prepare", "settled", "Preflight"):
         monkeypatch.setattr(driver, name, MagicMock())
     monkeypatch.setattr(driver, "_run", lambda *given: act(ray))
     ray, spec, folder = LeavingRay(), load_spec("digits"), create_sweep_folder(tmp_path, "it", exact=True)

@@ -65,7 +65,7 @@ def simulated(path: Path) -> Path:
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """The images of the synthetic sweep, which only have a fingerprint."""
-    monkeypatch.setattr(driver, "load_task", lambda *_, **__: SimpleNamespace(fingerprint="f", notes=(), remarks=()))
+    monkeypatch.setattr(driver, "read_images", lambda *_, **__: SimpleNamespace(fingerprint="f", notes=(), remarks=()))
 
 
 @pytest.mark.usefixtures("no_images")
@@ -108,7 +108,7 @@ def stopped_before(monkeypatch: pytest.MonkeyPatch, act: Any) -> str:
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("too late")
 
-    monkeypatch.setattr(driver, "load_task", never)
+    monkeypatch.setattr(driver, "read_images", never)
     monkeypatch.setattr(driver, "RayStart", never)
     with pytest.raises(ResultsError) as refused:
         act()
