@@ -1,4 +1,4 @@
-"""The report page on the screen: what was done, what works here, what went wrong."""
+"""What `tlsweep report` prints: what was done, what works here, what went wrong."""
 
 from collections.abc import Mapping
 from typing import Any
