@@ -9,8 +9,9 @@ from builders import SweepBuilder, make_spec, make_sweep
 from rich.console import Console
 
 from tlsweep.planning import Plan
-from tlsweep.report import write_recipe
+from tlsweep.report import load_tables, write_recipe
 from tlsweep.terminal import print_best, print_outcome, print_plan, print_report
+from tlsweep.terminal.outcome import print_leaders
 from tlsweep.terminal.plan import _classes, _set_aside, _skipped
 from tlsweep.terminal.presets import opening_comment, print_presets
 
@@ -38,6 +39,7 @@ def test_the_outcome(here: Path) -> None:
     assert "t0001            0.01     64              0.950      4 of 4  finished" in lines
     assert "t0002          0.0125     32              0.820      3 of 3  stopped" in lines
     assert "and 2 more" in lines
+    assert "a window of 84 columns shows best val loss too" in lines
     assert "main               t0001                 0.950          0.930" in lines
     assert "scratch            t0001-scratch         0.750          0.710" in lines
     assert "gain over scratch                       +0.200         +0.220" in lines
@@ -49,6 +51,22 @@ def test_the_outcome(here: Path) -> None:
         "             tlsweep report demo       what works here, and what does not",
         "             tlsweep trial demo t0000  why it was stopped (trials.reason)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(84, None), (72, "best val loss"), (60, "best val loss, best epoch"), (50, "best val loss, best epoch, state")],
+)
+def test_what_a_narrow_window_leaves_out_is_named_and_no_cell_is_cut(
+    here: Path, width: int, left_out: str | None
+) -> None:
+    stream = io.StringIO()
+    print_leaders(Console(file=stream, width=width), load_tables(make_sweep(here / "results")))
+    shown = stream.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    told = f"and 2 more a window of 84 columns shows {left_out} too" if left_out else "and 2 more"
+    assert " ".join(shown.split()).endswith(told)
 
 
 def test_the_short_outcome(here: Path) -> None:

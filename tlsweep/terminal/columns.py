@@ -62,6 +62,13 @@ def fit_table(columns: Sequence[Column[T]], rows: Sequence[T], width: int) -> Gr
     return Group(table)  # a bare Text would lose no_wrap: Console.print joins texts into a new one
 
 
+def print_left_out(console: Console, columns: Sequence[Column[T]], rows: Sequence[T]) -> None:
+    """Name what `fit_table` left out for want of room, if anything, and how wide a window has to be."""
+    kept = _fitting(columns, [table_width([column], rows) for column in columns], console.width)
+    if left := [column.heading for at, column in enumerate(columns) if at not in kept]:
+        console.print(line(f"a window of {table_width(columns, rows)} columns shows {', '.join(left)} too", "dim"))
+
+
 def table_width(columns: Sequence[Column[T]], rows: Sequence[T]) -> int:
     """How wide a table is that nothing is left out of."""
     widest = (max(cell_len(one_line(text)) for text in (column.heading, *map(column.cell, rows))) for column in columns)

@@ -24,7 +24,7 @@ from tlsweep.store import Location, Results, Status, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.store.locations import files_below
 from tlsweep.store.starts import START
-from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.columns import Column, fit_table, named_lines, print_left_out
 from tlsweep.terminal.console import SafeConsole, line
 from tlsweep.terminal.format import (
     MISSING,
@@ -95,9 +95,11 @@ def headline(tables: SweepTables) -> str:
 def print_leaders(console: Console, tables: SweepTables) -> None:
     """The ten best trials, and how many there are beside them."""
     ranked = leaders(tables)
-    console.print(fit_table(_columns(tables.spec), ranked[:_SHOWN], console.width))
-    if more := len(tables.trials) - len(ranked[:_SHOWN]):
+    columns, shown = _columns(tables.spec), ranked[:_SHOWN]
+    console.print(fit_table(columns, shown, console.width))
+    if more := len(tables.trials) - len(shown):
         console.print(line(f"and {more} more", "dim"))
+    print_left_out(console, columns, shown)
 
 
 def _columns(spec: SweepSpec) -> list[Column[Leader]]:
@@ -105,19 +107,19 @@ def _columns(spec: SweepSpec) -> list[Column[Leader]]:
     metrics = dict.fromkeys((metric, "val_accuracy", "val_loss"))
 
     def searched(name: str) -> Column[Leader]:
-        return Column(words(name), lambda leader: value(leader.hyperparameters[name]), optional=1)
+        return Column(words(name), lambda leader: value(leader.hyperparameters[name]), optional=3)
 
     def reached(name: str) -> Column[Leader]:
-        return Column(f"best {words(name)}", lambda leader: _reached(leader, name), optional=int(name != metric))
+        return Column(f"best {words(name)}", lambda leader: _reached(leader, name), optional=0 if name == metric else 3)
 
     return [
         Column("trial", lambda leader: leader.trial, right=False),
         Column("lr", lambda leader: value(leader.hyperparameters["lr"])),
         Column("batch", lambda leader: value(leader.hyperparameters["batch_size"])),
         *map(reached, metrics),
-        Column("best epoch", _best_epoch),
+        Column("best epoch", _best_epoch, optional=2),
         *map(searched, others),
-        Column("state", lambda leader: leader.status, right=False),
+        Column("state", lambda leader: leader.status, right=False, optional=1),
     ]
 
 

@@ -15,7 +15,7 @@ from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Record, Status, SweepFolder
 from tlsweep.store.starts import START
 from tlsweep.terminal.best import print_schedule
-from tlsweep.terminal.columns import Column, fit_table, named_lines
+from tlsweep.terminal.columns import Column, fit_table, named_lines, print_left_out
 from tlsweep.terminal.console import line
 from tlsweep.terminal.decisions import decision
 from tlsweep.terminal.format import counted, decimals, duration, location, named, score, uncertain, value, words
@@ -32,6 +32,7 @@ def print_trial(console: Console, life: TrialLife) -> None:
     if life.reports:
         _title(console, "Its epochs")
         console.print(fit_table(_columns(life), life.reports, console.width))
+        print_left_out(console, _columns(life), life.reports)
     if life.row["error"]:
         _title(console, "What it raised")
         console.print(Text(several_lines(life.row["error"].rstrip())))
