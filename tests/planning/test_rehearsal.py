@@ -33,6 +33,7 @@ def test_it_tells_what_a_trial_takes(digits: Task, train: Train, freeze: str) ->
     image = sum(row.train_seconds + row.wait_seconds for row in trial.rows[1:]) / (3 * digits.size("train"))
     assert image / 5 < rehearsal.seconds_per_training_image < image * 5
     assert 0 < rehearsal.seconds_per_validation_image < image * 5
+    assert 0 < rehearsal.fastest <= 1 + 1e-9
 
 
 def test_it_counts_parameters(digits: Task) -> None:

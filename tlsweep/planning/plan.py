@@ -59,6 +59,8 @@ class Plan:
     """The files that do not decode and are left out, each with the reason."""
     set_aside: tuple[str, ...] = ()
     """The splits that are made from images that were given for training."""
+    seconds_at_least: float = 0.0
+    """The same from the fastest step: the machine with nothing else to do."""
     seconds_per_image: float = 0.0
     """What training takes for an image, on the device of one trial."""
     runs: int = 1
@@ -156,6 +158,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         slots=slots,
         seconds_per_image=rehearsal.seconds_per_training_image,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
+        seconds_at_least=min(seconds * rehearsal.fastest, spec.budget.wall_time or seconds),
         checkpoint_bytes=checkpoint_bytes,
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.trained_arms)),
         skipped=task.skipped,

@@ -1,6 +1,7 @@
 """One real step before a sweep, so that what cannot work fails at once, and what it will cost is known."""
 
 import itertools
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -24,8 +25,9 @@ from tlsweep.training.runs import Runs
 from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
 
-TIMED_SECONDS = 0.2
-"""Steps are repeated for so long: one step of a tiny network is too short to be timed."""
+TIMED_SECONDS, TIMED_STEPS = 0.2, 3
+"""Steps are repeated for so long, and so often: one step of a tiny network is too short to be timed, and a busy machine
+is not as busy in each of them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Rehearsal:
 
     seconds_per_training_image: float
     seconds_per_validation_image: float
+    fastest: float
+    """The fastest training step's time, as a part of the mean: what other work on the machine cost the others."""
     parameters: int
     checkpoint_bytes: int
     device: str
@@ -57,12 +61,13 @@ def rehearse(
             trainer.thaw(1.0)  # what the optimizers remember is there before the first step
         trainer = runs.trainers[0]
         _check_outputs(trainer)
-        training, checkpoint_bytes, validation = _run(trainer, device)
+        (training, fastest), checkpoint_bytes, validation = _run(trainer, device)
         if is_own_code(transfer.model.name):
             _check_rebuilding(trainer, transfer.model)
         return Rehearsal(
             seconds_per_training_image=training,
             seconds_per_validation_image=validation,
+            fastest=fastest / training,
             parameters=sum(parameter.numel() for parameter in trainer.module.parameters()),
             checkpoint_bytes=checkpoint_bytes,
             device=device_name(device),
@@ -156,8 +161,8 @@ def _check_rebuilding(trainer: Trainer, model: ModelSpec) -> None:
         )
 
 
-def _run(trainer: Trainer, device: str) -> tuple[float, int, float]:
-    """Seconds per training image, bytes of the checkpoint, seconds per validation image."""
+def _run(trainer: Trainer, device: str) -> tuple[tuple[float, float], int, float]:
+    """Seconds per training image (mean, fastest), bytes of the checkpoint, seconds per validation image."""
     task, batches = trainer.task, trainer.batches
     trainer.epoch = trainer.settings.epochs - 1
 
@@ -172,23 +177,27 @@ def _run(trainer: Trainer, device: str) -> tuple[float, int, float]:
     training = _seconds_per_image(lambda: batches.train(trainer.epoch, batch_size, seed), train, device)
     checkpoint_bytes = len(trainer.snapshot())
     trainer.module.eval()
-    validation = _seconds_per_image(lambda: batches.evaluate("val", evaluation_batch_size(task)), infer, device)
+    validation, _ = _seconds_per_image(lambda: batches.evaluate("val", evaluation_batch_size(task)), infer, device)
     return training, checkpoint_bytes, validation
 
 
 def _seconds_per_image(
     batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], work: Callable[[Tensor, Tensor], None], device: str
-) -> float:
-    """Mean over some batches, loading included; the first is not timed, because it sets things up."""
+) -> tuple[float, float]:
+    """Mean over some batches, loading included, and the fastest; the first is not timed, as it sets things up."""
     endless = itertools.chain.from_iterable(batches() for _ in itertools.count())
     # A GPU works behind the program: without waiting for it only the queueing would be timed.
     work(*next(endless))
     synchronize(device)
     images, elapsed = 0, 0.0
+    fastest = math.inf
     started = time.perf_counter()
-    while elapsed < TIMED_SECONDS:
-        batch = next(endless)
+    for step, batch in enumerate(endless, 1):
         work(*batch)
         synchronize(device)
-        images, elapsed = images + len(batch[1]), time.perf_counter() - started
-    return elapsed / images
+        before, elapsed = elapsed, time.perf_counter() - started
+        images += len(batch[1])
+        fastest = min(fastest, (elapsed - before) / len(batch[1]))
+        if elapsed >= TIMED_SECONDS and step >= TIMED_STEPS:
+            break
+    return elapsed / images, fastest

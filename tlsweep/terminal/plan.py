@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _NAMES = 10
 """Characters that the names on the left take, with the gap behind them."""
 _NAMED = {"val": "the validation is", "test": "the test is"}
+_MUCH = 0.9
+"""Part of the mean step's time that the fastest one takes at least where the machine is not busy with other work."""
 _SKIPPED = 3
 """Skipped files that are named."""
 _CHECKED = "same versions, clocks, disks, object store, images and own modules within reach, results written and read"
@@ -42,12 +44,18 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("runs", _runs(plan.runs)),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
         ("nodes", _nodes(plan.nodes_checked)),
-        ("time", f"{duration(plan.seconds_at_most)} of training if nothing is stopped early; starting and "
-                 "reporting come on top"),
+        ("time", f"{_span(plan)} of training if nothing is stopped early; starting and reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
         *(("note", remark) for remark in plan.remarks),
     ]  # fmt: skip
     console.print(named_lines([(name, text) for name, text in lines if text]))
+
+
+def _span(plan: "Plan") -> str:
+    """From the time on a machine with nothing else to do to that on one as busy as now."""
+    if 0 < plan.seconds_at_least < _MUCH * plan.seconds_at_most:
+        return f"{duration(plan.seconds_at_least)} to {duration(plan.seconds_at_most)} (as other work leaves room)"
+    return duration(plan.seconds_at_most)
 
 
 def _set_aside(splits: tuple[str, ...]) -> str:
