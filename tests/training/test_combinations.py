@@ -1,4 +1,4 @@
-"""Settings of training that nobody planned together: trials go on as if they had not stopped, and take over others."""
+"""Settings of training that nobody planned together: trials go on, take over others, and divide batches."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ from training_trials import ONE_THREAD, SMALL_CNN, Recorder, without_times
 from tlsweep.data import Task, load_task
 from tlsweep.models import Weights
 from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training import EpochReport, Transfer, evaluate_runs, finetune, unpack
+from tlsweep.training import Compute, EpochReport, Transfer, evaluate_runs, finetune, unpack
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.networks import new_network
 
@@ -94,3 +94,25 @@ def test_any_combination_goes_on_and_takes_over(tasks: list[Task], seed: int) ->
     if mine.lr_schedule not in ("plateau", "dynamic"):
         assert [row.scheduled_lr for row in taken.rows] == [row.scheduled_lr for row in trial.rows[2:]]
         assert [row.scheduled_batch_size for row in taken.rows] == [row.scheduled_batch_size for row in trial.rows[2:]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_divided_batch_trains_as_a_whole_one(tasks: list[Task], seed: int) -> None:
+    """Where batch norm is frozen and nothing is dropped, whatever the loss and its targets are."""
+    draw = random.Random(seed)
+    # Adam's first steps have the sign of a gradient alone, and so make much of its last digit.
+    values = drawn(draw).model_copy(
+        update={"optimizer": "sgd", "dropout": 0.0, "lr": 0.01, "ema": draw.choice([0.0, 0.3])}
+    )
+    chosen = {name: draw.choice(SETTINGS[name]) for name in ("loss", "class_weights", "sampler")}
+    settings = TrainSettings(epochs=2, batch_norm="frozen", precision="fp32", **chosen)
+    rows = []
+    for micro_batch in (None, 3):
+        recorder = Recorder(checkpoints=False)
+        transfer = Transfer(tasks[0], BATCH_NORM, None, seed=1)
+        finetune(values, settings, transfer, report=recorder, compute=Compute("cpu", 1, micro_batch))
+        rows.append(recorder.rows)
+    for whole, divided in zip(*rows, strict=True):
+        assert divided.micro_batch == 3
+        assert divided.train_loss == pytest.approx(whole.train_loss, rel=1e-5)
+        assert divided.val_loss == pytest.approx(whole.val_loss, rel=1e-5)

@@ -168,7 +168,7 @@ class TrainSettings(SpecModel):
     """Memory format of convolutions; `auto`: on for GPUs."""
     batch_norm: Literal["train", "frozen"] = "train"
     """`frozen`: batch norm keeps the statistics of the weights that the trial starts from. Then a batch that memory
-    divides gives the same gradient as a whole one; with `train`, each part is normalised by itself."""
+    divides gives the same gradient as a whole one, but for dropout; with `train`, each part is normalised by itself."""
     compile: bool = False
     """torch.compile the network (GPU only; pays off in trials of many minutes)."""
     noise_scale: bool = False
