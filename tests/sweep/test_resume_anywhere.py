@@ -184,7 +184,8 @@ def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Pat
         told |= {record["kind"] for record in sweep.records() if record["type"] == "event"}
         if name in INDEPENDENT:  # an epoch that is trained again gives the same weights, and changes no decision
             assert sweep.history("restored", "repeated") == whole.history(), at
-    assert {"restored", "repeated"} <= told
+    # PB2 is killed at a few moments only, of which each may be one at which nothing has to be trained again.
+    assert ({"restored"} if name == "pb2" else {"restored", "repeated"}) <= told
 
 
 @every_search
