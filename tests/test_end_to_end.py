@@ -26,6 +26,7 @@ ENDLESS = (
     "-o train.batch_size=8"
 ).split()
 FOLDER = ["-o", "model.name=cnn", "-o", "model.weights=none", "-o", "data.image_size=32", "-o", "train.batch_size=8"]
+FEW = ["-o", "search.trials=2", "-o", "search.min_epochs=1", "-o", "train.epochs=2"]
 PRIVATE = ("--local", "--no-dashboard")
 
 
@@ -244,7 +245,7 @@ def test_own_images_from_the_preset_to_the_model(on_cluster: CommandLine) -> Non
     assert "3: blue, green, red" in check.out
     assert not on_cluster.results.exists()
 
-    launch = on_cluster.run("launch", *options, "-o", "search.trials=2", "-o", "train.epochs=2")
+    launch = on_cluster.run("launch", *options, *FEW)
     assert (launch.code, launch.err) == (0, "")
     assert "\x1b" not in launch.out
     assert ["tlsweep report my" in line for line in launch.out.splitlines()[-2:]] == [True, False]
