@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where a test asks for two threads, the one that waits for the other sleeps instead of taking a core from other
 # processes: on a busy machine two exports of networks took 8.5 s of processor time instead of 38 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A busy machine is no fault of a test, and the first example may import something that takes seconds.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 NO_FAULT_OF_CI = ("needs a CUDA device", "installed are other versions than cluster/requirements.lock has")
 """How reasons to skip begin that CI cannot help: it has no GPU, and packages are released on any day."""

@@ -149,6 +149,17 @@ def test_a_diverged_member_is_replaced_at_once_even_between_intervals(bad: float
     assert decision.donor == "a"
 
 
+@pytest.mark.parametrize("score", [0.1, math.nan], ids=["weak", "diverged"])
+def test_a_member_that_ends_where_it_was_does_not_take_the_same_state_again(score: float) -> None:
+    """Without explore it would train the same epochs for ever; with a state of its own it goes on, else it ends."""
+    pbt = ranked(population(explore=False))
+    first = tell(pbt, report("d", 4, score))
+    assert isinstance(first, Exploit)
+    pbt.apply(Exploited("d", 1, first))
+    again = tell(pbt, report("d", 4, score, generation=1))
+    assert isinstance(again, Stop if math.isnan(score) else Yield)
+
+
 def test_a_diverged_member_without_any_donor_is_stopped() -> None:
     assert isinstance(tell(population(), report("a", 1, math.nan)), Stop)
 

@@ -166,9 +166,12 @@ class Pbt(Rules):
         return exploit
 
     def _fails_again(self, report: Observation, exploit: Exploit) -> bool:
-        """Whether a member that diverged would go on from the same state with the same values once more."""
+        """Whether a member would go on from the state that it copied last, with the same values, and end where it is.
+
+        Without explore that would never end where the donor's checkpoint is the younger one.
+        """
         same = all(report.hyperparameters.get(name) == value for name, value in exploit.hyperparameters.items())
-        return same and diverged(report) is not None and self._members[report.trial].copied == exploit.checkpoint
+        return same and self._members[report.trial].copied == exploit.checkpoint
 
     def _choose(self, report: Observation, ranks: Ranks) -> Observation | None:
         """The state that a member of the lowest quantile, or one that diverged, is to copy."""
