@@ -100,7 +100,7 @@ def test_a_strangers_things_are_used_and_nothing_of_ones_own_changes(tlsweep: Co
     before = everything_but(tmp_path, tlsweep.results)
 
     _refused_in_one_line(tlsweep)
-    assert tlsweep.run("check", "folder", *FOLDER, *PLAIN).code == 0
+    assert tlsweep.run("check", "folder", *FOLDER, *PLAIN, "-o", "search.min_epochs=1").code == 0
     weights = tlsweep.run("check", "digits", "-o", "model.name=resnet18", "-o", "model.weights=theirs.pth")
     assert weights.code == 2
     assert weights.err.startswith("error: ")

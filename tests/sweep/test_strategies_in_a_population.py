@@ -48,6 +48,12 @@ def ancestry(reports: pd.DataFrame, begins: dict[tuple[str, int], dict[str, Any]
     return found[::-1]
 
 
+def in_force(row: Any) -> dict[str, Any]:
+    """The hyperparameters of a report; pandas reads null, what is left as the network has it, as NaN."""
+    values = {name: getattr(row, name) for name in Hyperparameters.model_fields}
+    return {name: None if pd.isna(value) else value for name, value in values.items()}
+
+
 def scheduled(line: list[Any], samples: int) -> tuple[float, int]:
     """lr at the last step, and batch size, of the last report of a line, from the losses and values of the others."""
     from tlsweep.data.batches import batch_bounds
@@ -55,8 +61,7 @@ def scheduled(line: list[Any], samples: int) -> tuple[float, int]:
 
     state: dict[str, Any] = {}
     for row in line:
-        values = {name: getattr(row, name) for name in Hyperparameters.model_fields}
-        strategy = TrialSchedule(Hyperparameters.model_validate(values), EPOCHS, samples)
+        strategy = TrialSchedule(Hyperparameters.model_validate(in_force(row)), EPOCHS, samples)
         strategy.restore(state)
         batch = strategy.batch_size(row.epoch - 1)
         start, end = batch_bounds(samples, batch)[-1]
@@ -78,7 +83,7 @@ def test_lr_and_batch_size_are_the_strategys_on_the_mutated_base(ray_address: st
         assert (row.scheduled_lr, row.scheduled_batch_size) == scheduled(ancestry(reports, begins, row), samples=50)
         if row.generation:
             told = begins[row.trial, row.generation]["hyperparameters"]
-            assert all(getattr(row, name) == told[name] for name in Hyperparameters.model_fields)
+            assert in_force(row) == {name: told[name] for name in Hyperparameters.model_fields}
     assert reports.lr_schedule.nunique() > 4
     assert (reports.scheduled_batch_size > reports.batch_size).any()
     perturbed = events[events.kind == "perturbed"].details
