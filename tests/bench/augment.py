@@ -101,7 +101,7 @@ def bare_batches(images: Tensor, labels: Tensor, batch_size: int) -> Iterable[tu
 def throughput(name: str, presets: Iterable[str], rounds: int) -> dict[str, float]:
     """Images a second with each preset, as a share of the bare loop's."""
     model, size, channels, batch_size, options = LOOPS[name]
-    count = 60 * batch_size
+    count = 40 * batch_size
     module = build_network(model, num_classes=10, channels=channels, image_size=size, seed=0).module
     best = dict.fromkeys(("bare", *presets), np.inf)
     plain, _ = make_task(size, count, channels)
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--loops", action="store_true", help="compare with a bare training loop instead")
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.loops:

@@ -83,6 +83,17 @@ def test_each_changes_images_anew_each_epoch_and_evaluation_never(strengths: dic
         assert torch.equal(_all(changed)[0], _all(Batches(task).evaluate(split, 4))[0])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("strengths", [*EACH.values(), EVERYTHING], ids=[*EACH, "everything"])
+def test_a_gpu_changes_images_alike(strengths: dict[str, Any]) -> None:
+    task, chosen = _task(Augment(crop="shift", flip=True)), Hyperparameters(**strengths)
+    images, labels = _all(Batches(task, chosen, device="cuda").train(0, 16, 5))
+    wanted, wanted_labels = _epoch(task, strengths)
+    # A grey level more or less, where a GPU rounds a sum of pixels differently.
+    assert (torch.isclose(images.cpu(), wanted, atol=1e-3).float().mean()) > 0.98
+    torch.testing.assert_close(labels.cpu(), wanted_labels)
+
+
 def test_what_one_draws_does_not_depend_on_what_else_is_on() -> None:
     """So a strength that is searched, or mutated, changes nothing but what it is about."""
     task = _task(Augment(crop="shift", flip=True))

@@ -30,11 +30,12 @@ def grey(images: Tensor) -> Tensor:
     return red.mul(_GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])
 
 
-def mean_grey(images: Tensor) -> Tensor:
-    """The mean brightness of each image, shape (B, 1, 1, 1)."""
-    # A sum of whole numbers is the same in any order: a mean of floats depends on how many images stand beside it.
-    total = grey(images).to(torch.uint8).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)
-    return total.float() / images[0, 0].numel()
+def mean_brightness(light: Tensor) -> Tensor:
+    """The mean of each image of greys, in whole numbers: (B, 1, H, W) to (B, 1, 1, 1)."""
+    # A sum of whole numbers is the same in any order, where a mean of floats depends on how many images stand beside
+    # it. Those of a line are whole in float32 too, up to 2^24.
+    lines = light.floor().sum(3, keepdim=True)
+    return lines.long().sum(2, keepdim=True).float() / light[0].numel()
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
     """Move pixels from the mean brightness of their image (factor 0) through what they are (1)."""
-    return _blend(images, mean_grey(images), factors)
+    return _blend(images, mean_brightness(grey(images)), factors)
 
 
 def adjust_sharpness(images: Tensor, factors: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Ten
     torchvision's three functions in this order, without rounding and clipping in between.
     """
     light = grey(images)
-    shifted = (1 - contrast) * brightness * mean_grey(images)
+    shifted = (1 - contrast) * brightness * mean_brightness(light)
     changed = images.mul(saturation * contrast * brightness).add_(light.mul_((1 - saturation) * contrast * brightness))
     return changed.add_(shifted).clamp_(0, _WHITE)
 

@@ -26,7 +26,8 @@ def contact_sheet(task: Task, strengths: Hyperparameters = Hyperparameters(), se
 
     Args:
         task: images, with what they are cropped and mirrored by.
-        strengths: how else they are changed. An image that is mixed with the next one has its own name below it.
+        strengths: how else they are changed. An image that is mixed with the next one of the page has its own name
+            below it.
         seed: what is drawn follows from it.
     """
     from PIL import Image, ImageDraw
