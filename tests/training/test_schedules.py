@@ -62,6 +62,7 @@ def test_cosine_is_torchs_each_step() -> None:
     assert ours(Hyperparameters(lr_schedule="cosine")) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter in:UserWarning")  # of torch's own sequence, before 2.9
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_wsd_is_torchs_sequence_and_the_same_before_the_cooldown_however_long_the_training(warmup: int) -> None:
     cooling = (EPOCHS - warmup) * STEPS // 5
