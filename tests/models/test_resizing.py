@@ -15,7 +15,7 @@ from timm.models import get_pretrained_cfg
 from torchvision import models
 
 from tlsweep.data import load_task
-from tlsweep.data.augment import cut, padding_of
+from tlsweep.data.augmentation.augment import cut, padding_of
 from tlsweep.data.batches import Batches
 from tlsweep.models.resizing import PLAIN, expected_resizing, resized_for
 from tlsweep.models.statistics import torchvision_statistics

@@ -66,7 +66,7 @@ def test_batches_too_large_to_be_made_are_one_message(digits: Task, monkeypatch:
     def exhausted(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("tlsweep.data.changing.Changer._normalised", exhausted)
+    monkeypatch.setattr("tlsweep.data.augmentation.changing.Changer._normalised", exhausted)
     with pytest.raises(ResourceError, match=r"batch_size 32 with images of 8 pixels .+; lower train.batch_size"):
         run(digits, Hyperparameters(batch_size=32))
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlsweep.data.changing import Changer
+from tlsweep.data.augmentation.changing import Changer
 from tlsweep.data.order import epoch_order
 from tlsweep.data.readers import Reader, make_reader
 from tlsweep.data.task import Indices, Task

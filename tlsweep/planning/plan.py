@@ -217,7 +217,7 @@ def _resizing(spec: SweepSpec, task: Task) -> str:
 
 def _augmentation(spec: SweepSpec, task: Task) -> str:
     """What happens to training images."""
-    from tlsweep.data.augment import in_words
+    from tlsweep.data.augmentation.augment import in_words
 
     cut = in_words(task.augment, int(task.images.shape[1]), task.image_size)
     return ", ".join(filter(None, (cut, strengths_in_words(spec.train, Hyperparameters().model_dump()))))

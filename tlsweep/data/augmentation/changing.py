@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from tlsweep.data import augment, auto_augment, colour, mixing, warping
+from tlsweep.data.augmentation import augment, auto_augment, colour, mixing, warping
 from tlsweep.data.task import Task
 from tlsweep.spec import Hyperparameters, derive_seed
 

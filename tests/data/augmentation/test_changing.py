@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlsweep.data import Task, mixing
+from tlsweep.data import Task
+from tlsweep.data.augmentation import mixing
 from tlsweep.data.batches import Batches
 from tlsweep.data.contact_sheet import contact_sheet
 from tlsweep.data.moments import moments_of

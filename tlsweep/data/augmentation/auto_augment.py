@@ -11,7 +11,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from tlsweep.data import colour, warping
+from tlsweep.data.augmentation import colour, warping
 
 WAYS: Final = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",

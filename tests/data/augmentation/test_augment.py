@@ -6,8 +6,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torchvision.transforms.v2 import functional as reference
 
-from tlsweep.data import augment
-from tlsweep.data.warping import warp
+from tlsweep.data.augmentation import augment
+from tlsweep.data.augmentation.warping import warp
 from tlsweep.spec import Augment, DataSpec, DigitsData
 
 SIDE, SIZE = 12, 9

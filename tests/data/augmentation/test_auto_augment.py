@@ -8,8 +8,8 @@ import torch
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as reference
 
-from tlsweep.data import auto_augment, colour, warping
-from tlsweep.data.auto_augment import POLICIES, WAYS, changes_of
+from tlsweep.data.augmentation import auto_augment, colour, warping
+from tlsweep.data.augmentation.auto_augment import POLICIES, WAYS, changes_of
 
 SIDE = 80
 CPU = torch.device("cpu")
