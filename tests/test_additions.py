@@ -9,7 +9,7 @@ from builders import make_sweep
 def test_an_optimizer_is_added_in_two_files_and_tested_without_a_new_test(tmp_path: Path) -> None:
     added = add(ROOT / "tlsweep/training/README.md", "To add an optimizer", tmp_path)
     assert len(added.files) <= 2
-    told = added.pytest("training/test_optimizers.py", "-k", "rmsprop")
+    told = added.pytest("training/optimization/test_optimizers.py", "-k", "rmsprop")
     assert "test_" not in told
     assert "passed" in told
     described = "from tlsweep.spec import TrainSpec; print(TrainSpec.model_fields['optimizer'].description)"

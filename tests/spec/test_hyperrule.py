@@ -5,7 +5,7 @@ import pytest
 from tlsweep.spec import load_spec
 from tlsweep.spec.hyperrule import hyperrule
 from tlsweep.spec.sweep import SweepSpec
-from tlsweep.training.trial_schedule import TrialSchedule
+from tlsweep.training.optimization.trial_schedule import TrialSchedule
 
 SUPPORTS = {5_120: (100, 200, 300, 400, 500), 51_200: (500, 3_000, 6_000, 9_000, 10_000)}
 """By images: the steps at which the authors' `get_schedule` ends the warm-up, divides lr by 10, and ends."""

@@ -57,7 +57,7 @@ def in_force(row: Any) -> dict[str, Any]:
 def scheduled(line: list[Any], samples: int) -> tuple[float, int]:
     """lr at the last step, and batch size, of the last report of a line, from the losses and values of the others."""
     from tlsweep.data.batches import batch_bounds
-    from tlsweep.training.trial_schedule import TrialSchedule
+    from tlsweep.training.optimization.trial_schedule import TrialSchedule
 
     state: dict[str, Any] = {}
     for row in line:

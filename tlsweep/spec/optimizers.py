@@ -10,7 +10,7 @@ from tlsweep.spec.space import Value
 
 @dataclass(frozen=True)
 class OptimizerTraits:
-    """What the spec must know of an optimizer; `training/optimizers.py` knows how it is made."""
+    """What the spec must know of an optimizer; `training/optimization/optimizers.py` knows how it is made."""
 
     meaning: str
     """What it is, for the documentation of `train.optimizer`."""

@@ -6,9 +6,9 @@ from tlsweep.training.export import export_model
 from tlsweep.training.exported import ExportInfo, load_exported
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.metrics import ClassScores, Evaluation
+from tlsweep.training.optimization.schedules import lr_factor
 from tlsweep.training.reports import EpochReport, Receiver, Snapshot
 from tlsweep.training.runs import evaluate_runs, unpack
-from tlsweep.training.schedules import lr_factor
 from tlsweep.training.summary import summarise_test
 from tlsweep.training.transfer import Transfer
 

@@ -17,7 +17,7 @@ from tlsweep.models import Network
 from tlsweep.models.archives import NotReadable, load_archive
 from tlsweep.models.loading import load_state
 from tlsweep.text import one_line
-from tlsweep.training.optimizers import GroupMemory, OptimizerState
+from tlsweep.training.optimization.optimizers import GroupMemory, OptimizerState
 
 FORMAT = 3
 READABLE = (1, 2, FORMAT)

@@ -15,7 +15,6 @@ from tlsweep.models import frozen_groups, set_frozen
 from tlsweep.models.dropping import set_dropping
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
-from tlsweep.training.averaging import Average
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
 from tlsweep.training.devices import (
     Compute,
@@ -27,13 +26,14 @@ from tlsweep.training.devices import (
 )
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
-from tlsweep.training.loss_scaling import LossScaling
-from tlsweep.training.losses import make_loss
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.noise_scale import MIN_BATCH, PARTS, Gradients, NoiseScale
-from tlsweep.training.optimizers import (
+from tlsweep.training.optimization.averaging import Average
+from tlsweep.training.optimization.loss_scaling import LossScaling
+from tlsweep.training.optimization.losses import make_loss
+from tlsweep.training.optimization.optimizers import (
     allocate_state,
     build_optimizer,
     group_memory,
@@ -42,8 +42,8 @@ from tlsweep.training.optimizers import (
     set_lr,
     set_training,
 )
+from tlsweep.training.optimization.trial_schedule import TrialSchedule
 from tlsweep.training.transfer import Transfer
-from tlsweep.training.trial_schedule import TrialSchedule
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from tlsweep.data import Task
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.devices import Compute
-from tlsweep.training.schedules import lr_factor
+from tlsweep.training.optimization.schedules import lr_factor
+from tlsweep.training.optimization.trial_schedule import TrialSchedule
 from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
-from tlsweep.training.trial_schedule import TrialSchedule
 
 SCHEDULES = get_args(Hyperparameters.model_fields["lr_schedule"].annotation)
 BY_PERFORMANCE = ("plateau", "adjusted", "dynamic")

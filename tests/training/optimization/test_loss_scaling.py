@@ -13,11 +13,11 @@ from tlsweep.data.batches import Batches
 from tlsweep.errors import ResourceError
 from tlsweep.models import build_network
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training.averaging import Average
 from tlsweep.training.checkpoint import dump_checkpoint, load_checkpoint
 from tlsweep.training.devices import lower_precision
-from tlsweep.training.loss_scaling import LossScaling
-from tlsweep.training.optimizers import allocate_state, build_optimizer, set_training
+from tlsweep.training.optimization.averaging import Average
+from tlsweep.training.optimization.loss_scaling import LossScaling
+from tlsweep.training.optimization.optimizers import allocate_state, build_optimizer, set_training
 
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
 

@@ -17,10 +17,10 @@ from tlsweep.data.batches import Batches
 from tlsweep.errors import ResultsError
 from tlsweep.spec import Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint, export_model
-from tlsweep.training.averaging import Average
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.exported import load_exported
 from tlsweep.training.networks import new_network
+from tlsweep.training.optimization.averaging import Average
 from tlsweep.training.transfer import Transfer
 
 BATCH_NORM = ModelSpec(name="training_networks:with_batch_norm")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tlsweep.spec.optimizers import OPTIMIZERS
-from tlsweep.training.eager_steps import leave_compiler_out, step
+from tlsweep.training.optimization.eager_steps import leave_compiler_out, step
 
 TRAIN_AND_GO_ON = """
 import sys

@@ -15,7 +15,7 @@ from tlsweep.models import Network, parameter_groups
 from tlsweep.models.archives import first_line
 from tlsweep.spec import Hyperparameters
 from tlsweep.training.devices import device_name
-from tlsweep.training.eager_steps import leave_compiler_out
+from tlsweep.training.optimization.eager_steps import leave_compiler_out
 
 OptimizerState = dict[str, dict[str, Any]]
 """The tensors that an optimizer keeps for each parameter, by the parameter's name."""

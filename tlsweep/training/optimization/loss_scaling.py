@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tlsweep.training.eager_steps import step
+from tlsweep.training.optimization.eager_steps import step
 
 
 class LossScaling:

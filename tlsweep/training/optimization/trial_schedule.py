@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from tlsweep.spec import Hyperparameters
-from tlsweep.training.schedules import ROUNDING, lr_factor, rises
-from tlsweep.training.validation_schedules import Performance, adjusted, dynamic, plateau
+from tlsweep.training.optimization.schedules import ROUNDING, lr_factor, rises
+from tlsweep.training.optimization.validation_schedules import Performance, adjusted, dynamic, plateau
 
 
 class TrialSchedule:

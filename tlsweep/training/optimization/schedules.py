@@ -24,7 +24,7 @@ def lr_factor(
     - one_cycle: half a cosine from 1 / lr_div_factor up to 1 in the first `lr_pct_start` of E, another one down to
       1 / (lr_div_factor × lr_final_div_factor) in the last step (Smith & Topin 2018; equal to torch's OneCycleLR with
       anneal_strategy "cos" and cycle_momentum False: momentum stays as it is)
-    - plateau, adjusted, dynamic: `performance`, see `tlsweep.training.validation_schedules`
+    - plateau, adjusted, dynamic: `performance`, see `tlsweep.training.optimization.validation_schedules`
 
     The warm-up multiplies where the schedule starts, which is 1 for all but one_cycle, with a factor that rises
     linearly from 0 to 1.

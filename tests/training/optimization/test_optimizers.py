@@ -17,9 +17,9 @@ from tlsweep.errors import ResourceError
 from tlsweep.models import Network, build_network, set_frozen
 from tlsweep.spec import Hyperparameters, ModelSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
-from tlsweep.training import optimizers as training_optimizers
 from tlsweep.training.checkpoint import load_checkpoint
-from tlsweep.training.optimizers import (
+from tlsweep.training.optimization import optimizers as training_optimizers
+from tlsweep.training.optimization.optimizers import (
     allocate_state,
     build_optimizer,
     optimizer_state,

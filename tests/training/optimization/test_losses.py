@@ -11,7 +11,7 @@ from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import Transfer
 from tlsweep.training.devices import Compute
 from tlsweep.training.figures import means
-from tlsweep.training.losses import Loss
+from tlsweep.training.optimization.losses import Loss
 from tlsweep.training.trainer import Trainer
 
 NO_DROPOUT = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16]})
