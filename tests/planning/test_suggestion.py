@@ -23,7 +23,7 @@ from tlsweep.planning.suggestion import (
     suggest,
 )
 from tlsweep.spec import load_spec
-from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.spec.search.hyperrule import hyperrule
 from tlsweep.sweep.prepare import prepare
 from tlsweep.terminal.suggestion import print_suggestion, sparkline
 

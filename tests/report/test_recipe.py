@@ -10,7 +10,7 @@ from builders import ENVIRONMENT, SweepBuilder, make_spec, make_sweep
 from tlsweep.errors import ResultsError
 from tlsweep.report import find_best, lineage, load_tables, recipe, write_recipe
 from tlsweep.spec import Hyperparameters, load_spec
-from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.spec.search.hyperrule import hyperrule
 from tlsweep.store import Record
 
 

@@ -10,7 +10,7 @@ from populations import SPACE, VALUES, population, report, tell
 
 from tlsweep.schedulers import Exploit, Perturb
 from tlsweep.schedulers.explore import coupled_lr
-from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, Value
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, Value
 
 SPACES: list[dict[str, Distribution]] = [
     SPACE,

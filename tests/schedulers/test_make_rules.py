@@ -17,7 +17,7 @@ from tlsweep.schedulers import (
     make_rules,
 )
 from tlsweep.spec import SweepSpec
-from tlsweep.spec.search import STRATEGIES
+from tlsweep.spec.search.strategies import STRATEGIES
 
 
 def spec(**search: object) -> SweepSpec:

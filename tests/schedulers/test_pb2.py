@@ -11,7 +11,7 @@ from populations import SPACE, VALUES, Simulated, population, report, simulation
 from tlsweep.schedulers import Exploit, Exploited
 from tlsweep.schedulers.explore import Interval, Perturb
 from tlsweep.schedulers.pb2 import LATEST, Bandit, Process, fit, standardised, unit
-from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform
 
 FALLBACK = Perturb(SPACE, (0.8, 1.25), 0.25)
 BANDIT = Bandit(SPACE, 1, FALLBACK)

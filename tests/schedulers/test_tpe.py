@@ -11,7 +11,7 @@ from populations import report
 from tlsweep.schedulers import Created, Tpe
 from tlsweep.schedulers.tpe import STARTUP
 from tlsweep.spec import derive_seed
-from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, Value
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, Value
 
 SPACE: dict[str, Distribution] = {
     "lr": LogUniform(1e-5, 1.0),

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tlsweep.errors import SpecError
 from tlsweep.spec import Hyperparameters, PbtSearch, SourceTask, SweepSpec, TrainSpec, dump_spec, load_spec, presets
 from tlsweep.spec.loading import StoredSpec
-from tlsweep.spec.space import LogUniform, PowersOfTwo
+from tlsweep.spec.search.space import LogUniform, PowersOfTwo
 
 MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}, "train": {"lr": {"loguniform": [1e-4, 0.1]}}}
 

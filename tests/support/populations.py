@@ -24,7 +24,7 @@ from tlsweep.schedulers import (
     make_explorer,
 )
 from tlsweep.spec import Pb2Search, PbtSearch
-from tlsweep.spec.space import Distribution, LogUniform, PowersOfTwo, Value
+from tlsweep.spec.search.space import Distribution, LogUniform, PowersOfTwo, Value
 
 SPACE: dict[str, Distribution] = {"lr": LogUniform(1e-4, 1e-1), "batch_size": PowersOfTwo(16, 128)}
 VALUES: dict[str, Value] = {"lr": 1e-2, "batch_size": 32, "momentum": 0.9}

@@ -61,6 +61,6 @@ def study_overrides(names: list[str] | None) -> tuple[str, ...]:
     """Make overrides of the spec of what --study names."""
     if not names:
         return ()
-    from tlsweep.spec.study import study_override
+    from tlsweep.spec.search.study import study_override
 
     return tuple(map(study_override, names))

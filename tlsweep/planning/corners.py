@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tlsweep.errors import UserError
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.sweep.assignment import completed, drawn, starting_values, trained_with
 from tlsweep.sweep.prepare import Prepared, batch_sizes
 

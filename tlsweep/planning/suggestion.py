@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tlsweep.observer import Observer, Silence
 from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
-from tlsweep.spec.per_batch_size import PerBatchSize
-from tlsweep.spec.space import Distribution, LogUniform, Value
+from tlsweep.spec.search.per_batch_size import PerBatchSize
+from tlsweep.spec.search.space import Distribution, LogUniform, Value
 from tlsweep.sweep.heads import begun
 from tlsweep.sweep.prepare import fewest_images, prepare, pretrain_here, read_images, settled
 

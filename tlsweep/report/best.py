@@ -13,7 +13,7 @@ from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store import Location, SweepFolder
 
 

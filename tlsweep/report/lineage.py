@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tlsweep.errors import ResultsError
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store import Descent, Record
 
 

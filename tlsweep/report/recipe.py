@@ -8,7 +8,7 @@ from tlsweep.report.lineage import Segment, lineage
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.spec.yaml_text import read_yaml, write_yaml
 from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journal
 from tlsweep.store.files import write_text

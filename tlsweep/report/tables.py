@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlsweep.report.lineage import configurations
 from tlsweep.spec import SweepSpec
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import rank

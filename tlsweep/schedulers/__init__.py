@@ -35,9 +35,9 @@ from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
 from tlsweep.spec import AshaSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
-from tlsweep.spec.per_batch_size import UNSCALED, Scaling
-from tlsweep.spec.search_common import Sampled
-from tlsweep.spec.space import Distribution
+from tlsweep.spec.search.common import Sampled
+from tlsweep.spec.search.per_batch_size import UNSCALED, Scaling
+from tlsweep.spec.search.space import Distribution
 
 
 def _asha(search: AshaSearch, spec: SweepSpec, _: str) -> Rules:

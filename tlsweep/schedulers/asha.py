@@ -26,7 +26,7 @@ from tlsweep.schedulers.decisions import (
     Stop,
     diverged,
 )
-from tlsweep.spec.search_common import HalvingSearch
+from tlsweep.spec.search.common import HalvingSearch
 
 
 def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
 from tlsweep.schedulers.decisions import Observation
-from tlsweep.spec.per_batch_size import Scaling
-from tlsweep.spec.space import Distribution, Value
+from tlsweep.spec.search.per_batch_size import Scaling
+from tlsweep.spec.search.space import Distribution, Value
 
 
 @dataclass(frozen=True)

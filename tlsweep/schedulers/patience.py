@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tlsweep.schedulers.decisions import Completed, Decision, Fact, Observation, Rules, Step, Stop
-from tlsweep.spec.search_common import SearchCommon
+from tlsweep.spec.search.common import SearchCommon
 
 
 class Patience(Rules):

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tlsweep.schedulers.decisions import Observation
 from tlsweep.schedulers.explore import Explorer, Interval, Proposal
-from tlsweep.spec.space import Choice, Distribution, LogUniform, Value
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, Value
 
 Array = npt.NDArray[np.float64]
 

@@ -24,7 +24,7 @@ from tlsweep.schedulers.decisions import (
 from tlsweep.schedulers.explore import Explorer, Interval, coupled_lr
 from tlsweep.schedulers.population import Member, Ranks, quantiles
 from tlsweep.spec import PopulationSearch, generator
-from tlsweep.spec.space import Distribution
+from tlsweep.spec.search.space import Distribution
 
 
 class Pbt(Rules):

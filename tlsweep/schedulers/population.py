@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tlsweep.schedulers.decisions import Observation, diverged
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 
 
 @dataclass

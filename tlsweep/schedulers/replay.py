@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Rules, Stop, diverged
-from tlsweep.spec.search import RecipeSearch
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
+from tlsweep.spec.search.strategies import RecipeSearch
 
 
 class Replay(Rules):

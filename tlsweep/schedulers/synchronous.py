@@ -8,7 +8,7 @@ from tlsweep.schedulers.explore import Explorer, Interval
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.schedulers.population import Member, Ranks
 from tlsweep.spec import PopulationSearch
-from tlsweep.spec.space import Distribution
+from tlsweep.spec.search.space import Distribution
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tlsweep.schedulers.decisions import Created, Fact, Observation, diverged
 from tlsweep.spec import derive_seed
-from tlsweep.spec.per_batch_size import UNSCALED, Scaling
-from tlsweep.spec.space import Choice, Distribution, LogUniform, Value
+from tlsweep.spec.search.per_batch_size import UNSCALED, Scaling
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, Value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -15,7 +15,8 @@ from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSp
 from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
-from tlsweep.spec.search import (
+from tlsweep.spec.search.common import Perturbed, PopulationSearch
+from tlsweep.spec.search.strategies import (
     AshaSearch,
     AshaThenPbtSearch,
     GridSearch,
@@ -24,9 +25,8 @@ from tlsweep.spec.search import (
     RandomSearch,
     SearchSpec,
 )
-from tlsweep.spec.search_common import Perturbed, PopulationSearch
+from tlsweep.spec.search.study import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, Arm
 from tlsweep.spec.seeds import derive_seed, generator
-from tlsweep.spec.study import MAIN_ARM, NO_EXPLORE_ARM, SCRATCH_ARM, Arm
 from tlsweep.spec.sweep import SweepSpec
 
 __all__ = [

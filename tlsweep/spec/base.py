@@ -22,8 +22,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from tlsweep.spec.per_batch_size import PerBatchSize, is_per_batch_size, parse_per_batch_size
-from tlsweep.spec.space import Choice, LogUniform, Uniform, parse_distribution
+from tlsweep.spec.search.per_batch_size import PerBatchSize, is_per_batch_size, parse_per_batch_size
+from tlsweep.spec.search.space import Choice, LogUniform, Uniform, parse_distribution
 from tlsweep.spec.wording import rule
 from tlsweep.text import shortened
 

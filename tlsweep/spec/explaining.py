@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tlsweep.errors import SpecError
 from tlsweep.spec.class_weights import CLASS_WEIGHTS_TAGS
 from tlsweep.spec.data import CROP_FRACTION_TAGS, NORMALISE_TAGS, DataSpec
-from tlsweep.spec.search import SearchSpec
+from tlsweep.spec.search.strategies import SearchSpec
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.spec.wording import rule
 from tlsweep.text import one_line, shortened

@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from tlsweep.spec.base import AUTO, SpecModel, Unit, searchable
 from tlsweep.spec.class_weights import ClassWeights
 from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
-from tlsweep.spec.per_batch_size import UNSCALED, PerBatchSize, Scaling
-from tlsweep.spec.space import Distribution, Value
+from tlsweep.spec.search.per_batch_size import UNSCALED, PerBatchSize, Scaling
+from tlsweep.spec.search.space import Distribution, Value
 
 
 class OptimizerDefaults(SpecModel):

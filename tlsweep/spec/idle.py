@@ -8,13 +8,13 @@ from typing import Final
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.limits import Budget
-from tlsweep.spec.search import (
+from tlsweep.spec.search.common import Drawn, HalvingSearch, Perturbed, PopulationSearch, Sampled
+from tlsweep.spec.search.space import Choice, Distribution, Value
+from tlsweep.spec.search.strategies import (
     AshaSearch,
     AshaThenPbtSearch,
     RecipeSearch,
 )
-from tlsweep.spec.search_common import Drawn, HalvingSearch, Perturbed, PopulationSearch, Sampled
-from tlsweep.spec.space import Choice, Distribution, Value
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.text import shortened
 

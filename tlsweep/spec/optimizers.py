@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from tlsweep.spec.augmentation import with_preset
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
 from tlsweep.spec.hyperparameters import TrainSpec
-from tlsweep.spec.hyperrule import BATCH_SIZE, hyperrule
 from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.model import WEIGHTS, ModelSpec
-from tlsweep.spec.search import GridSearch, SearchSpec
-from tlsweep.spec.space import Choice, Distribution, Value
-from tlsweep.spec.study import HYPERRULE_ARM, PROBE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
+from tlsweep.spec.search.hyperrule import BATCH_SIZE, hyperrule
+from tlsweep.spec.search.space import Choice, Distribution, Value
+from tlsweep.spec.search.strategies import GridSearch, SearchSpec
+from tlsweep.spec.search.study import HYPERRULE_ARM, PROBE_ARM, SCRATCH_ARM, Arm, Control, Study, arms_of
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What a sweep, and so its folder, may be called."""

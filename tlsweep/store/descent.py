@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 
 
 @dataclass(frozen=True)

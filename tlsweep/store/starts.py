@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlsweep.spec.search import RecipeSearch, SearchSpec
-from tlsweep.spec.study import PROBE_ARM
+from tlsweep.spec.search.strategies import RecipeSearch, SearchSpec
+from tlsweep.spec.search.study import PROBE_ARM
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import Rank, rank
 

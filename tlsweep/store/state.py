@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store.descent import Descent
 from tlsweep.store.journal import Record, is_finite
 from tlsweep.store.locations import Location

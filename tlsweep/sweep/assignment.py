@@ -6,8 +6,8 @@ from typing import Any
 
 from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
-from tlsweep.spec.search import RecipeSearch
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
+from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.store import StoredCheckpoint
 from tlsweep.store.schema import FOLDS, HYPERPARAMETERS, REPORTS
 

@@ -20,7 +20,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
 from tlsweep.spec.extension import going_on
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.loading import require_spec
-from tlsweep.spec.study import HYPERRULE_ARM
+from tlsweep.spec.search.study import HYPERRULE_ARM
 from tlsweep.spec.sweep import FOUND_OUT
 from tlsweep.store import (
     Lease,

@@ -11,7 +11,7 @@ from tlsweep.data.cache import default_cache
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
-from tlsweep.spec.study import PROBE_ARM
+from tlsweep.spec.search.study import PROBE_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import trial_seed

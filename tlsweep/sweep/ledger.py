@@ -29,7 +29,7 @@ from tlsweep.schedulers import (
     uses_tpe,
 )
 from tlsweep.spec import SweepSpec
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store import Lease, Location, Record, SweepFolder, SweepState, diverged, open_journal
 from tlsweep.store.journal import AnyJournal
 from tlsweep.store.replaying import replay

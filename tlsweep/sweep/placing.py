@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from tlsweep.schedulers import Promote
 from tlsweep.spec import SweepSpec
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.store import SweepState, TrialState
 from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
 from tlsweep.sweep.ending import Ending

@@ -10,8 +10,8 @@ from tlsweep.errors import SpecError
 from tlsweep.schedulers import Created, Exploit, make_rules, make_tpe
 from tlsweep.schedulers.tpe import STARTUP
 from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.spec.per_batch_size import PerBatchSize
-from tlsweep.spec.space import LogUniform, Value
+from tlsweep.spec.search.per_batch_size import PerBatchSize
+from tlsweep.spec.search.space import LogUniform, Value
 from tlsweep.sweep.assignment import starting_values
 
 MINIMAL = {"data": {"source": "digits"}, "search": {"strategy": "asha"}}

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from tlsweep.errors import SpecError
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.space import Value
 from tlsweep.text import shortened
 
 Control = Literal["scratch", "no-explore", "hyperrule", "probe"]

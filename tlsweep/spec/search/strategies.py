@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, Union
 from pydantic import Field, field_validator
 
 from tlsweep.spec.base import SpecModel
-from tlsweep.spec.search_common import MAX_TRIALS, HalvingSearch, Perturbed, PopulationSearch, Sampled, SearchCommon
-from tlsweep.spec.space import Value
+from tlsweep.spec.search.common import MAX_TRIALS, HalvingSearch, Perturbed, PopulationSearch, Sampled, SearchCommon
+from tlsweep.spec.search.space import Value
 from tlsweep.text import shortened
 
 if TYPE_CHECKING:

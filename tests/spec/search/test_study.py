@@ -6,7 +6,7 @@ import pytest
 
 from tlsweep.errors import SpecError
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
-from tlsweep.spec.study import study_override
+from tlsweep.spec.search.study import study_override
 
 BASE: dict[str, Any] = {
     "data": {"source": "digits", "labels_per_class": 7},

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tlsweep.spec.space import KINDS, Distribution, Value, as_number, parse_distribution
+from tlsweep.spec.search.space import KINDS, Distribution, Value, as_number, parse_distribution
 from tlsweep.text import shortened
 
 REFERENCE = 32

@@ -9,12 +9,12 @@ from pydantic import Field, model_validator
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
-from tlsweep.spec.low_discrepancy import sobol_values
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.search.low_discrepancy import sobol_values
+from tlsweep.spec.search.space import Distribution, Uniform, Value
+from tlsweep.spec.search.study import NO_EXPLORE_ARM
 from tlsweep.spec.seeds import generator
-from tlsweep.spec.space import Distribution, Uniform, Value
-from tlsweep.spec.study import NO_EXPLORE_ARM
 from tlsweep.text import shortened
 
 if TYPE_CHECKING:

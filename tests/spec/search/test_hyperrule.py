@@ -3,7 +3,7 @@
 import pytest
 
 from tlsweep.spec import load_spec
-from tlsweep.spec.hyperrule import hyperrule
+from tlsweep.spec.search.hyperrule import hyperrule
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.training.optimization.trial_schedule import TrialSchedule
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlsweep.spec.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, parse_distribution
+from tlsweep.spec.search.space import Choice, Distribution, LogUniform, PowersOfTwo, Uniform, parse_distribution
 
 positive = st.floats(1e-9, 1e6)
 pairs = st.tuples(positive, positive).filter(lambda pair: pair[0] < pair[1])

@@ -8,8 +8,8 @@ lay between 1.7e-4 and 4.1e-4). Of the first 2^k points of the sequence, one lie
 from collections.abc import Mapping
 from functools import lru_cache
 
+from tlsweep.spec.search.space import Distribution, Value
 from tlsweep.spec.seeds import derive_seed
-from tlsweep.spec.space import Distribution, Value
 
 
 def sobol_values(space: Mapping[str, Distribution], seed: int, number: int) -> dict[str, Value]:

@@ -1,0 +1,1 @@
+"""Says what is searched and how: distributions, strategies, control arms and studies."""
