@@ -8,6 +8,7 @@ from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResourceError
+from tlsweep.models.plain import cnn, mlp
 from tlsweep.models.starting_head import HeadUnfitError
 from tlsweep.observer import Silence
 from tlsweep.planning.heads import try_heads
@@ -84,10 +85,14 @@ def test_a_device_that_is_not_there_is_one_message(device: str) -> None:
 
 def test_automatic_settings_are_plain_on_a_cpu() -> None:
     assert lower_precision(TrainSettings(), "cpu") is None
-    assert not uses_channels_last(TrainSettings(), "cpu")
     assert lower_precision(TrainSettings(precision="bf16"), "cpu") is torch.bfloat16
-    assert uses_channels_last(TrainSettings(), "cuda:0")
-    assert not uses_channels_last(TrainSettings(channels_last=False), "cuda:0")
+    convolutional, dense = cnn(10, 1, 8), mlp(10, 1, 8)
+    assert uses_channels_last(convolutional, "cpu")
+    assert uses_channels_last(convolutional, "cuda:0")
+    assert not uses_channels_last(convolutional, "mps")
+    assert not uses_channels_last(dense, "cpu")
+    assert not uses_channels_last(convolutional, "cuda:0", wanted=False)
+    assert uses_channels_last(dense, "cpu", wanted=True)
 
 
 SOURCE = "model.weights={data: {source: digits, domain: source}, epochs: 1}"

@@ -17,6 +17,7 @@ from tlsweep.models import Weights
 from tlsweep.pretrained.features import features
 from tlsweep.spec import ModelSpec
 from tlsweep.training import evaluation
+from tlsweep.training.devices import move_to_device
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
@@ -40,7 +41,8 @@ def test_they_are_what_the_head_of_the_evaluating_network_is_given(digits: Task,
     module = new_network(Transfer(digits, model, weights=None, seed=3)).module.eval()
     *backbone, head = module
     with torch.no_grad():
-        images, labels = next(Batches(digits).evaluate("val", digits.size("val")))
+        batches = Batches(digits, channels_last=move_to_device(module, "cpu"))
+        images, labels = next(batches.evaluate("val", digits.size("val")))
         given = torch.nn.Sequential(*backbone)(images)
     values, found_labels = features(Transfer(digits, model, weights=None, seed=3), "val", compute=ONE_THREAD)
     assert values.shape == (digits.size("val"), head.in_features)

@@ -14,7 +14,7 @@ from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs
 from tlsweep.models.probe import Progress
 from tlsweep.pretrained.kept import kept
-from tlsweep.training.devices import Compute, choose_device, isolated
+from tlsweep.training.devices import Compute, choose_device, isolated, move_to_device
 from tlsweep.training.evaluation import evaluation_batch_size, make_batches
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
@@ -22,7 +22,7 @@ from tlsweep.training.transfer import Transfer
 
 Features = npt.NDArray[np.float32]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same arguments give other features, so that kept ones are not used."""
 
 
@@ -70,8 +70,9 @@ def _extract(transfer: Transfer, split: str, compute: Compute, progress: Progres
     task = transfer.task
     with isolated(compute) as device:
         network = new_network(transfer)
-        network.module.to(device).eval()
-        batches, micro_batch = make_batches(task, device, channels_last=False), MicroBatch("features", device)
+        network.module.eval()
+        batches = make_batches(task, device, channels_last=move_to_device(network.module, device))
+        micro_batch = MicroBatch("features", device)
         parts: list[Features] = []
         done = 0
         with head_inputs(network) as extract:

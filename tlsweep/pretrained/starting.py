@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
 
+from tlsweep.data.batches import Batches
 from tlsweep.data.task import Indices
 from tlsweep.errors import ModelError
 from tlsweep.models import Network, Weights
@@ -37,14 +38,14 @@ from tlsweep.models.starting_head import (
 from tlsweep.pretrained.features import Features, features
 from tlsweep.pretrained.kept import kept
 from tlsweep.spec import TrainSettings
-from tlsweep.training.devices import Compute, choose_device, isolated
+from tlsweep.training.devices import Compute, choose_device, isolated, move_to_device, uses_channels_last
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
 from tlsweep.training.metrics import FIGURES
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same arguments give another head, so that kept ones are not used."""
 MARGIN = 1.25
 """How far above what is needed for training images a head is lifted, for the sake of others."""
@@ -188,7 +189,7 @@ def _let_through(network: Network, run: Transfer, solution: LinearHead, found: F
     Raises:
         HeadUnfitError: something else stands between them.
     """
-    batches, micro_batch = make_batches(run.task, device, channels_last=False), MicroBatch("features", device)
+    batches, micro_batch = _batches(network, run, device), MicroBatch("features", device)
     size = evaluation_batch_size(run.task)
     images, labels = next(iter(batches.evaluate("train", size)))
     # Computed outside of the network, where nothing can stand between the features and the logits.
@@ -218,7 +219,7 @@ def _zero(run: Transfer, compute: Compute) -> StartingHead:
     with isolated(compute) as device:
         network = _evaluating(run, device)
         place_zeros(network)
-        batches = make_batches(run.task, device, channels_last=False)
+        batches = _batches(network, run, device)
         if not _learns(network, *next(iter(batches.evaluate("train", 2)))):
             lift(network, 1.0)
         return _as_it_is(network, run, device)
@@ -226,7 +227,7 @@ def _zero(run: Transfer, compute: Compute) -> StartingHead:
 
 def _as_it_is(network: Network, run: Transfer, device: str) -> StartingHead:
     """The head as it stands in a network, and how far that gets."""
-    batches = make_batches(run.task, device, channels_last=False)
+    batches = _batches(network, run, device)
     evaluation = evaluate(network.module, batches, run.task, "val", MicroBatch("evaluation", device))
     return StartingHead(tensors_of(network), {name: getattr(evaluation, name) for name in FIGURES})
 
@@ -240,8 +241,12 @@ def _learns(network: Network, images: Tensor, labels: Tensor) -> bool:
 
 def _evaluating(run: Transfer, device: str) -> Network:
     network = new_network(run)
-    network.module.to(device).eval()
+    move_to_device(network.module.eval(), device)
     return network
+
+
+def _batches(network: Network, run: Transfer, device: str) -> Batches:
+    return make_batches(run.task, device, channels_last=uses_channels_last(network.module, device))
 
 
 def _key(run: Transfer, how: str, device: str) -> str:

@@ -165,7 +165,7 @@ class TrainSettings(SpecModel):
     """`bf16`: autocast; `fp16`: autocast with loss scaling, on GPUs only; `auto`: bf16 on GPUs that have it, fp16 on
     those that have tensor cores but no bf16 (V100, T4), else fp32."""
     channels_last: bool | Literal["auto"] = "auto"
-    """Memory format of convolutions; `auto`: on for GPUs."""
+    """Memory format of images and convolutions; `auto`: on for networks with convolutions, on CUDA and CPUs."""
     batch_norm: Literal["train", "frozen"] = "train"
     """`frozen`: batch norm keeps the statistics of the weights that the trial starts from. Then a batch that memory
     divides gives the same gradient as a whole one, but for dropout; with `train`, each part is normalised by itself."""

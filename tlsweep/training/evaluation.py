@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.spec import Hyperparameters, TrainSettings
-from tlsweep.training.devices import Compute, autocast, isolated, uses_channels_last
+from tlsweep.training.devices import Compute, autocast, isolated, move_to_device
 from tlsweep.training.metrics import Evaluation, score
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import trained_network
@@ -123,9 +123,7 @@ def evaluate_checkpoint(
     """
     settings = settings or TrainSettings()
     with isolated(compute) as device, autocast(settings, device):
-        module = trained_network(checkpoint, transfer).module.to(device).eval()
-        channels_last = uses_channels_last(settings, device)
-        if channels_last:
-            module = module.to(memory_format=torch.channels_last)
+        module = trained_network(checkpoint, transfer).module.eval()
+        channels_last = move_to_device(module, device, settings.channels_last)
         batches = make_batches(transfer.task, device, channels_last=channels_last)
         return evaluate(module, batches, transfer.task, split, MicroBatch("evaluation", device))

@@ -21,8 +21,8 @@ from tlsweep.training.devices import (
     autocast,
     choose_device,
     lower_precision,
+    move_to_device,
     seed_generators,
-    uses_channels_last,
 )
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
@@ -86,10 +86,8 @@ class Trainer:
         self.device = device = choose_device(compute.device)
         self.network = new_network(transfer)
         set_dropping(self.network.module, hyperparameters)
-        self.module = self.network.module.to(device)
-        channels_last = uses_channels_last(settings, device)
-        if channels_last:
-            self.module = self.module.to(memory_format=torch.channels_last)
+        self.module = self.network.module
+        channels_last = move_to_device(self.module, device, settings.channels_last)
         # On a CPU torch.compile needs a C++ compiler, which workers need not have (torch/_inductor/cpp_builder.py).
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)

@@ -60,7 +60,7 @@ def test_auto_takes_what_the_gpu_computes_fast(
 @pytest.mark.parametrize("clip_norm", [0, 0.05])
 def test_two_epochs_equal_a_plain_loop_with_torchs_scaler(digits: Task, train: Train, clip_norm: float) -> None:
     hyperparameters = chosen(clip_norm=clip_norm, lr_schedule="constant")
-    trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT, precision="fp16")
+    trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT, precision="fp16", channels_last=False)
     sizes = {"num_classes": digits.num_classes, "channels": digits.channels, "image_size": digits.image_size}
     module = build_network(NO_DROPOUT, **sizes, seed=3).module
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
