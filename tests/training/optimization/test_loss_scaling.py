@@ -14,7 +14,7 @@ from tlsweep.errors import ResourceError
 from tlsweep.models import build_network
 from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training.checkpoint import dump_checkpoint, load_checkpoint
-from tlsweep.training.devices import lower_precision
+from tlsweep.training.devices import lower_precision, move_to_device
 from tlsweep.training.optimization.averaging import Average
 from tlsweep.training.optimization.loss_scaling import LossScaling
 from tlsweep.training.optimization.optimizers import allocate_state, build_optimizer, set_training
@@ -60,11 +60,12 @@ def test_auto_takes_what_the_gpu_computes_fast(
 @pytest.mark.parametrize("clip_norm", [0, 0.05])
 def test_two_epochs_equal_a_plain_loop_with_torchs_scaler(digits: Task, train: Train, clip_norm: float) -> None:
     hyperparameters = chosen(clip_norm=clip_norm, lr_schedule="constant")
-    trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT, precision="fp16", channels_last=False)
+    trial = train(hyperparameters, epochs=2, seed=3, model=NO_DROPOUT, precision="fp16")
     sizes = {"num_classes": digits.num_classes, "channels": digits.channels, "image_size": digits.image_size}
     module = build_network(NO_DROPOUT, **sizes, seed=3).module
+    batches = Batches(digits, channels_last=move_to_device(module, "cpu"))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
-    scaler, batches = torch.amp.GradScaler("cpu"), Batches(digits)
+    scaler = torch.amp.GradScaler("cpu")
     for epoch in range(2):
         for images, labels in batches.train(epoch, 20, 3):
             optimizer.zero_grad()
