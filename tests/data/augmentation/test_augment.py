@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchvision.transforms.v2 import functional as reference
 
 from tlsweep.data.augmentation import augment
-from tlsweep.data.augmentation.warping import warp
+from tlsweep.data.augmentation.warping import flipped, sampled_places, warp
 from tlsweep.spec import Augment, DataSpec, DigitsData
 
 SIDE, SIZE = 12, 9
@@ -64,6 +64,19 @@ def test_squares_are_turned_after_they_were_cut_out(padding: int) -> None:
     for square, mirrored, upside_down, got in zip(plain, first, second, turned, strict=True):
         dimensions = [0] * bool(upside_down) + [1] * bool(mirrored)
         assert torch.equal(got, square.flip(dimensions))
+
+
+@pytest.mark.parametrize("size", [1, 7, 32])
+def test_maps_lead_where_torchs_do_and_turn_what_they_lead_to(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps, images = torch.randn(40, 2, 3, generator=generator), torch.rand(40, 3, 9, 9, generator=generator)
+    wanted = torch.nn.functional.affine_grid(maps, [40, 3, size, size], align_corners=False)
+    torch.testing.assert_close(sampled_places(maps, size), wanted)
+    first, second = torch.rand(2, 40, generator=generator) < 0.5
+    plain = warp(images, maps, size, padding="zeros")
+    turned = warp(images, flipped(maps, first, second), size, padding="zeros")
+    for square, mirrored, upside_down, got in zip(plain, first, second, turned, strict=True):
+        torch.testing.assert_close(got, square.flip([1] * bool(upside_down) + [2] * bool(mirrored)))
 
 
 def test_resized_crops_have_the_promised_areas_and_aspects() -> None:

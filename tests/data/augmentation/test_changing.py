@@ -68,6 +68,14 @@ def test_a_sample_is_the_same_whatever_the_batch_size(strengths: dict[str, Any],
         assert torch.equal(other_labels, labels)
 
 
+@pytest.mark.parametrize("crop", ["none", "shift", "resized"])
+@pytest.mark.parametrize("strengths", [{}, *EACH.values(), EVERYTHING], ids=["nothing", *EACH, "everything"])
+def test_a_sample_is_the_same_in_either_memory_format(strengths: dict[str, Any], crop: Any) -> None:
+    task, chosen = _task(Augment(crop=crop, flip=True)), Hyperparameters(**strengths)
+    images, last = (_all(Batches(task, chosen, channels_last=form).train(0, 16, 5))[0] for form in (False, True))
+    torch.testing.assert_close(last, images, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("strengths", [*EACH.values(), EVERYTHING], ids=[*EACH, "everything"])
 def test_each_changes_images_anew_each_epoch_and_evaluation_never(strengths: dict[str, Any]) -> None:
     task = _task(Augment(crop="none", flip=False))
@@ -170,8 +178,8 @@ def test_erased_boxes_have_the_promised_areas_and_lie_inside() -> None:
     assert areas.max() < 0.34
     assert areas.mean() == pytest.approx(0.177, abs=0.01)
     assert (height / width).log().mean() == pytest.approx(0, abs=0.05)
-    mask = mixing.inside(boxes, side)
-    torch.testing.assert_close(mask.flatten(1).float().mean(1), mixing.areas_of(boxes, side))
+    left = mixing.outside(boxes, torch.zeros(len(boxes), 1, side, side))
+    torch.testing.assert_close(1 - left.flatten(1).mean(1), mixing.areas_of(boxes, side))
 
 
 def test_a_single_image_is_mixed_with_itself() -> None:

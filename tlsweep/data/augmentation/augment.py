@@ -57,7 +57,7 @@ def cut(
     Args:
         starts: shape (B, 2): first row and first column.
         padding: pixels that are added on every side beforehand, by mirroring the border.
-        mirrored: shape (B,): which squares are to be turned left to right.
+        mirrored: shape (B,), on the CPU: which squares are to be turned left to right.
         upside_down: shape (B,): which are to be turned upside down.
     """
     count, side, _, channels = images.shape
@@ -66,11 +66,11 @@ def cut(
     number = torch.arange(count, device=images.device)
     lines = _widened(images, padding) if padding else images
     if mirrored is not None:
-        # Behind all images their mirror images, of which the square begins as far from the left as it ended from the
-        # right.
-        lines = torch.cat([lines, lines.flip(2)])
-        left = torch.where(mirrored, width - size - left, left)
-        number = number + count * mirrored
+        # Those that are to be mirrored come last, so that they alone are, all at once.
+        order = mirrored.byte().argsort(stable=True)
+        number, back = (places.to(images.device, non_blocking=True) for places in (order, order.argsort()))
+        top, left = top[number], left[number]
+        upside_down = None if upside_down is None else upside_down[number]
     rows = top[:, None] + torch.arange(-padding, size - padding, device=images.device)
     if padding:
         rows = _reflected(rows, side)
@@ -80,7 +80,11 @@ def cut(
     # (measured for 32 squares of 224 from 256 pixels: 0.4 ms, against 30 ms for indexing every pixel).
     windows = lines.view(-1).as_strided((lines.numel() // channels - size + 1, size * channels), (channels, 1))
     first = (number[:, None] * side + rows) * width + left[:, None]
-    return windows.index_select(0, first.flatten()).view(count, size, size, channels)
+    squares = windows.index_select(0, first.flatten()).view(count, size, size, channels)
+    if mirrored is None:
+        return squares
+    straight = count - int(mirrored.sum())
+    return torch.cat([squares[:straight], squares[straight:].flip(2)]).index_select(0, back)
 
 
 def _widened(images: Tensor, pixels: int) -> Tensor:
