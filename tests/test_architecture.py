@@ -23,6 +23,7 @@ KNOWS = {
     "store": {"spec"},
     "schedulers": {"spec"},
     "report": {"spec", "store"},
+    "inference": {"spec", "data", "models", "training", "store", "report"},
     "observer": {"spec", "store"},
     "cluster": {"spec", "data", "store", "observer"},
     "sweep": {
@@ -31,13 +32,13 @@ KNOWS = {
     },
     "jobs": {"spec", "store", "observer", "cluster"},
     "planning": {"spec", "data", "models", "training", "pretrained", "store", "observer", "cluster", "sweep"},
-    "terminal": {"spec", "store", "report", "observer", "planning", "jobs"},
+    "terminal": {"spec", "store", "report", "inference", "observer", "planning", "jobs"},
 }
 
 # Libraries with one home; the value is where they may be imported.
 FENCES = {
     "ray": ("sweep/", "cluster/", "jobs/"),
-    "torch": ("data/", "models/", "training/", "pretrained/", "planning/", "sweep/trainable.py"),
+    "torch": ("data/", "models/", "training/", "pretrained/", "inference/", "planning/", "sweep/trainable.py"),
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
     "plotly": ("report/",),

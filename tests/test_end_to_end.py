@@ -253,6 +253,14 @@ def test_own_images_from_the_preset_to_the_model(on_cluster: CommandLine) -> Non
     assert {"model.safetensors", "classes.json"} <= {path.name for path in best.iterdir()}
     assert json.loads((best / "classes.json").read_text()) == ["blue", "green", "red"]
 
+    predict = on_cluster.run("predict", "my", "pictures", "--out", "found.csv")
+    assert (predict.code, predict.err) == (0, "")
+    found, tested = pd.read_csv(on_cluster.cwd / "found.csv"), open_results(best.parent).to_pandas("predictions")
+    # The images of a sweep are numbered class by class, as folders are read.
+    again = found.loc[tested.image]
+    assert again.predicted.tolist() == tested.predicted.tolist()
+    assert again.probability.tolist() == pytest.approx(tested.probability.tolist(), abs=1e-5)
+
 
 def test_debug_trains_in_this_process_with_breakpoints_and_without_ray(tlsweep: CommandLine) -> None:
     shutil.copy(users_files.__file__, tlsweep.cwd / "mine.py")

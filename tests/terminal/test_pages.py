@@ -157,9 +157,10 @@ def test_best_shows_values_schedule_metrics_and_files(here: Path) -> None:
         "   3-4  t0001         0.01          64",
     ]
     assert "test        loss 0.200, accuracy 0.930, precision 0.900, recall 0.900, f1 0.900" in lines
-    assert "model      results/demo/best" in lines
-    assert "in Python  network, info = tlsweep.training.load_exported('results/demo/best')" in lines
-    assert "recipe     not written: the sweep has not ended" in lines
+    assert "model       results/demo/best" in lines
+    assert "new images  tlsweep predict demo IMAGES" in lines
+    assert "in Python   network, info = tlsweep.training.load_exported('results/demo/best')" in lines
+    assert "recipe      not written: the sweep has not ended" in lines
 
 
 def test_best_tells_of_what_is_fixed_what_is_not_as_by_default(here: Path) -> None:

@@ -1,7 +1,6 @@
 """The exported model: the same outputs, bit for bit, from the files alone."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from training_trials import SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.data.batches import Batches
-from tlsweep.errors import ResultsError
+from tlsweep.errors import DataError, ResultsError
 from tlsweep.spec import FolderData, Hyperparameters, ModelSpec
 from tlsweep.training import ExportInfo, export_model, load_exported
 from tlsweep.training.export import preprocessing
@@ -68,21 +67,16 @@ def test_a_new_picture_is_prepared_as_validation_saw_it(tmp_path: Path, fit: str
     torch.testing.assert_close(torch.cat(prepared), images)
 
 
-def test_the_lines_of_the_readme_name_the_class_of_each_new_picture(
-    digits: Task, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    best = tmp_path / "results" / "better" / "best"
-    export_model(best, train().checkpoints[-1], Transfer(digits, SMALL_CNN, weights=None, seed=1), metrics={})
-    (tmp_path / "new").mkdir()
-    for seed in range(3):
-        _picture(seed, "colour").save(tmp_path / "new" / f"{seed}.jpg")
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_exported" in block]
-    monkeypatch.chdir(tmp_path)
-    exec(block, {})
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [name for name, _ in lines] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert {label for _, label in lines} <= set(digits.classes)
+def test_arrays_are_transformed_as_the_pictures_that_they_hold(digits: Task) -> None:
+    transform = ExportInfo({}, digits.classes, preprocessing(digits), {}).transform()
+    for kind in ("colour", "grey"):
+        image = _picture(1, kind)
+        assert torch.equal(transform(np.asarray(image)), transform(image))
+        assert image.size == (70, 50)  # one in memory is not used up
+    assert transform(_picture(1, "grey")).shape == (1, 8, 8)
+    for wrong in (np.zeros((5, 5), np.float32), np.zeros((5, 5, 2), np.uint8), "picture.png"):
+        with pytest.raises(DataError, match="not a PIL image or a uint8 array of shape"):
+            transform(wrong)
 
 
 def _picture(seed: int, kind: str) -> Image.Image:

@@ -5,9 +5,10 @@ from tlsweep.cli import (  # isort: skip
     launching,
     planning,
     reading,
+    inference,
     jobs,
     references,
 )
 from tlsweep.cli.program import app, main
 
-__all__ = ["app", "jobs", "launching", "main", "planning", "reading", "references"]
+__all__ = ["app", "inference", "jobs", "launching", "main", "planning", "reading", "references"]

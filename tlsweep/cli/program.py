@@ -65,8 +65,9 @@ app = typer.Typer(
 def main() -> None:
     """Run the program from the console.
 
-    Exit code 2: the message tells how to mend the input; 1: every trial failed; 3: the cluster of a job was lost; 130:
-    the sweep was stopped from outside (Ctrl-C, SIGTERM, SIGHUP, the end of its private Ray), and can be resumed.
+    Exit code 2: the message tells how to mend the input; 1: every trial failed; 3: the cluster of a job was lost, or
+    some files are no images; 130: the sweep was stopped from outside (Ctrl-C, SIGTERM, SIGHUP, the end of its private
+    Ray), and can be resumed.
     """
     # `python -m tlsweep` finds the user's own code in the working directory; the installed script would not.
     here = _working_folder()

@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 _CHUNK = 32
 _PLAIN = Rendering()
 
@@ -93,6 +94,22 @@ def decode_all(
             rendering = replace(rendering, bits=depth_in_use(bits))
             survey, _ = _decode_pass(items, side, channels, rendering, into, progress)
     return survey
+
+
+def decode_some(
+    items: Items, indices: Sequence[int], side: int, channels: int, rendering: Rendering
+) -> list[Pixels | str]:
+    """Decode some items as another set was, whose depth is known; for each its pixels, or why it does not decode."""
+
+    def decode(index: int) -> Pixels | str:
+        try:
+            with items.open(index)[0] as image:
+                return to_square(image, side, channels, rendering)
+        except Exception as error:  # as in `_decode_chunk`
+            return one_line(_reason(error))
+
+    with odd_metadata():
+        return list(_map(decode, indices, threads=_cores()))
 
 
 def _decode_pass(
@@ -172,7 +189,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _map(function: Callable[[int], _Chunk], arguments: Iterable[int], threads: int) -> Iterator[_Chunk]:
+def _map(function: Callable[[int], T], arguments: Iterable[int], threads: int) -> Iterator[T]:
     """Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes."""
     if threads == 1:
         yield from map(function, arguments)

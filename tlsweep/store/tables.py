@@ -174,12 +174,21 @@ def write_table(folder: Location, table: str, rows: pa.Table) -> None:
     """
     path = folder / f"{table}.parquet"
     try:
-        content = io.BytesIO()
-        # Without checksums Parquet gives other numbers for a page that was damaged, and no error.
-        pq.write_table(rows, content, compression="zstd", write_page_checksum=True)
-        write_whole(path, content.getvalue(), folders=False)
+        write_whole(path, _file(rows), folders=False)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def parquet(columns: Mapping[str, Sequence[str] | Sequence[float]]) -> bytes:
+    """A Parquet file of columns that belong to no sweep."""
+    return _file(pa.table(dict(columns)))
+
+
+def _file(rows: pa.Table) -> bytes:
+    content = io.BytesIO()
+    # Without checksums Parquet gives other numbers for a page that was damaged, and no error.
+    pq.write_table(rows, content, compression="zstd", write_page_checksum=True)
+    return content.getvalue()
 
 
 def read_table(folder: Location, table: str) -> pa.Table:

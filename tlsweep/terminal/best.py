@@ -9,6 +9,7 @@ from rich.text import Text
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.store import Location, Results, SweepFolder
+from tlsweep.store.folder import command
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, location, named, uncertain, value, words
@@ -138,5 +139,6 @@ def _files(best: Best, folder: SweepFolder, faults: Mapping[str, str]) -> list[t
     if isinstance(best.model, Path):
         # Quoted as Python does, for copying into a session of it.
         load = f"network, info = tlsweep.training.load_exported({location(best.model)!r})"
-        lines = {"model": lines["model"], "in Python": load, **lines}
+        use = {"new images": f"{command('predict', folder.path)} IMAGES", "in Python": load}
+        lines = {"model": lines["model"], **use, **lines}
     return list(lines.items())

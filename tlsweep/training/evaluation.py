@@ -25,7 +25,12 @@ PROBABILITIES = 2**27
 
 def evaluation_batch_size(task: Task) -> int:
     """How many images to evaluate at once."""
-    return max(1, min(IMAGES_PER_BATCH, VALUES_PER_BATCH // (task.channels * task.image_size**2)))
+    return images_at_once(task.channels, task.image_size)
+
+
+def images_at_once(channels: int, side: int) -> int:
+    """How many images of this many channels and of this side make a batch where nothing is learned."""
+    return max(1, min(IMAGES_PER_BATCH, VALUES_PER_BATCH // (channels * side**2)))
 
 
 def make_batches(

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,9 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlsweep.data.decode import to_square
 from tlsweep.data.depth import FULL_DEPTH
-from tlsweep.data.rendering import Rendering
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.models.architectures import construct, is_own_code, keeps_memory
 from tlsweep.models.lean import Limits
@@ -24,6 +21,7 @@ from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.spec import ModelSpec
 from tlsweep.spec.data import Interpolation
 from tlsweep.text import one_line
+from tlsweep.training.preparing import Transform
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +50,10 @@ class ExportInfo:
     metrics: dict[str, Any]
     """What the exporter gave."""
 
+    def transform(self) -> Transform:
+        """What turns PIL images and arrays into the network's input, one by one."""
+        return Transform(self.preprocessing)
+
     def prepare(self, image: "Image") -> Tensor:
         """Return what the network takes for a picture, as validation saw it: (1, channels, image_size, image_size).
 
@@ -61,25 +63,7 @@ class ExportInfo:
         Raises:
             Exception: whatever Pillow raises where the image does not decode; OSError for most.
         """
-        rule = self.preprocessing
-        stored, size = rule["stored_size"], rule["image_size"]
-        channels = rule["channels"]
-        pixels = to_square(image, stored, channels, _rendering(rule))
-        margin = (stored - size) // 2
-        centre = torch.from_numpy(pixels[margin : margin + size, margin : margin + size].copy())
-        mean, std = (torch.tensor(rule[name]).view(-1, 1, 1) for name in ("mean", "std"))
-        return ((centre.permute(2, 0, 1) / 255 - mean) / std)[None]
-
-
-def _rendering(rule: Mapping[str, Any]) -> Rendering:
-    """What `preprocessing.json` says of it; exports of earlier versions say less."""
-    plain = Rendering()
-    return Rendering(
-        rule.get("fit", plain.fit),
-        tuple(rule.get("background", plain.background)),
-        rule.get("bits", plain.bits),
-        rule.get("interpolation", plain.interpolation),
-    )
+        return self.transform()(image)[None]
 
 
 class _Stored(BaseModel):
@@ -189,6 +173,9 @@ def _check_numbers(info: ExportInfo) -> None:
     classes, channels = info.model["num_classes"], info.model["channels"]
     if len(info.classes) != classes:
         raise ValueError(f"{CLASSES} names {len(info.classes):,} classes, {MODEL} has num_classes {classes:,}")
+    stored, size = info.preprocessing["stored_size"], info.preprocessing["image_size"]
+    if stored < size:
+        raise ValueError(f"{PREPROCESSING} cuts {size} pixels out of {stored}")
     counts = [info.preprocessing["channels"], *(len(info.preprocessing[name]) for name in ("mean", "std"))]
     if any(count != channels for count in counts):
         raise ValueError(f"{PREPROCESSING} is not for images of {channels} channels, as {MODEL} is")

@@ -1,0 +1,1 @@
+"""Takes a model into use: predicts images with it."""
