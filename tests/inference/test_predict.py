@@ -120,7 +120,7 @@ def test_a_sweep_without_a_model_and_one_of_own_code_say_so(
 
 
 def test_files_folders_and_globs_are_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_folder(tmp_path, {"in/deep": 2, "in": 0})
+    write_folder(tmp_path, {"in/deep": 2})
     picture(9).save(tmp_path / "in" / "[1].png")
     monkeypatch.chdir(tmp_path)
     below = ["in/[1].png", "in/deep/000.png", "in/deep/001.png"]
@@ -182,7 +182,7 @@ def test_photographs_are_seen_as_in_the_sweep(test_data: Path, tmp_path: Path) -
                 (tmp_path / split / name / file.name).symlink_to(file)
     weights = str(test_data / "weights" / "squeezenet1_1_imagenet1k_v1_fp16rounded.pth")
     model = ModelSpec(name="squeezenet1_1", weights=weights)
-    task = load_task(folder_data(tmp_path, augment=Augment(crop="none"), on_duplicate="ignore"), 0)
+    task = load_task(folder_data(tmp_path, augment=Augment(crop="none")), 0)
     transfer = Transfer(task, model, weights=resolve_weights(model), seed=1)
     assert_predicted_as_tested(task, transfer, tmp_path / "model", tmp_path / "test")
 

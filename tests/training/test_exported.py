@@ -302,7 +302,12 @@ def args(**values: Any) -> Callable[[Any], Any]:
         ("classes.json", lambda c: [*c[:9], "x" * 10**6], "classes.json.9"),
         ("classes.json", lambda c: c[:9], "classes.json names 9 classes"),
         ("preprocessing.json", lambda p: p | {"image_size": 10**6}, "preprocessing.json.image_size = 1000000"),
-        ("preprocessing.json", lambda p: p | {"image_size": 5000}, "a larger network than the one that is stored"),
+        ("preprocessing.json", lambda p: p | {"image_size": 50}, "preprocessing.json cuts 50 pixels out of 8"),
+        (
+            "preprocessing.json",
+            lambda p: p | {"image_size": 5000, "stored_size": 5000},
+            "a larger network than the one that is stored",
+        ),
         ("preprocessing.json", lambda p: p | {"mean": ["0"]}, "preprocessing.json.mean.0 = '0'"),
         ("preprocessing.json", lambda p: p | {"std": [0]}, "preprocessing.json.std.0 = 0"),
         ("preprocessing.json", lambda p: p | {"mean": [0.1] * 4}, "preprocessing.json.mean"),
