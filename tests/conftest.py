@@ -22,6 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # processes: on a busy machine two exports of networks took 8.5 s of processor time instead of 38 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# A run starts some 200 processes of Python, whatever the user's setting: without what Python keeps of a module that it
+# has compiled, each would compile tlsweep again, and each process of tests would rewrite the asserts of all files again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A busy machine is no fault of a test, and the first example may import something that takes seconds.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
