@@ -98,8 +98,8 @@ def some(transactions: int, name: str, stride: int = 1) -> range:
 @pytest.mark.parametrize(
     ("dies", "stride"),
     [
-        pytest.param(None, 4, id=""),
-        pytest.param(unlucky, 7, id="failures"),
+        pytest.param(None, 8, id=""),
+        pytest.param(unlucky, 12, id="failures"),
         pytest.param(None, 1, id="every one", marks=pytest.mark.slow),
     ],
 )
@@ -137,7 +137,7 @@ def test_killed_and_interrupted_again_and_again_it_decides_as_if_nothing_had_hap
 @every_search
 def test_interrupted_at_any_step_every_trial_has_an_end_and_the_sweep_goes_on(tmp_path: Path, name: str) -> None:
     whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
-    for at in some(2 * transactions, name, 7):
+    for at in some(2 * transactions, name, 13):
         sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
         assert all(one.status.final for one in sweep.launch(steps=at).trials.values())
         sweep.launch()
@@ -174,7 +174,7 @@ def spoil(sweep: SimulatedSweep, chance: random.Random) -> None:
 def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Path, name: str) -> None:
     whole, transactions = undisturbed(tmp_path / "whole", *EVERY[name])
     told = set()
-    for at in some(transactions, name, 4):
+    for at in some(transactions, name, 7):
         sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
         with pytest.raises(Killed), killed_at(at, "after"):
             sweep.launch()
