@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # processes: on a busy machine two exports of networks took 8.5 s of processor time instead of 38 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# A run starts some 200 processes of Python, whatever the user's setting: without what Python keeps of a module that it
-# has compiled, each would compile tlsweep again, and each process of tests would rewrite the asserts of all files again.
+# A run starts many processes of Python, whatever the user's setting. Without what Python keeps of modules that it has
+# compiled, each would compile tlsweep again, and each process of tests would rewrite the asserts of all files.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
