@@ -2,10 +2,10 @@
 
     python tests/bench/augment.py [--sizes 32 224] [--loops]
 
-Processor time on one thread, from stored pixels (uint8, colour) to what the network gets. `--loops` trains
-the small CNN on 32 pixels and the MLP on 28 instead, by tlsweep's batches and by a bare loop (the same network,
-optimizer and batch size, images that lie normalised in memory, shuffled by one index for each batch); ratios within one
-run count.
+Processor time on one thread, from stored pixels (uint8, colour) to what the network gets: channels last, as networks
+with convolutions have them. `--loops` trains the small CNN on 32 pixels and the MLP on 28 instead, as a trial does and
+by bare loops in both memory formats (the same network, optimizer and batch size, images that lie normalised in memory,
+shuffled by one index for each batch): shares of the faster bare loop. Ratios within one run count.
 """
 
 import argparse
@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.data.moments import moments_of
 from tlsweep.models import build_network
-from tlsweep.spec import Augment, Hyperparameters, ModelSpec
+from tlsweep.spec import Augment, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.spec.augmentation import PRESETS
+from tlsweep.training.devices import Compute
+from tlsweep.training.trainer import Trainer
+from tlsweep.training.transfer import Transfer
 
 KINDS: dict[str, dict[str, Any]] = {
     "normalised only": {},
@@ -55,7 +57,7 @@ def make_task(size: int, count: int, channels: int = 3, **changes: Any) -> tuple
     return task, Hyperparameters(**changes)
 
 
-def seconds(work: Callable[[], None], repeats: int) -> float:
+def seconds(work: Callable[[], object], repeats: int) -> float:
     """Processor time of the best of some runs: other programs disturb it least."""
     found = []
     for _ in range(repeats):
@@ -69,7 +71,7 @@ def per_image(size: int, count: int, batch_size: int) -> dict[str, float]:
     """Microseconds for each kind."""
     costs = {}
     for name, changes in KINDS.items():
-        batches = Batches(*make_task(size, count, **changes))
+        batches = Batches(*make_task(size, count, **changes), channels_last=True)
 
         def one_epoch(batches: Batches = batches) -> None:
             for _ in batches.train(0, batch_size, 0):
@@ -79,43 +81,64 @@ def per_image(size: int, count: int, batch_size: int) -> dict[str, float]:
     return costs
 
 
-LOOPS: dict[str, tuple[ModelSpec, int, int, int, dict[str, Any]]] = {
-    "cnn, 32 pixels, batch 64": (ModelSpec(name="cnn"), 32, 3, 64, {"lr": 1e-3}),
-    "mlp 128-64-10, 28 pixels, batch 32": (ModelSpec(name="mlp"), 28, 1, 32, {"lr": 0.1}),
+LOOPS: dict[str, tuple[ModelSpec, int, int, int]] = {
+    "cnn, 32 pixels, batch 16": (ModelSpec(name="cnn"), 32, 3, 16),
+    "cnn, 32 pixels, batch 64": (ModelSpec(name="cnn"), 32, 3, 64),
+    "mlp 128-64-10, 28 pixels, batch 32": (ModelSpec(name="mlp"), 28, 1, 32),
+    "mlp 128-64-10, 28 pixels, batch 128": (ModelSpec(name="mlp"), 28, 1, 128),
 }
+SETTINGS = TrainSettings(epochs=10**6)
 
 
-def train(module: torch.nn.Module, batches: Iterable[tuple[Tensor, Tensor]], lr: float) -> None:
-    optimizer = torch.optim.SGD(module.parameters(), lr=lr, momentum=0.9)
-    for images, labels in batches:
-        optimizer.zero_grad()
-        F.cross_entropy(module(images), labels).backward()
-        optimizer.step()
+def bare_loop(model: ModelSpec, task: Task, batch_size: int, *, channels_last: bool) -> Callable[[], None]:
+    """One epoch as one would write it; the plainest, over images that are normalised already."""
+    size = {"num_classes": 10, "channels": task.channels, "image_size": task.image_size}
+    module = build_network(model, **size, seed=0).module
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    module.to(memory_format=form)
+    images = ((torch.from_numpy(task.images).permute(0, 3, 1, 2).float() / 255 - 0.4) / 0.2).contiguous(
+        memory_format=form
+    )
+    labels = torch.from_numpy(task.labels)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9)
+
+    def one_epoch() -> None:
+        for chosen in torch.randperm(len(images)).split(batch_size):
+            optimizer.zero_grad()
+            F.cross_entropy(module(images[chosen]), labels[chosen]).backward()
+            optimizer.step()
+
+    return one_epoch
 
 
-def bare_batches(images: Tensor, labels: Tensor, batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
-    for chosen in torch.randperm(len(images)).split(batch_size):
-        yield images[chosen], labels[chosen]
+def trial(model: ModelSpec, task: Task, values: Hyperparameters, batch_size: int) -> Callable[[], object]:
+    """One epoch of a trial."""
+    chosen = values.model_copy(
+        update={"optimizer": "sgd", "lr": 1e-3, "batch_size": batch_size, "lr_schedule": "constant"}
+    )
+    return Trainer(chosen, SETTINGS, Transfer(task, model, None, 0), Compute("cpu")).train_epoch
 
 
 def throughput(name: str, presets: Iterable[str], rounds: int) -> dict[str, float]:
-    """Images a second with each preset, as a share of the bare loop's."""
-    model, size, channels, batch_size, options = LOOPS[name]
+    """Images a second of a trial with each preset, as a share of the faster bare loop's."""
+    model, size, channels, batch_size = LOOPS[name]
     count = 40 * batch_size
-    module = build_network(model, num_classes=10, channels=channels, image_size=size, seed=0).module
-    best = dict.fromkeys(("bare", *presets), np.inf)
     plain, _ = make_task(size, count, channels)
-    images = (torch.from_numpy(plain.images).permute(0, 3, 1, 2).float() / 255 - 0.4) / 0.2
-    images, labels = images.contiguous(), torch.from_numpy(plain.labels)
+    loops: dict[str, Callable[[], object]] = {
+        f"bare, channels {'last' if last else 'first'}": bare_loop(model, plain, batch_size, channels_last=last)
+        for last in (False, True)
+    }
+    bare = list(loops)
+    for preset in presets:
+        task, values = make_task(size, count, channels, **PRESETS[preset]["data"], **PRESETS[preset]["train"])
+        loops[preset] = trial(model, task, values, batch_size)
+    best = {loop: seconds(one_epoch, 1) for loop, one_epoch in loops.items()}
     # Turn by turn, so that what else the machine does meets all alike.
     for _ in range(rounds):
-        for preset in best:
-            batches: Iterable[tuple[Tensor, Tensor]] = bare_batches(images, labels, batch_size)
-            if preset != "bare":
-                meant = {**PRESETS[preset]["data"], **PRESETS[preset]["train"]}
-                batches = Batches(*make_task(size, count, channels, **meant)).train(0, batch_size, 0)
-            best[preset] = min(best[preset], seconds(lambda: train(module, batches, options["lr"]), 1))  # noqa: B023
-    return {preset: best["bare"] / found for preset, found in best.items()}
+        for loop, one_epoch in loops.items():
+            best[loop] = min(best[loop], seconds(one_epoch, 1))
+    reference = min(best[loop] for loop in bare)
+    return {loop: reference / found for loop, found in best.items()}
 
 
 def main() -> None:

@@ -112,8 +112,8 @@ class Batches:
         for group, (start, end), pixels in zip(groups, parts, self._train_reader.read(order, parts), strict=True):
             here = drawn.rows(start, end)
             images, targets = self._changer.prepare(pixels, here), self._changer.targets(labels[start:end], here)
-            for first, behind in group:
-                yield images[first - start : behind - start], targets[first - start : behind - start]
+            sizes = [behind - first for first, behind in group]
+            yield from zip(torch.split(images, sizes), torch.split(targets, sizes), strict=True)
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """A split in its own order, cropped to the centre, without anything random."""

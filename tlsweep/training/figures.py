@@ -16,8 +16,8 @@ class PartFigures:
     """The mean, a scalar."""
     hits: Tensor
     """Shape (n,): whether each prediction is right."""
-    weight: Tensor
-    """Of how many images of its batch the loss is the mean, a scalar: n, unless classes have weights."""
+    weight: Tensor | float
+    """Of how many images of its batch the loss is the mean: n, unless classes have weights."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def dominant(labels: Tensor) -> Tensor:
 
 def means(parts: Sequence[PartFigures]) -> tuple[float, float]:
     """Loss and accuracy over all samples, from at least one part."""
-    weights = torch.stack([part.weight for part in parts]).cpu().double()
+    weights = torch.stack([torch.as_tensor(part.weight) for part in parts]).cpu().double()
     loss_sum = torch.stack([part.loss for part in parts]).cpu().double() @ weights
     hits = torch.cat([part.hits for part in parts])
     return float(loss_sum) / len(hits), float(hits.sum()) / len(hits)

@@ -36,6 +36,7 @@ from tlsweep.training.optimization.losses import make_loss
 from tlsweep.training.optimization.optimizers import (
     allocate_state,
     build_optimizer,
+    forget_gradients,
     group_memory,
     optimizer_state,
     restore_optimizer,
@@ -173,7 +174,7 @@ class Trainer:
             # Frozen parameters have no gradient, and so no part in the norm, which nobody waits for.
             clip_grad_norm_(self.module.parameters(), self.hyperparameters.clip_norm)
         self.scaling.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self.optimizer)
         return parts
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,15 +188,16 @@ class Trainer:
         """Add the gradient of these images' share in the mean loss over the batch that has the labels `batch`."""
         loss, logits = self.loss(images, labels)
         weight, whole = self.criterion.weight(labels), self.criterion.weight(batch)
-        # A factor that is not reported: the loss stays as it is, and a batch that is not divided has the gradient 1, to
-        # the last bit. Not as the gradient that `backward` takes, for which torch imports sympy.
-        self.scaling.scale(loss * (weight / whole)).backward()  # type: ignore[no-untyped-call]
+        # A factor that is not reported: the loss stays as it is. Not as the gradient that `backward` takes, for which
+        # torch imports sympy.
+        scaled = loss if batch is labels else loss * (weight / whole)
+        self.scaling.scale(scaled).backward()  # type: ignore[no-untyped-call]
         hits = logits.detach().argmax(1) == dominant(labels)
-        return PartFigures(loss.detach(), hits, torch.ones_like(loss) * (weight * len(batch) / whole))
+        return PartFigures(loss.detach(), hits, weight * len(batch) / whole)
 
     def _forget(self) -> None:
         """Be as before the step: parameters and the optimizer have not changed yet."""
-        self.optimizer.zero_grad(set_to_none=True)
+        forget_gradients(self.optimizer)
         self.forward_state.restore()
 
     def _noise_of(self, images: Tensor, labels: Tensor) -> float:

@@ -68,6 +68,17 @@ def test_the_head_and_deeper_groups_have_their_own_learning_rates() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_layer_groups_with_one_factor_are_one_unless_something_of_each_is_remembered(kind: str) -> None:
+    ours = network()
+    optimizer = build_optimizer(Hyperparameters.model_validate({"optimizer": kind, "head_lr_multiplier": 10}), ours)
+    remembers = kind in ("schedule_free_sgd", "schedule_free_adamw", "prodigy")
+    assert len(optimizer.param_groups) == (len(ours.groups) if remembers else 2)
+    scales = {id(own): group["lr_scale"] for group in optimizer.param_groups for own in group["params"]}
+    head = {id(own) for name, own in ours.module.named_parameters() if name in ours.groups[-1].parameters}
+    assert scales == {id(own): 10.0 if id(own) in head else 1.0 for own in ours.module.parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_restored_optimizer_keeps_its_memory_but_takes_new_hyperparameters(kind: str) -> None:
     donor, taker = network(), network()
     old = build_optimizer(Hyperparameters.model_validate({"optimizer": kind, "momentum": 0.9}), donor)

@@ -236,6 +236,6 @@ def test_an_exploit_takes_the_donors_weights_and_state_bit_for_bit_and_its_own_l
     lr, _ = taker.train_step(images, labels, 0)
     factor = lr_factor(mutated, 4, 6, step=0.5, performance=there.strategy["factor"])
     assert lr == 0.013 * factor
-    assert [group["lr"] for group in taker.optimizer.param_groups] == [lr] * len(taker.network.groups)
+    assert {group["lr"] for group in taker.optimizer.param_groups} == {lr}
     if schedule in ("adjusted", "dynamic"):
         assert there.strategy["factor"] != 1

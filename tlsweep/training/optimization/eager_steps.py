@@ -5,6 +5,7 @@ torch's `Optimizer` imports `torch._dynamo` when it is made, and again in each s
 network ever is, so the optimizer's plain functions serve.
 """
 
+import functools
 import inspect
 
 import torch
@@ -20,7 +21,10 @@ def leave_compiler_out() -> None:
         setattr(plain, "__dynamo_disable", plain)
 
 
+_plain_step = functools.cache(inspect.unwrap)
+
+
 def step(optimizer: torch.optim.Optimizer) -> None:
     """Take the step that `optimizer.step()` takes; hooks of the optimizer are left out."""
     with torch.no_grad():
-        inspect.unwrap(type(optimizer).step)(optimizer)
+        _plain_step(type(optimizer).step)(optimizer)

@@ -107,6 +107,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType({
 def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch.optim.Optimizer:
     """Make the optimizer of a trial over all parameters; each group has a factor `lr_scale` on the learning rate.
 
+    Layer groups with the same factor are one, unless the optimizer remembers something of each: fewer calls in a step.
+
     `schedule_free_sgd` and `schedule_free_adamw` are the package `schedulefree` (Defazio et al. 2024, "The road less
     scheduled"), `prodigy` is the package `prodigyopt` (Mishchenko & Defazio 2024, "Prodigy: an expeditiously adaptive
     parameter-free learner"), with their defaults but for what hyperparameters say; Prodigy's estimate is guarded
@@ -115,17 +117,16 @@ def build_optimizer(hyperparameters: Hyperparameters, network: Network) -> torch
     Always torch's fused kernels, on CPUs too: a step of the digits' network (10 tensors, 5 groups, one core) takes
     0.34 ms fused, 0.42 ms in a loop and 0.58 ms with foreach for SGD; 0.37, 0.88 and 1.09 ms for Adam.
     """
-    parameters = dict(network.module.named_parameters())
-    groups = [
-        {
-            "params": [parameters[name] for name in group["params"]],
-            "lr_scale": group["lr_scale"],
-            # Given as an argument instead, Prodigy prints that it is there.
-            "weight_decay": hyperparameters.weight_decay,
-        }
-        for group in parameter_groups(network, hyperparameters.head_lr_multiplier, hyperparameters.layer_decay)
-    ]
     kind = KINDS[hyperparameters.optimizer]
+    parameters = dict(network.module.named_parameters())
+    members: dict[tuple[float, int], list[Tensor]] = {}
+    scaled = parameter_groups(network, hyperparameters.head_lr_multiplier, hyperparameters.layer_decay)
+    for number, group in enumerate(scaled):
+        key = (group["lr_scale"], number if kind.group_memory else 0)
+        members.setdefault(key, []).extend(parameters[name] for name in group["params"])
+    # The decay here and not as an argument, of which Prodigy would print that it is there.
+    decay = hyperparameters.weight_decay
+    groups = [{"params": own, "lr_scale": scale, "weight_decay": decay} for (scale, _), own in members.items()]
     leave_compiler_out()
     return kind.make(groups, lr=hyperparameters.lr, **kind.options(hyperparameters))
 
@@ -185,6 +186,13 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The learning rate of the next step; each group's `lr_scale` comes on top."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
+
+
+def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """What `zero_grad` does, without telling a profiler of it: a sixth of the time with few parameters."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, module: nn.Module) -> OptimizerState:
