@@ -41,7 +41,7 @@ FENCES = {
     "torch": ("data/", "models/", "training/", "pretrained/", "inference/", "planning/", "sweep/trainable.py"),
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
-    "plotly": ("report/",),
+    "plotly": ("report/figures/",),
     "rich": ("terminal/", "cli/"),
     "typer": ("cli/",),
 }

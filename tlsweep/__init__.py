@@ -1,18 +1,19 @@
 """tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.
 
 The Python API: `load_spec`, `launch`, `resume`, `open_results`. Each is imported when it is first used, so that
-`import tlsweep` costs nothing.
+`import tlsweep` costs nothing. `tlsweep.figures` draws a sweep.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tlsweep.report import figures
     from tlsweep.spec import load_spec
     from tlsweep.store import open_results
     from tlsweep.sweep import launch, resume
 
-__all__ = ["launch", "load_spec", "open_results", "resume"]
+__all__ = ["figures", "launch", "load_spec", "open_results", "resume"]
 
 _HOMES = {
     "launch": "tlsweep.sweep",
@@ -23,6 +24,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "figures":
+        return import_module("tlsweep.report.figures")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'tlsweep' has no attribute '{name}'")

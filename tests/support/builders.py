@@ -35,6 +35,11 @@ ENVIRONMENT: Mapping[str, Any] = {
 }
 
 
+MARKUP = (
+    "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">\x1b]0;x\x07'&lt;"
+)
+
+
 def forge_journal(journal: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Write a journal again with each record changed, its checks made right: what somebody who knows the format can."""
     forged, last = [], ""
@@ -239,3 +244,20 @@ def make_ended_sweep(results: Path) -> Path:
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
     repair(folder)
     return folder.path
+
+
+def make_hostile_sweep(results: Path) -> Results:
+    """A sweep whose error and classes want to be markup."""
+    builder = SweepBuilder(results, make_spec(controls=[]))
+    for number in range(3):
+        builder.create(f"t{number:04d}", number, lr=0.01 * (number + 1))
+        builder.report(f"t{number:04d}", 0.5 + number / 10)
+    builder.event("failed", "t0000", reason=MARKUP, error=MARKUP)
+    figures = {name: [0.5, 0.5] for name in ("precision", "recall", "f1")}
+    builder.event(
+        "evaluated", "t0002", arm="main", trial="t0002", accuracy=0.5, loss=1.0, precision=0.5, recall=0.5, f1=0.5,
+        per_class={**figures, "support": [2, 2]}, confusion=[[1, 1], [1, 1]],
+    )  # fmt: skip
+    environment = {"data": {"classes": [MARKUP, "plain"], "images": {"test": 4}, "fingerprint": "f" * 64}}
+    write_json(builder.folder.environment, environment)
+    return builder.finish()

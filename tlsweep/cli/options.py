@@ -54,6 +54,9 @@ Metric = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Rank by this, such as val_f1, instead of what the sweep was searched by."),
 ]
+SweepNames = Annotated[
+    list[str] | None, typer.Argument(metavar="NAME...", help="The sweeps; default: the newest.", show_default=False)
+]
 SweepName = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep; default: the newest.")]
 
 

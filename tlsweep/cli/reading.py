@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tlsweep.cli.options import Metric, ResultsFolder, SweepName
+from tlsweep.cli.options import Metric, ResultsFolder, SweepName, SweepNames
 from tlsweep.cli.program import app, has_begun, open_sweep
 
 
@@ -29,11 +29,26 @@ def best(
 
 
 @app.command()
-def report(name: SweepName = None, results: ResultsFolder = "results", metric: Metric = None) -> None:
+def report(
+    names: SweepNames = None,
+    results: ResultsFolder = "results",
+    metric: Metric = None,
+    as_page: Annotated[
+        bool, typer.Option("--html", help="Write report.html with pictures; of several sweeps, comparison.html.")
+    ] = False,
+) -> None:
     """Show what a sweep found out: the best trials, what works here, what went wrong."""
     from tlsweep.terminal import make_console, print_report
+    from tlsweep.terminal.format import location
+    from tlsweep.terminal.page import write_page
 
-    print_report(make_console(), open_sweep(name, results), metric)
+    found = [open_sweep(name, results) for name in names] if names else [open_sweep(None, results)]
+    if as_page:
+        print(location(write_page(found, metric)))
+        return
+    for at, sweep in enumerate(found):
+        print("\n" * bool(at), end="")
+        print_report(make_console(), sweep, metric)
 
 
 @app.command()

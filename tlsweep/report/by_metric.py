@@ -17,7 +17,7 @@ from tlsweep.store.schema import ERRORS, METRICS
 from tlsweep.text import one_line, shortened
 
 
-def tables_by(results: Results, metric: str | None) -> SweepTables:
+def tables_by(results: Results, metric: str | None, more: Sequence[str] = ()) -> SweepTables:
     """The tables of a sweep as if it had been searched by `metric`: each trial stands at its best epoch by that.
 
     What met the test split is left out for an arm whose winner by `metric` is another one.
@@ -25,14 +25,15 @@ def tables_by(results: Results, metric: str | None) -> SweepTables:
     Args:
         results: The sweep.
         metric: A column of reports.parquet; None: the sweep's own.
+        more: Further columns of reports.parquet, as of `load_tables`.
 
     Raises:
         ResultsError: there is no such metric, or no report of the sweep has it.
     """
     search = results.spec.search
     if metric is None or metric == search.metric:
-        return load_tables(results)
-    tables = load_tables(results, (*METRICS, *ERRORS))
+        return load_tables(results, more)
+    tables = load_tables(results, (*METRICS, *ERRORS, *more))
     _check_metric(tables, metric)
     search = search.model_copy(update={"metric": metric})
     rows = _best_rows(tables, metric)

@@ -1,0 +1,81 @@
+"""A browser draws every figure of a page, asks nothing of any network, and complains about nothing."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from builders import make_hostile_sweep, make_sweep
+
+from tlsweep.report.figures import load
+from tlsweep.store import open_results
+from tlsweep.terminal.page import make_page
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.slow
+
+REFERENCE = Path(__file__).parents[3] / "results" / "reference"
+MARKS = ".trace path, .points path, .point path, .hm image, .textpoint text, .js-line"
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    from selenium.webdriver import Chrome, ChromeOptions
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs the Debian packages chromium and chromium-driver")
+    options = ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with Chrome(options, Service(driver)) as browser:
+        yield browser
+
+
+def opened(browser: "Chrome", page: Path, width: int, scheme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size: dict[str, Any] = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(page.as_uri())
+    for _ in range(600):
+        if browser.execute_script("return document.body.dataset.drawn"):  # type: ignore[no-untyped-call]
+            return
+        time.sleep(0.1)
+    pytest.fail(f"not drawn: {browser.get_log('browser')}")  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", ["digits-seed0", "mnist-to-semeion-few-labels", "population", "hostile", "two"])
+def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) -> None:
+    sweeps = {
+        "population": lambda: [make_sweep(tmp_path)],
+        "hostile": lambda: [make_hostile_sweep(tmp_path)],
+        "two": lambda: [open_results(REFERENCE / "digits-seed0"), open_results(REFERENCE / "digits-seed1")],
+    }.get(name, lambda: [open_results(REFERENCE / name)])()
+    page = tmp_path / "report.html"
+    page.write_text(make_page([load(sweep) for sweep in sweeps]), encoding="utf-8")
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        opened(browser, page, width, scheme)
+        marks = browser.execute_script(  # type: ignore[no-untyped-call]
+            "return [...document.querySelectorAll('.chart')].map(chart => chart.querySelectorAll(arguments[0]).length)",
+            MARKS,
+        )
+        assert marks
+        assert all(marks), marks
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # type: ignore[no-untyped-call]
+        assert browser.title == " · ".join(sweep.name for sweep in sweeps)
+        if folder := os.environ.get("TLSWEEP_PICTURES"):
+            browser.save_screenshot(Path(folder) / f"report-{name}-{width}.png")
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
+    asked = {one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"}
+    assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}

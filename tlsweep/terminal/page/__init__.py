@@ -1,0 +1,5 @@
+"""The page of a sweep, `report.html`: one file that needs no network, with what was found and its pictures."""
+
+from tlsweep.terminal.page.page import make_page, write_page
+
+__all__ = ["make_page", "write_page"]
