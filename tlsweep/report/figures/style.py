@@ -18,7 +18,12 @@ COLUMNS = ("train_seconds", "eval_seconds", "wait_seconds", "elapsed")
 """Columns of reports.parquet that figures need beside those that all tables have."""
 
 # Middle tones: each has a contrast of 3:1 or more with the white page and with the dark one.
-BLUE, ORANGE, RED, GREEN, VIOLET, GREY = "#3f7fe0", "#d9772b", "#d9504a", "#2b9a66", "#8a68e8", "#858b95"
+BLUE = "#3f7fe0"
+ORANGE = "#d9772b"
+RED = "#d9504a"
+GREEN = "#2b9a66"
+VIOLET = "#8a68e8"
+GREY = "#858b95"
 LINES = (BLUE, ORANGE, GREEN, VIOLET, "#cf4f95", "#1b98a8", RED, "#a3782e")
 SCALE = ["#3a6fd8", "#8a5fd6", "#cf5499", "#e0763f", "#c99a1e"]
 """From low to high; no end of it is close to white or to black, so that lines show on either page."""
