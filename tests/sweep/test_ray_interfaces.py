@@ -130,6 +130,20 @@ def test_a_private_ray_can_be_ended_at_once() -> None:
     assert {"check_alive", "allow_graceful"} <= set(parameters(Node.kill_all_processes))
 
 
+def test_a_private_ray_can_do_without_processes() -> None:
+    from ray._private import services, worker
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    assert {"no_monitor", "include_log_monitor"} <= set(parameters(RayParams))
+    assert "ray._private.parameter.RayParams(" in inspect.getsource(worker.init)
+    assert "self.start_api_server(" in inspect.getsource(Node.start_head_processes)
+    assert parameters(services.start_ray_process)[:2] == ["command", "process_type"]
+    raylet = inspect.getsource(services.start_raylet)
+    assert "start_ray_process(\n        command,\n        ray_constants.PROCESS_TYPE_RAYLET" in raylet
+    assert '"--num_prestart_python_workers={}"' in raylet
+
+
 def test_what_the_cluster_says_goes_through_one_function_of_the_worker_module() -> None:
     from ray._private import worker
 

@@ -49,8 +49,9 @@ class FakeReferee:
 class FakePlaces:
     """A cluster with this many slots; some nodes leave."""
 
-    def __init__(self, slots: int = 2, leaves: str = "") -> None:
+    def __init__(self, slots: int = 2, leaves: str = "", *, private: bool = False) -> None:
         self.slots, self.leaves, self.looks = slots, leaves, 0
+        self.private = private
 
     def look(self) -> None:
         self.looks += 1
@@ -145,15 +146,17 @@ def test_a_trial_on_a_node_that_leaves_gives_up_its_place_and_its_idle_worker_ge
     assert controller._actor_cache._num_cached_objects == 2
 
 
-def test_each_worker_has_a_name_of_its_own_and_is_otherwise_as_tune_made_it() -> None:
+@pytest.mark.parametrize("private", [False, True])
+def test_each_worker_has_a_name_of_its_own_and_the_environment_that_it_would_not_inherit(private: bool) -> None:
     made = SimpleNamespace(_default_options={"runtime_env": {"env_vars": {}}}, modified_class="ours")
     controller = controller_with(_class_cache=SimpleNamespace(get=lambda trainable: made))
-    adapter = adapter_for(FakeReferee())
+    adapter = adapter_for(FakeReferee(), FakePlaces(private=private))
     for _ in range(2):
         adapter.on_trial_add(controller, stay())
     workers = [controller._class_cache.get("ours") for _ in range(2)]
     assert [one._default_options["name"] for one in workers] == ["digits worker 1", "digits worker 2"]
     assert [one.modified_class for one in workers] == ["ours", "ours"]
+    assert ["runtime_env" in one._default_options for one in workers] == [not private] * 2
     assert made._default_options == {"runtime_env": {"env_vars": {}}}
 
 

@@ -60,6 +60,8 @@ class Elastic:
         self._demand = Demand(resources.cpus, gpus)
         self.slots = cluster.slots_now(resources)
         """Trials that run at once, now."""
+        self.private = cluster.local
+        """Whether the workers are those of a Ray that this process has started."""
 
     def leaving(self, node: str) -> bool:
         """Whether a node is about to be taken away: a trial there should go on elsewhere."""

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from tlsweep.cluster.address import PRIVATE, cluster_to_join
 from tlsweep.cluster.auth_token import token_for_private_ray, use_token
+from tlsweep.cluster.lean_ray import lean
 from tlsweep.cluster.nodes import Cluster, Node, alive_nodes, autoscaled, draining_nodes, node_kinds
 from tlsweep.cluster.private_ray import PrivateRay, leave_ended_ray, out_of_reach, own_handlers
 from tlsweep.cluster.ray_files import check_home, ray_folder
@@ -182,15 +183,15 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
         with own_handlers():
             context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
     else:
-        kept = token_for_private_ray()
-        with own_handlers(), out_of_reach():
+        shown = token_for_private_ray() and dashboard  # nobody could open it without the token
+        with own_handlers(), out_of_reach(), lean(dashboard=shown):
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",
                 # Ray counts the cores of the machine, or of its container (_private/utils.py, `get_num_cpus`), but not
                 # what taskset or Slurm leave of them to this process.
                 num_cpus=usable_cpus(),
-                include_dashboard=dashboard and kept,  # nobody could open it without the token
+                include_dashboard=shown,
                 labels=PRIVATE,
                 _node_ip_address=LOOPBACK,
                 _temp_dir=ray_folder(),

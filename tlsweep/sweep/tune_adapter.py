@@ -35,8 +35,9 @@ class TuneAdapter(TrialScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         # Tune makes its controller within tune.run, and this is where it first hands it to anything of ours.
         controller = self._controller = _unwrapped(tune_controller)
-        if not isinstance(controller._class_cache, _NamedWorkers):
-            controller._class_cache = _NamedWorkers(controller._class_cache, self._workers)
+        classes = controller._class_cache
+        if not isinstance(classes, _NamedWorkers):
+            controller._class_cache = _NamedWorkers(classes, self._workers, private=self._elastic.private)
         self._keep_idle_actors(controller, trial.placement_group_factory)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -123,8 +124,9 @@ class _NamedWorkers:
     the rest. A worker outlives trials, so it cannot have the name of one.
     """
 
-    def __init__(self, classes: Any, name: str) -> None:
+    def __init__(self, classes: Any, name: str, *, private: bool) -> None:
         self._classes, self._name = classes, name
+        self._private = private
         self._count = 0
 
     def get(self, trainable: Any) -> Any:
@@ -132,6 +134,9 @@ class _NamedWorkers:
         # A copy, because the cache gives the same class each time, and Ray refuses a second actor of one name.
         worker = copy(self._classes.get(trainable))
         worker._default_options = worker._default_options | {"name": f"{self._name} worker {self._count}"}
+        if self._private:
+            # Its workers inherit what Tune would hand to them by an environment that an agent makes for each.
+            worker._default_options.pop("runtime_env")
         return worker
 
 
