@@ -45,8 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
-WHOLE_PROGRAMS = {"ray_address", "tlsweep", "cluster", "address", "store"}
-"""Fixtures of the tests that start Rays, servers, or tlsweep as a process."""
+WHOLE_PROGRAMS = ({"tlsweep"}, {"ray_address", "cluster", "address", "store"})
+"""Fixtures of the tests that start tlsweep as a process, which take longest, and of those that start Ray or servers."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,8 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     With the order of the alphabet one of them was left alone with the longest file for the last four of ten minutes.
     """
-    heavy = {one.path for one in items if WHOLE_PROGRAMS.intersection(getattr(one, "fixturenames", ()))}
-    items.sort(key=lambda one: one.path not in heavy)
+    ranks: dict[Path, int] = {}
+    for one in items:
+        used = set(getattr(one, "fixturenames", ()))
+        starts = (at for at, programs in enumerate(WHOLE_PROGRAMS) if programs & used)
+        ranks[one.path] = min(next(starts, len(WHOLE_PROGRAMS)), ranks.get(one.path, len(WHOLE_PROGRAMS)))
+    items.sort(key=lambda one: ranks[one.path])
 
 
 @pytest.hookimpl(wrapper=True)
