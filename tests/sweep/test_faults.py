@@ -233,17 +233,18 @@ def test_a_torn_journal_and_a_half_written_checkpoint_cost_one_epoch(
     assert not list((tmp_path / "it" / "checkpoints").rglob(".*"))
 
 
-def test_a_resume_with_more_to_spend_goes_on_where_the_budget_ended_it(ray_address: str, tmp_path: Path) -> None:
-    begun = launch(digits("budget.epochs=4"), results=tmp_path, name="it", address=ray_address)
-    assert len(assert_complete(begun)) == 4
-    assert begun.to_pandas("trials").reason.str.contains("the budget of epochs is used up").any()
-    assert begun.state().test  # there is a winner all the same
-    more = digits("budget.epochs=9", "search.trials=4", "train.epochs=6")
+def test_a_resume_with_more_to_spend_goes_on_where_the_budget_ended_it(
+    ray_address: str, tmp_path: Path, stopped: Results, whole: SweepSpec
+) -> None:
+    assert len(assert_complete(stopped)) == 8
+    assert stopped.to_pandas("trials").reason.str.contains("the budget of epochs is used up").any()
+    assert stopped.state().test  # there is a winner all the same
+    more = load_spec(whole.model_dump(mode="json"), ["budget.epochs=13", "search.trials=4", "train.epochs=6"])
     results = resume("it", more, results=tmp_path, address=ray_address)
     assert_complete(results)
     reports = results.to_pandas("reports")
-    assert len(reports) == 9
-    assert reports[reports.trial == "t0000"].epoch.max() == 6  # one that was stopped only for want of budget goes on
+    assert len(reports) == 13
+    assert reports[reports.trial == "t0001"].epoch.max() == 6  # one that was stopped only for want of budget goes on
     assert resume("it", results=tmp_path, address="nowhere:1").to_pandas("reports").equals(reports)  # nothing to do
 
 
