@@ -110,7 +110,8 @@ def population(tables: SweepTables, arm: str = MAIN_ARM, colour: str = "lr") -> 
         "Lineage of the population" + (" by batch size" if colour == "batch_size" else ""),
         f"Each row is a member, the best on top; a thin line downwards or upwards is an exploit: weights were copied "
         f"along it. Broad: the ancestry of the winner. Colour: {words(colour).replace('lr', 'learning rate')}."
-        + ("" if len(rows) == some else f" Drawn are the best {len(rows)} of {some:,} members and all its ancestors."),
+        + (f" Drawn are {len(rows)} of {some:,} members, the best and its ancestors, and the exploits among them."
+           if len(rows) < some else ""),
         height=170 + 26 * len(rows), wide=True,
     )  # fmt: skip
     drawn.update_layout(showlegend=False)
