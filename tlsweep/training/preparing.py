@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +53,8 @@ class Transform:
         """The network's input for pictures as they are stored: (N, channels, image_size, image_size)."""
         stored, size = self.rule["stored_size"], self.rule["image_size"]
         margin = (stored - size) // 2
-        centre = np.ascontiguousarray(squares[:, margin : margin + size, margin : margin + size])
+        # Copied: Pillow's arrays are read-only, and torch warns of those.
+        centre = squares[:, margin : margin + size, margin : margin + size].copy()
         mean, std = (torch.tensor(self.rule[name]).view(-1, 1, 1) for name in ("mean", "std"))
         return (torch.from_numpy(centre).permute(0, 3, 1, 2) / 255 - mean) / std
 
