@@ -165,7 +165,7 @@ def assert_predicted_as_tested(task: Task, transfer: Transfer, folder: Path, tes
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_odd_pictures_are_seen_as_in_the_sweep(tmp_path: Path, model: ModelSpec, fit: str) -> None:
     if model.name.startswith("timm/"):
-        pytest.importorskip("timm")
+        pytest.importorskip("timm", reason="needs timm: pip install 'tlsweep[timm]'")
     _odd_pictures(tmp_path / "images")
     task = load_task(folder_data(tmp_path / "images", image_size=32, fit=fit, background=(9, 80, 7)), 0)
     transfer = Transfer(task, model, weights=None, seed=1)

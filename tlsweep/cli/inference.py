@@ -1,13 +1,13 @@
-"""`predict`: a model in use."""
+"""`predict` and `export`: a model in use."""
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from tlsweep.cli.options import ResultsFolder
-from tlsweep.cli.program import app, complain
+from tlsweep.cli.options import ResultsFolder, SweepName
+from tlsweep.cli.program import app, complain, open_sweep
 from tlsweep.text import one_line
 
 BAD_IMAGES = 3
@@ -15,13 +15,15 @@ BAD_IMAGES = 3
 
 OwnCode = Annotated[
     bool,
-    typer.Option("--own-code", help="Run code that the model names: a network of your own. Only if you trust it."),
+    typer.Option(
+        "--own-code", help="Run code that the model names (your own network) or holds (.pt2), if you trust it."
+    ),
 ]
 
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A sweep, or the folder of an exported model.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A sweep, an exported folder, a .onnx or .pt2.")],
     images: Annotated[list[str], typer.Argument(metavar="IMAGES…", help="Files, folders (at any depth), globs.")],
     top: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many classes to name, the most probable first.")
@@ -60,3 +62,31 @@ def predict(
     if found.bad:
         complain(f"{len(found.bad):,} of {len(files):,} files could not be predicted")
         raise typer.Exit(BAD_IMAGES)
+
+
+@app.command()
+def export(
+    name: SweepName = None,
+    form: Annotated[
+        Literal["safetensors", "pt2", "onnx"],
+        typer.Option("--format", help="pt2 (torch.export) and onnx are graphs, which need none of the network's code."),
+    ] = "safetensors",
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="The graph takes uint8 squares (N, S, S, C), decoded and resized as the card says, and crops and "
+            "normalises them; resizing itself stays outside, where Pillow does it as in the sweep.",
+        ),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder; default: NAME-FORMAT, here.")] = None,
+    results: ResultsFolder = "results",
+    own_code: OwnCode = False,
+) -> None:
+    """Write the model of a sweep to a folder, with a model card: 'tlsweep export better --format onnx'."""
+    found = open_sweep(name, results)
+    from tlsweep.inference.exporting import export as exported
+
+    folder = out or Path(f"{found.name}-{form}")
+    files = exported(found, folder, form, with_preprocessing=with_preprocessing, own_code=own_code)
+    print(one_line(f"{folder}: {', '.join(files)}"))

@@ -1,21 +1,27 @@
-"""A model that images are predicted with, from wherever it lies: a sweep, or the folder of an exported model."""
+"""A model that images are predicted with, from wherever it lies: a sweep, an exported folder, a graph in a file."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from tlsweep.data.items import Pixels
 from tlsweep.errors import ResultsError
+from tlsweep.inference.graphs import read_onnx, read_pt2
 from tlsweep.store import Location, to_location
 from tlsweep.store.folder import find_sweep_folder
 from tlsweep.store.locations import children
 from tlsweep.text import one_line
 from tlsweep.training.devices import choose_device, move_to_device
-from tlsweep.training.exported import MODEL, ExportInfo, load_exported
+from tlsweep.training.exported import MODEL, WEIGHTS, ExportInfo, load_exported
+
+FILES: Final = {"safetensors": WEIGHTS, "pt2": "model.pt2", "onnx": "model.onnx"}
+"""What the file of each format is called."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,40 @@ def load_model(name: str, results: str = "results", *, own_code: bool = False) -
     """The model that a name stands for.
 
     Args:
-        name: The folder of an exported model, or a sweep by its name or folder.
+        name: A .pt2 or .onnx file, the folder of an exported model, or a sweep by its name or folder.
         results: What holds the sweeps.
         own_code: Whether code that the model names may be run.
 
     Raises:
         ResultsError: there is none, or it is damaged, or it needs code that is not to be run.
     """
-    folder = Path(name).expanduser()
-    if not (folder / MODEL).exists():
+    path = Path(name).expanduser()
+    if path.is_file():
+        return _of_file(path, own_code)
+    if not (path / MODEL).exists():
         return _of_sweep(name, results, own_code)
-    return _of_folder(folder, own_code)
+    graphs = [path / file for file in (FILES["onnx"], FILES["pt2"]) if (path / file).exists()]
+    if graphs and not (path / WEIGHTS).exists():
+        return _of_file(graphs[0], own_code)
+    return _of_folder(path, own_code)
+
+
+def _of_file(path: Path, own_code: bool) -> Model:
+    """The model of a graph.
+
+    Raises:
+        ResultsError: see `load_model`.
+    """
+    if path.suffix == ".onnx":
+        return Model(*read_onnx(path))
+    if path.suffix != ".pt2":
+        raise ResultsError(f"'{one_line(str(path))}' is no model; name a sweep, a folder, or a .pt2 or .onnx file")
+    if not own_code:
+        raise ResultsError(
+            f"'{one_line(str(path))}' may hold code, which torch runs when it loads a .pt2; if you trust it, add "
+            "--own-code (or load_model(…, own_code=True)); .onnx and safetensors hold none"
+        )
+    return Model(*read_pt2(path))
 
 
 def _of_sweep(name: str, results: str, own_code: bool) -> Model:
@@ -50,22 +79,30 @@ def _of_sweep(name: str, results: str, own_code: bool) -> Model:
     Raises:
         ResultsError: see `load_model`.
     """
-    best = find_sweep_folder(to_location(results), name, begun=False, tables=True).best
+    folder = find_sweep_folder(to_location(results), name, begun=False, tables=True)
+    with local_copy(folder.best, folder.name) as best:
+        return _of_folder(best, own_code)
+
+
+@contextmanager
+def local_copy(best: Location, sweep: str) -> Iterator[Path]:
+    """The folder of a sweep's model; what lies on object storage is there while the block runs.
+
+    Raises:
+        ResultsError: it is not there.
+    """
     if not (best / MODEL).exists():
         raise ResultsError(
-            f"'{one_line(name)}' has no model: '{one_line(str(best))}' is written when a sweep ends, and may not have "
+            f"'{one_line(sweep)}' has no model: '{one_line(str(best))}' is written when a sweep ends, and may not have "
             "been kept"
         )
     if isinstance(best, Path):
-        return _of_folder(best, own_code)
+        yield best
+        return
     with tempfile.TemporaryDirectory(prefix="tlsweep-") as copy:
-        _download(best, Path(copy))
-        return _of_folder(Path(copy), own_code)
-
-
-def _download(location: Location, folder: Path) -> None:
-    for name in children(location):
-        (folder / name).write_bytes((location / name).read_bytes())
+        for name in children(best):
+            (Path(copy) / name).write_bytes((best / name).read_bytes())
+        yield Path(copy)
 
 
 def _of_folder(folder: Path, own_code: bool) -> Model:

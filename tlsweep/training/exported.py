@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -122,9 +123,7 @@ def load_exported(folder: Path | str, *, own_code: bool = False) -> tuple[nn.Mod
     """
     folder = Path(folder)
     try:
-        parts = {name: _read(folder / name) for name in _SCHEMAS}
-        info = ExportInfo(parts[MODEL], tuple(parts[CLASSES]), parts[PREPROCESSING], parts[METRICS])
-        _check_numbers(info)
+        info = info_of({name: _read(folder / name) for name in _SCHEMAS})
         name = info.model["name"]
         if is_own_code(name) and not own_code:
             raise ResultsError(
@@ -139,6 +138,23 @@ def load_exported(folder: Path | str, *, own_code: bool = False) -> tuple[nn.Mod
     return module.eval(), info
 
 
+def info_of(parts: Mapping[str, Any]) -> ExportInfo:
+    """What the JSON files of an export say together.
+
+    Args:
+        parts: Their contents, by the names of the files.
+
+    Raises:
+        ValueError: they are none of an export, or do not fit each other.
+        LookupError: one is missing.
+    """
+    for name in _SCHEMAS:
+        _validate(name, parts[name])
+    info = ExportInfo(parts[MODEL], tuple(parts[CLASSES]), parts[PREPROCESSING], parts[METRICS])
+    _check_numbers(info)
+    return info
+
+
 def _read(path: Path) -> Any:
     """Read a JSON file of an export.
 
@@ -151,17 +167,27 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
     try:
         # Who made the file decides how deep it is nested, and Python gives up at a thousand levels (RecursionError).
-        content = json.loads(path.read_text(encoding="utf-8"))
-        _SCHEMAS[path.name].validate_python(content)
+        return json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError(f"{path.name} is nested too deeply") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, (path.name, *first["loc"])))
-        raise ValueError(f"{where} = {first['input']!r:.60}: {first['msg']}") from None
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from None
-    return content
+
+
+def _validate(name: str, content: Any) -> None:
+    """Check what a file of an export holds.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        _SCHEMAS[name].validate_python(content)
+    except RecursionError:
+        raise ValueError(f"{name} is nested too deeply") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{where} = {first['input']!r:.60}: {first['msg']}") from None
 
 
 def _check_numbers(info: ExportInfo) -> None:
