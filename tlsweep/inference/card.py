@@ -50,6 +50,7 @@ def model_card(tables: SweepTables, best: Best, info: ExportInfo, form: str, *, 
 
 def _text(name: object) -> str:
     """Text of others as Markdown shows it: no markup, no code, no table's border."""
+    # As entities, which CommonMark never takes for markup (6.4): a backslash would itself have to be escaped in tables.
     return "".join(f"&#{ord(sign)};" if sign in "\\`*_[]<>&|" else sign for sign in one_line(str(name)))
 
 
@@ -64,7 +65,8 @@ def _table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def _input(info: ExportInfo, form: str, with_preprocessing: bool) -> str:
     rule = info.preprocessing
-    stored, size, channels = rule["stored_size"], rule["image_size"], rule["channels"]
+    stored, size = rule["stored_size"], rule["image_size"]
+    channels = rule["channels"]
     how = (
         f"{_text(rule['resize'])}; {_text(rule['scale'])} (mean {_numbers(rule['mean'])}; std {_numbers(rule['std'])})."
     )
@@ -133,11 +135,12 @@ def _classes(best: Best) -> list[str]:
     if found is None:
         return []
     rows = [
-        (_text(one.name), f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}", one.support)
-        for one in found.classes
+        (_text(result.name), f"{result.precision:.3f}", f"{result.recall:.3f}", f"{result.f1:.3f}", result.support)
+        for result in found.classes
     ]
     parts = ["### By class, on the test images", _table(("class", "precision", "recall", "f1", "images"), rows)]
-    names = [_text(one.name) for one in found.classes]
+    names = [_text(result.name) for result in found.classes]
+    # A wider matrix fits no page, and the pairs that are confused most are what is looked for in it.
     if len(names) <= _LARGEST_MATRIX:
         matrix = [(f"**{name}**", *counts) for name, counts in zip(names, found.confusion, strict=True)]
         return [*parts, "### Confusion: a row is the true class, a column what it was taken for",
@@ -167,6 +170,7 @@ def _licence(model: ModelSpec, name: str, tables: SweepTables) -> str:
     )
     if not isinstance(origin, str):
         return known + "They were trained by the same sweep, from random weights, on the images of its source task."
+    # timm says it of each of its weights, torchvision of a few; of a file nobody knows.
     entry = weights_names(model).get(origin)
     licence = getattr(entry, "license", None) or (getattr(entry, "meta", None) or {}).get("license")
     if licence:
@@ -181,7 +185,7 @@ def _untested(best: Best) -> str:
         "damaged or deliberately changed images, and fairness between groups of people or places;",
         "lower precision (float16, int8): the logits were compared in float32.",
     ]
-    few = [_text(one.name) for one in best.classes.classes if one.support < _FEW] if best.classes else []
+    few = [_text(result.name) for result in best.classes.classes if result.support < _FEW] if best.classes else []
     if few:
         lines.append(f"classes with fewer than {_FEW} test images, whose figures say little: {', '.join(few)}.")
     return "\n".join(f"- {line}" for line in lines)

@@ -44,6 +44,7 @@ def export(
         else:
             graph = make_graph(module, info, with_preprocessing=with_preprocessing)
             content = {"pt2": to_pt2, "onnx": to_onnx}[form](graph)
+    # Before anything is written: what is wrong with the tables must not leave half of a folder.
     card = model_card(tables, find_best(tables), info, form, with_preprocessing=with_preprocessing)
     parts = {MODEL: info.model, CLASSES: list(info.classes), PREPROCESSING: info.preprocessing, METRICS: info.metrics}
     written = {name: json.dumps(part, indent=2).encode() for name, part in parts.items()}

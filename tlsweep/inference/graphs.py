@@ -93,6 +93,7 @@ def to_pt2(graph: Graph) -> bytes:
         program = torch.export.export(graph.module, (graph.example,), dynamic_shapes=({0: batch},))
         file = io.BytesIO()
         torch.export.save(program, file, extra_files={KEY: graph.facts})
+        # Read back, as what was written counts: a program in memory may hold what its file does not.
         again = torch.export.load(io.BytesIO(file.getvalue())).module()
     _check(graph, again)
     return file.getvalue()
@@ -117,6 +118,7 @@ def to_onnx(graph: Graph) -> bytes:
             verbose=False,
         )
         assert program is not None
+        # In the file itself, so that it can be moved alone; onnxruntime hands it back as text.
         program.model.metadata_props[KEY] = graph.facts
         content: bytes = program.model_proto.SerializeToString()
     _check(graph, _session(content))
@@ -146,6 +148,7 @@ def _told(who: str) -> Iterator[None]:
     Raises:
         ModelError: instead of what torch raises, which may be anything.
     """
+    # What torch logs on the way is for its developers, and would stand between the lines of the program.
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

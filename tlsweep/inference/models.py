@@ -49,6 +49,7 @@ def load_model(name: str, results: str = "results", *, own_code: bool = False) -
         return _of_file(path, own_code)
     if not (path / MODEL).exists():
         return _of_sweep(name, results, own_code)
+    # ONNX first: it holds no code, so that nobody has to trust it.
     graphs = [path / file for file in (FILES["onnx"], FILES["pt2"]) if (path / file).exists()]
     if graphs and not (path / WEIGHTS).exists():
         return _of_file(graphs[0], own_code)
@@ -65,6 +66,7 @@ def _of_file(path: Path, own_code: bool) -> Model:
         return Model(*read_onnx(path))
     if path.suffix != ".pt2":
         raise ResultsError(f"'{one_line(str(path))}' is no model; name a sweep, a folder, or a .pt2 or .onnx file")
+    # torch.export.load unpickles what is no plain tensor (pt2_archive/_package.py, `weights_only=False`).
     if not own_code:
         raise ResultsError(
             f"'{one_line(str(path))}' may hold code, which torch runs when it loads a .pt2; if you trust it, add "
