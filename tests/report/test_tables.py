@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from builders import SweepBuilder, make_spec, make_sweep
 
+from tlsweep import open_results
 from tlsweep.errors import ResultsError
 from tlsweep.report import arm_results, failures, find_best, gain, landscape, leaders, load_tables, totals
+from tlsweep.report.trial import trial_life
 from tlsweep.store import Results
 
 
@@ -142,3 +144,15 @@ def test_the_trial_that_was_handed_back_is_shown_even_if_a_better_one_could_not_
     tables = load_tables(builder.finish())
     assert find_best(tables).trial == "t0000"
     assert arm_results(tables)[0].test == {}
+
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in REFERENCE.glob("*/trials.parquet")))
+def test_every_sweep_that_was_kept_is_read_whole(name: str) -> None:
+    results = open_results(REFERENCE / name)
+    tables = load_tables(results)
+    assert {arm.arm for arm in arm_results(tables)} == {trial["arm"] for trial in tables.trials}
+    for trial in tables.trials:
+        trial_life(results, trial["trial"])

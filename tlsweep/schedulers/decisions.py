@@ -106,7 +106,7 @@ class Exploit:
             donor_generation=details["donor_generation"],
             epoch=details["donor_epoch"],
             checkpoint=details["checkpoint"],
-            digest=details["digest"],
+            digest=details.get("digest"),
             hyperparameters=details["hyperparameters"],
             mutated={},
             details=details,

@@ -37,6 +37,6 @@ class Descent:
             donor_generation=details["donor_generation"],
             epoch=details["donor_epoch"],
             checkpoint=details["checkpoint"],
-            digest=details["digest"],
+            digest=details.get("digest"),
             hyperparameters=details["hyperparameters"],
         )

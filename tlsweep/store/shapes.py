@@ -79,12 +79,11 @@ _SCHEMAS: Mapping[str, CoreSchema] = {
     ),
     "created": _mapping({}, number=_COUNT, hyperparameters=_VALUES),
     "exploited": _mapping(
-        {},
+        {"digest": core.nullable_schema(_TEXT)},  # the first versions wrote none
         donor=_TEXT,
         donor_generation=_COUNT,
         donor_epoch=_COUNT,
         checkpoint=_TEXT,
-        digest=core.nullable_schema(_TEXT),  # the first versions wrote none
         hyperparameters=_VALUES,
     ),
     "retried": _mapping({"reason": _TEXT}, counted=_COUNT),
