@@ -1,13 +1,20 @@
 """What a user would otherwise do, against the `folder` preset: a probe, a hand-written loop, the preset as it was.
 
     python tests/bench/practice.py --data FOLDER --results DIR [--settings ants-bees-squeezenet-128 …] [--seeds 3]
+    python tests/bench/practice.py --ablation --data FOLDER --results DIR [--settings …] [--seeds 3]
+    python tests/bench/practice.py --examples --data FOLDER --results DIR [--seeds 3]
     python tests/bench/practice.py --table
 
-FOLDER holds `datasets/` and `weights/` as `TLSWEEP_TEST_DATA` does, with `cifar10_jpeg` unpacked beside them. Every
-contender has the same images and splits of a seed. The loop is the one of PyTorch's tutorial on transfer learning, with
-two threads, begun again from the pretrained weights after its 25 epochs, until it has had the whole wall time of the
-preset's sweep; its best epoch on validation counts. `runs.csv` has a row for each contender, setting and seed; those
-that it has are not run again, and a sweep that was cut short goes on.
+FOLDER holds `datasets/` and `weights/` as `TLSWEEP_TEST_DATA` does, with `cifar10_jpeg` and MNIST's files unpacked.
+Every contender has the same images and splits of a seed. The loop is the one of PyTorch's tutorial on transfer
+learning, 25 epochs with a learning rate of 0.001, then again with a tenth of it, as one who sees the loss stand still
+would try, and so on, until it has trained as many epochs as all trials of the preset together (their number does not
+depend on what else a machine does, as seconds would); its best epoch on validation counts. Digits are not flipped, and
+the loop does not crop them either. `runs.csv` has a row for each contender, setting and seed; those that it has are not
+run again, and a sweep that was cut short goes on.
+
+`--ablation` runs the preset with one thing changed at a time; `ablation.csv` has its rows; the whole preset's are in
+`runs.csv`. `--examples` runs what other presets have in their middle, alone and as the sweep's centre; `examples.csv`.
 """
 
 import argparse
@@ -18,38 +25,58 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
+import yaml
 
-from tlsweep import load_spec, open_results
+from tlsweep import open_results
 from tlsweep.report.arms import arm_results
 from tlsweep.report.tables import load_tables
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import SourceTask, SweepSpec
+from tlsweep.spec.loading import presets
+
+if TYPE_CHECKING:
+    from tlsweep.models import Weights
 
 HERE = Path(__file__).parents[2] / "results" / "reference" / "practice"
-RUNS = HERE / "runs.csv"
 FIELDS = ("setting", "seed", "contender", "train_images", "val_accuracy", "test_accuracy", "seconds", "epochs")
-SQUEEZENET = ("squeezenet1_1", "weights/squeezenet1_1_imagenet1k_v1_fp16rounded.pth")
-MOBILENET = ("mobilenet_v2", "weights/mobilenet_v2_imagenet_tfqat_dequant.pth")
-ANTS_BEES = {"path": "datasets/hymenoptera_data", "splits": "{train: train, test: val}", "on_bad_image": "skip"}
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+SQUEEZENET = {"name": "squeezenet1_1", "weights": "FOLDER/weights/squeezenet1_1_imagenet1k_v1_fp16rounded.pth"}
+MOBILENET = {"name": "mobilenet_v2", "weights": "FOLDER/weights/mobilenet_v2_imagenet_tfqat_dequant.pth"}
+ANTS_BEES = {
+    "path": "FOLDER/datasets/hymenoptera_data",
+    "splits": {"train": "train", "test": "val"},
+    "on_bad_image": "skip",
+}
+CIFAR = {"path": "FOLDER/cifar10_jpeg", "image_size": 64, "val_fraction": 0.05}
+DIGITS = {"source": "torchvision", "image_size": 16}
+MNIST = DIGITS | {"dataset": "MNIST", "root": "FOLDER/datasets", "augment": {"crop": "resized"}}
+SEMEION = DIGITS | {"dataset": "SEMEION", "root": "FOLDER/datasets/SEMEION", "val_fraction": 0.3, "test_fraction": 0.3}
+CNN_OF_MNIST = {
+    "name": "cnn",
+    "weights": {"data": MNIST, "epochs": 5, "train": {"optimizer": "adam", "lr": 2e-3, "batch_size": 64}},
+}
+
+
+CONTENDERS = ("preset", "before", "loop")
+ABLATION: dict[str, dict[str, Any]] = {
+    "normalize: train": {"data": {"normalize": "train"}},
+    "head: zero": {"train": {"head": "zero"}},
+    "head: random": {"train": {"head": "random"}},
+    "augment: none": {"data": {"augment": {"crop": "none", "flip": False}}},
+    "augment: medium": {"data": {"augment": "medium"}},
+    "ema: 0.5": {"train": {"ema": 0.5}},
+}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Images and a backbone."""
+    """A backbone and images; `FOLDER` stands for where they lie."""
 
-    network: tuple[str, str]
+    model: dict[str, Any]
     data: dict[str, Any]
-
-    def overrides(self, folder: Path) -> list[str]:
-        """Return what makes a spec of the preset for this setting."""
-        data = self.data | {"path": folder / self.data["path"]}
-        return [
-            *(f"data.{name}={value}" for name, value in data.items()),
-            f"model.name={self.network[0]}",
-            f"model.weights={folder / self.network[1]}",
-        ]
+    preset: str = "folder"
 
 
 SETTINGS = {
@@ -57,24 +84,49 @@ SETTINGS = {
     "ants-bees-mobilenet-128": Setting(MOBILENET, ANTS_BEES | {"image_size": 128}),
     "ants-bees-squeezenet-224": Setting(SQUEEZENET, ANTS_BEES | {"image_size": 224}),
     "ants-bees-mobilenet-224": Setting(MOBILENET, ANTS_BEES | {"image_size": 224}),
-    "cifar-1000": Setting(SQUEEZENET, {"path": "cifar10_jpeg", "image_size": 64, "labels_per_class": 100}),
-    "cifar-5000": Setting(SQUEEZENET, {"path": "cifar10_jpeg", "image_size": 64, "labels_per_class": 500}),
+    "cifar-1000": Setting(SQUEEZENET, CIFAR | {"labels_per_class": 100}),
+    "cifar-5000": Setting(SQUEEZENET, CIFAR | {"labels_per_class": 500}),
+    "mnist-to-semeion": Setting(CNN_OF_MNIST, SEMEION | {"augment": {"crop": "shift", "flip": False}}),
 }
 
 
-def sweep_spec(contender: str, setting: str, seed: int, folder: Path) -> tuple[str, list[str]]:
-    """Return the file and the overrides of a contender that is a sweep."""
-    source, own = ("folder", ["controls=[probe]"]) if contender == "preset" else (str(HERE / "before.yaml"), [])
-    return source, [*SETTINGS[setting].overrides(folder), *own, f"seed={seed}", f"name={setting}-{contender}-{seed}"]
+EXAMPLES = {
+    "cnn-cifar10-jpeg": Setting({}, CIFAR | {"source": "folder", "image_size": 32}, "cifar10-cnn"),
+    "mlp-mnist": Setting({}, {"root": "FOLDER/datasets"}, "mlp"),
+}
+
+
+def sweep_spec(contender: str, setting: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Return the spec of a contender that is a sweep."""
+    changed = ABLATION.get(contender, {})
+    at = (SETTINGS | EXAMPLES)[setting]
+    spec = yaml.safe_load((HERE / "before.yaml").read_text() if contender == "before" else presets()[at.preset])
+    of_the_preset = spec["data"]
+    if at.data.get("source", of_the_preset["source"]) != of_the_preset["source"]:
+        of_the_preset = {name: value for name, value in of_the_preset.items() if name in ("normalize", "augment")}
+    if contender == "alone":
+        spec["search"] = {"strategy": "random", "trials": 1, "points_to_evaluate": spec["search"]["points_to_evaluate"]}
+    spec |= {
+        "name": f"{setting}-{contender.replace(': ', '-')}-{seed}",
+        "seed": seed,
+        "model": spec["model"] | at.model,
+        "data": of_the_preset | at.data | changed.get("data", {}),
+        "train": spec["train"] | changed.get("train", {}),
+        "controls": ["probe"] if contender == "preset" and at.model else [],
+    }
+    text = yaml.safe_dump(spec).replace("FOLDER", str(folder))
+    return cast(dict[str, Any], yaml.safe_load(text))
 
 
 def sweep(contender: str, setting: str, seed: int, folder: Path, results: Path) -> Iterator[dict[str, Any]]:
     """Run a sweep to its end, and tell how its winner did; of the preset also how its trials began."""
-    source, overrides = sweep_spec(contender, setting, seed, folder)
-    name = f"{setting}-{contender}-{seed}"
-    verb = ["resume", name] if (results / name / "spec.yaml").exists() else ["launch", source, "--local"]
-    changes = [word for override in overrides for word in ("-o", override)] if verb[0] == "launch" else []
-    command = [sys.executable, "-m", "tlsweep", *verb, "--results", str(results), *changes]
+    spec = sweep_spec(contender, setting, seed, folder)
+    name = spec["name"]
+    file = results / f"{name}.yaml"
+    results.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(spec))
+    verb = ["resume", name] if (results / name / "spec.yaml").exists() else ["launch", str(file), "--local"]
+    command = [sys.executable, "-m", "tlsweep", *verb, "--results", str(results)]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -93,25 +145,27 @@ def sweep(contender: str, setting: str, seed: int, folder: Path, results: Path) 
         }
 
 
-def loop(spec: SweepSpec, seconds: float) -> dict[str, Any]:
+def loop(spec: SweepSpec, epochs: int) -> dict[str, Any]:
     """Train as PyTorch's tutorial on transfer learning: SGD 0.001, momentum 0.9, batches of 4, lr / 10 every 7 epochs.
 
     https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html
     """
     import torch
     from torch import nn
-    from torchvision import models
     from torchvision.transforms import v2
 
     from tlsweep.data import load_task
+    from tlsweep.models import build_network
 
     torch.set_num_threads(2)
     torch.manual_seed(spec.seed)
     task = load_task(spec.data, spec.seed)
     size = task.image_size
-    normalise = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    photos = task.channels == 3
+    normalise = v2.Normalize(*(IMAGENET if photos else (list(task.mean), list(task.std))))
     as_floats = v2.ToDtype(torch.float32, scale=True)
-    changed = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), as_floats, normalise])
+    augment = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()] if photos else [v2.CenterCrop(size)]
+    changed = v2.Compose([*augment, as_floats, normalise])
     plain = v2.Compose([v2.CenterCrop(size), as_floats, normalise])
 
     def batches(split: str, count: int, change: Callable[..., Any], order: Any) -> Iterator[tuple[Any, Any]]:
@@ -130,28 +184,21 @@ def loop(spec: SweepSpec, seconds: float) -> dict[str, Any]:
             )
         return hits / task.size(split)
 
-    def pretrained() -> nn.Module:
-        network: nn.Module = models.get_model(spec.model.name, weights=None)
-        network.load_state_dict(torch.load(str(spec.model.weights), weights_only=True))
-        if spec.model.name.startswith("squeezenet"):
-            network.classifier[1] = nn.Conv2d(512, task.num_classes, kernel_size=1)  # type: ignore[index, operator]
-        else:
-            network.classifier[1] = nn.Linear(network.last_channel, task.num_classes)  # type: ignore
-        return network
-
-    ends, best, test, epochs = time.perf_counter() + seconds, -1.0, 0.0, 0
-    while time.perf_counter() < ends:
-        if epochs % 25 == 0:
-            network = pretrained()
-            optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.9)
+    weights = starting_weights(spec)
+    sizes = {"num_classes": task.num_classes, "channels": task.channels, "image_size": size}
+    started, best, test = time.perf_counter(), -1.0, 0.0
+    for epoch in range(epochs):
+        run, epoch_of_run = divmod(epoch, 25)
+        if epoch_of_run == 0:
+            network = build_network(spec.model, **sizes, seed=spec.seed + run, weights=weights).module
+            optimizer = torch.optim.SGD(network.parameters(), lr=(0.001, 0.0001)[run % 2], momentum=0.9)
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=7, gamma=0.1)
         network.train()
         for images, labels in batches("train", 4, changed, torch.randperm(task.size("train")).numpy()):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images), labels).backward()
+            nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
-        epochs += 1
         if (reached := accuracy(network, "val")) > best:
             best, test = reached, accuracy(network, "test")
     return {
@@ -159,9 +206,23 @@ def loop(spec: SweepSpec, seconds: float) -> dict[str, Any]:
         "train_images": task.size("train"),
         "val_accuracy": best,
         "test_accuracy": test,
-        "seconds": round(seconds, 1),
+        "seconds": round(time.perf_counter() - started, 1),
         "epochs": epochs,
     }
+
+
+def starting_weights(spec: SweepSpec) -> "Weights | None":
+    """Return the weights that the tutorial begins with; those of a source task are trained, if nobody has."""
+    from tlsweep.data import load_task
+    from tlsweep.models import resolve_weights
+    from tlsweep.pretrained import pretrained
+    from tlsweep.sweep.prepare import source_cache
+
+    source = spec.model.weights
+    if not isinstance(source, SourceTask):
+        return resolve_weights(spec.model)
+    task = load_task(source.data, spec.seed)
+    return pretrained(source, spec.model, task, seed=spec.seed, cache=source_cache())
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -171,46 +232,68 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return cells.unstack().assign(n=runs.groupby("setting").seed.nunique())
 
 
+@dataclass(frozen=True)
+class Table:
+    """A file of runs, and what has a row in it for each setting and seed."""
+
+    file: Path
+    contenders: tuple[str, ...]
+
+    def read(self) -> pd.DataFrame:
+        return pd.read_csv(self.file) if self.file.exists() else pd.DataFrame(columns=list(FIELDS))
+
+    def keep(self, row: dict[str, Any]) -> None:
+        new = not self.file.exists()
+        with self.file.open("a", newline="") as file:
+            writer = csv.DictWriter(file, FIELDS)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+PRACTICE = Table(HERE / "runs.csv", CONTENDERS)
+PARTS = Table(HERE / "ablation.csv", tuple(ABLATION))
+CENTRES = Table(HERE / "examples.csv", ("alone", "preset"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--ablation", action="store_true", help="the preset with one thing changed at a time")
     parser.add_argument("--data", type=Path, help="the folder of datasets/ and weights/")
     parser.add_argument("--results", type=Path, help="where the sweeps are kept")
     parser.add_argument("--settings", nargs="*", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--contenders", nargs="*", help="default: all")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--examples", action="store_true", help="what is in the middle of other presets")
     parser.add_argument("--table", action="store_true", help="run nothing, summarise what is complete")
     args = parser.parse_args()
-    known = pd.read_csv(RUNS) if RUNS.exists() else pd.DataFrame(columns=list(FIELDS))
-    done = set(zip(known.setting, known.seed, known.contender, strict=True))
+    table, settings = PARTS if args.ablation else PRACTICE, args.settings
+    if args.examples:
+        table, settings = CENTRES, list(EXAMPLES)
     for seed in range(0 if args.table else args.seeds):  # seed by seed, so that what has been run can be compared
-        for setting in args.settings:
-            run(setting, seed, done, args.data, args.results)
-    print(summary(pd.read_csv(RUNS)).to_string())
+        for setting in settings:
+            for contender in args.contenders or table.contenders:
+                run(table, contender, setting, seed, args.data, args.results)
+    runs = table.read()
+    if args.ablation:
+        whole = PRACTICE.read()
+        runs = pd.concat([whole[(whole.contender == "preset") & whole.setting.isin(runs.setting)], runs])
+    print(summary(runs).to_string())
 
 
-def run(setting: str, seed: int, done: set[tuple[str, int, str]], folder: Path, results: Path) -> None:
-    """Run the contenders of a setting and a seed that have no row yet."""
-    source, overrides = sweep_spec("preset", setting, seed, folder)
-    spec = load_spec(source, overrides)
-    for contender in ("preset", "before", "loop"):
-        if (setting, seed, contender) in done:
-            continue
-        if contender == "loop":
-            runs = pd.read_csv(RUNS)
-            here = runs[(runs.setting == setting) & (runs.seed == seed) & (runs.contender == "preset")]
-            rows = [loop(spec, float(here.seconds.iloc[0]))]
-        else:
-            rows = list(sweep(contender, setting, seed, folder, results))
-        for row in rows:
-            keep({"setting": setting, "seed": seed} | row)
-
-
-def keep(row: dict[str, Any]) -> None:
-    new = not RUNS.exists()
-    with RUNS.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def run(table: Table, contender: str, setting: str, seed: int, folder: Path, results: Path) -> None:
+    """Run a contender, if it has no row yet."""
+    known = table.read()
+    here = known[(known.setting == setting) & (known.seed == seed)].set_index("contender")
+    if contender in here.index:
+        return
+    if contender == "loop":
+        spec = SweepSpec.model_validate(sweep_spec("preset", setting, seed, folder))
+        rows = [loop(spec, int(here.epochs["preset"]))]
+    else:
+        rows = list(sweep(contender, setting, seed, folder, results))
+    for row in rows:
+        table.keep({"setting": setting, "seed": seed} | row)
 
 
 if __name__ == "__main__":
