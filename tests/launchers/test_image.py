@@ -27,7 +27,7 @@ def locked() -> dict[str, str]:
 def needed() -> set[str]:
     """Every package that tlsweep needs at run time, however indirectly, as the installed ones say."""
     found: set[tuple[str, str]] = set()
-    todo = [("tlsweep", ""), ("tlsweep", "timm")]
+    todo = [("tlsweep", ""), ("tlsweep", "timm"), ("tlsweep", "onnx")]
     while todo:
         name, extra = todo.pop()
         if (name, extra) in found:
@@ -78,7 +78,7 @@ def test_the_lock_is_plain() -> None:
 
 
 def test_the_lock_meets_what_pyproject_asks_for() -> None:
-    for one in (*requirements("tlsweep", ""), *requirements("tlsweep", "timm")):
+    for one in (requirement for extra in ("", "timm", "onnx") for requirement in requirements("tlsweep", extra)):
         assert one.specifier.contains(locked()[canonicalize_name(one.name)]), one
 
 
