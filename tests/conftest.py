@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # processes: on a busy machine two exports of networks took 8.5 s of processor time instead of 38 s.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# Ray gives its workers a niceness of 15. Beside two processes that compute in other tests a worker would get a thirtieth
-# of a core, and a launch of 17 s take 95 s, in which nobody else can have its process of tests.
+# Ray gives its workers a niceness of 15. Beside two processes that compute in other tests a worker would get a
+# thirtieth of a core, and a launch of 17 s take 95 s, in which nobody else can have its process of tests.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # A run starts many processes of Python, whatever the user's setting. Without what Python keeps of modules that it has

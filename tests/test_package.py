@@ -69,7 +69,7 @@ def installed(python: Path, tmp_path: Path) -> Iterator[CommandLine]:
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_the_presets_and_the_mark_of_types(wheel: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tlsweep/")}
-    suffixes = {".py", ".yaml", ".typed"}
+    suffixes = {".py", ".yaml", ".typed", ".css", ".js"}
     here = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tlsweep").rglob("*") if path.suffix in suffixes}
     assert packed == here
     assert {"tlsweep/py.typed", "tlsweep/spec/presets/digits.yaml"} <= packed

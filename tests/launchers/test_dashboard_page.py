@@ -21,7 +21,22 @@ pytestmark = pytest.mark.slow
 OWN_CODE = Path(__file__).parents[1] / "support"
 ENDLESS = ["-o", "data.labels_per_class=5", "-o", "model={name: own_code:paced, args: {seconds: 0.05}}",
            "-o", "controls=[]", "-o", "train.epochs=1000", "-o", "train.batch_size=5"]  # fmt: skip
+# A page that is being loaded, as after the token, has no body for a moment.
+SHOWN = "return document.body ? document.body.innerText : ''"
 SIZES = {"desktop": (1400, 1000), "phone": (390, 844)}
+
+
+def text_of(browser: "Chrome") -> str:
+    """What the page shows."""
+    return str(browser.execute_script(SHOWN))
+
+
+def shows(browser: "Chrome", *expected: str) -> None:
+    """Wait until the page shows all of it."""
+    try:
+        wait_until(lambda: all(one in text_of(browser) for one in expected), 30)
+    except TimeoutError:
+        pytest.fail(f"{browser.current_url} shows no {expected}, but:\n{text_of(browser)}")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +77,6 @@ def test_pages_of_a_job(cluster: RayHosts, sweep: Running, browser: "Chrome", tm
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    def text() -> str:
-        return browser.find_element(By.TAG_NAME, "body").text
-
-    def shows(*expected: str) -> None:
-        try:
-            wait_until(lambda: all(one in text() for one in expected), 30)
-        except TimeoutError:
-            pytest.fail(f"{browser.current_url} shows no {expected}, but:\n{text()}")
-
     def picture(name: str) -> None:
         """Keep a picture for people, where TLSWEEP_PICTURES names a folder."""
         for size, (width, height) in SIZES.items():
@@ -80,20 +86,20 @@ def test_pages_of_a_job(cluster: RayHosts, sweep: Running, browser: "Chrome", tm
 
     browser.set_window_size(*SIZES["desktop"])
     browser.get(f"{cluster.dashboard}/#/jobs")
-    shows("Authentication Token Required")
-    assert "tlsweep-shown" not in text()
+    shows(browser, "Authentication Token Required")
+    assert "tlsweep-shown" not in text_of(browser)
     field = browser.find_element(By.CSS_SELECTOR, "[role=dialog] input")
     field.send_keys("0" * 64, Keys.ENTER)
-    shows("existing authentication token is invalid")
+    shows(browser, "existing authentication token is invalid")
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(cluster.token, Keys.ENTER)
-    shows("tlsweep-shown", "RUNNING")
+    shows(browser, "tlsweep-shown", "RUNNING")
     picture("jobs")
 
     browser.find_element(By.LINK_TEXT, "Log").click()
-    shows("tlsweep-shown", "RUNNING", "epochs after")
+    shows(browser, "tlsweep-shown", "RUNNING", "epochs after")
     browser.find_element(By.XPATH, "//*[text()='Actor Table']").click()
-    shows("shown worker 1", "shown worker 2", "ALIVE")
+    shows(browser, "shown worker 1", "shown worker 2", "ALIVE")
     picture("job")
 
 
@@ -101,9 +107,6 @@ def test_the_page_of_a_private_ray_opens_with_what_the_line_says(browser: "Chrom
     """Address and command as printed; then job, actors and log are there."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
-
-    def shows(*expected: str) -> None:
-        wait_until(lambda: all(one in browser.find_element(By.TAG_NAME, "body").text for one in expected), 30)
 
     browser.delete_all_cookies()
     browser.set_window_size(*SIZES["desktop"])
@@ -116,11 +119,11 @@ def test_the_page_of_a_private_ray_opens_with_what_the_line_says(browser: "Chrom
             ray = str(Path(sys.executable).with_name("ray"))
             token = subprocess.run([ray, found[2]], capture_output=True, text=True, check=True).stdout.strip()
             browser.get(f"{found[1]}/#/actors")
-            shows("Authentication Token Required")
+            shows(browser, "Authentication Token Required")
             browser.find_element(By.CSS_SELECTOR, "[role=dialog] input").send_keys(token, Keys.ENTER)
-            shows("shown worker 1", "ALIVE")
+            shows(browser, "shown worker 1", "ALIVE")
             browser.get(f"{found[1]}/#/jobs")
-            shows("RUNNING")
+            shows(browser, "RUNNING")
             browser.get(f"{found[1]}/#/logs")
-            shows("Node")
+            shows(browser, "Node")
             running.interrupt()
