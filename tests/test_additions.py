@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from additions import ROOT, add
 from builders import make_sweep
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_added_in_two_files_and_tested_without_a_new_test(tmp_path: Path) -> None:
     added = add(ROOT / "tlsweep/training/README.md", "To add an optimizer", tmp_path)
     assert len(added.files) <= 2

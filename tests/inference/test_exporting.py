@@ -33,7 +33,7 @@ CLOSE = 1e-4
 WITHOUT_TLSWEEP = "import sys\nsys.modules['tlsweep'] = None\n"
 
 
-@pytest.mark.parametrize("form", ["onnx", "pt2"])
+@pytest.mark.parametrize("form", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_the_code_of_the_card_computes_the_logits_in_a_process_without_tlsweep(
     run: Run, finished: Results, pictures: list[Path], tmp_path: Path, form: str
 ) -> None:

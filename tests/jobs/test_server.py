@@ -68,6 +68,7 @@ def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
         yield commands
 
 
+@pytest.mark.slow
 def test_a_job_is_a_launch_somewhere_else(tlsweep: CommandLine, head: Head, tmp_path: Path) -> None:
     """Own code is shipped, the log comes line by line across a lost connection, the results lie on the cluster."""
     log = tmp_path / "log"

@@ -173,6 +173,7 @@ def test_a_damaged_line_is_refused(bucket: ObjectPath) -> None:
         ObjectJournal(bucket)
 
 
+@pytest.mark.slow
 def test_a_store_that_comes_back_costs_nothing_one_that_stays_away_ends_it(
     store: S3Server, bucket: ObjectPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:

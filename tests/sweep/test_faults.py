@@ -219,6 +219,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     pd.testing.assert_frame_equal(numbers(results, "reports"), numbers(undisturbed, "reports"))
 
 
+@pytest.mark.slow
 def test_a_torn_journal_and_a_half_written_checkpoint_cost_one_epoch(
     ray_address: str, tmp_path: Path, undisturbed: Results, whole: SweepSpec
 ) -> None:

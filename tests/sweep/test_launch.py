@@ -159,6 +159,7 @@ def numbers(results: Results) -> pd.DataFrame:
     return frame.drop(columns=[*times, "samples_per_second", "time", "node", "sweep"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers_whichever_worker_ran_it(ray_address: str, tmp_path: Path) -> None:
     spec = digits("search.trials=2", "model.name=cnn", "model.args={dropout: 0.3}", "train.epochs=2")
     one = launch(spec.model_copy(update={"resources": spec.resources.model_copy(update={"concurrent": 1})}),
