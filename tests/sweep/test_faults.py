@@ -66,7 +66,8 @@ def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempP
     return launch(digits(*hostile(folder, "nothing")), results=folder, address=ray_address)
 
 
-@pytest.mark.parametrize("what", ["SIGKILL", pytest.param("exit", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["SIGKILL", "exit"])
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
     ray_address: str, tmp_path: Path, undisturbed: Results, what: str
 ) -> None:
