@@ -22,7 +22,7 @@ from outcomes import decisions, numbers
 
 from tlsweep.store import Results, SweepFolder
 
-KILLS = {"asha": 12, "pbt": 6, "pbt-synchronous": 6}
+KILLS = {"asha": 8, "pbt": 6, "pbt-synchronous": 6}
 """A kill costs a start of some 12 s. All stood twenty; every point of a journal is tried in test_resume_anywhere."""
 SEARCHES = {
     "asha": "{strategy: asha, trials: 24, min_epochs: 2}",
