@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from browsers import chromium
 from command_line import Running, command_line, wait_until
 from ray_hosts import RayHosts, ray_hosts
 
@@ -58,17 +59,7 @@ def sweep(cluster: RayHosts) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Chrome]":
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs the Debian packages chromium and chromium-driver")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"):
-        options.add_argument(argument)
-    with Chrome(options, Service(driver)) as browser:
+    with chromium() as browser:
         yield browser
 
 

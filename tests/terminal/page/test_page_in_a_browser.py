@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from browsers import chromium
 from builders import make_hostile_sweep, make_sweep
 
 from tlsweep.report.figures import load
@@ -26,18 +26,7 @@ MARKS = ".trace path, .points path, .point path, .hm image, .textpoint text, .js
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Chrome]":
-    from selenium.webdriver import Chrome, ChromeOptions
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs the Debian packages chromium and chromium-driver")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with Chrome(options, Service(driver)) as browser:
+    with chromium({"browser": "ALL", "performance": "ALL"}) as browser:
         yield browser
 
 
