@@ -74,6 +74,8 @@ def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
             # What was cut off comes back, with a worker that still holds a report of a trial that went on elsewhere.
             cut_off.reconnect()
             running.until(lambda: lost() == [cut_off.address, killed.address])
+            (joined,) = records("node_joined")
+            running.until(lambda: joined["details"]["node"] in {one["node"] for one in records("report")})
             gate.touch()
             ended = running.wait()
         assert ended.code == 0, ended.out + ended.err
@@ -83,7 +85,6 @@ def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
         reports, trials = assert_complete(results), results.to_pandas("trials")
         assert set(trials.status) <= {"finished", "stopped"}
         assert set(trials.failures) == {0}
-        (joined,) = records("node_joined")
         assert joined["details"]["address"] == added.address
         assert (reports.node == joined["details"]["node"]).any()
         assert f"node {killed.address} is lost, its trials go on elsewhere" in ended.out
