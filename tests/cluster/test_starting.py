@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,7 +38,10 @@ def start() -> RayStart:
 def test_a_launch_waits_for_the_ray_that_the_one_before_leaves(
     steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would take it for a Ray of the user's own, use it, and lose it in the middle."""
+    """It would take it for a Ray of the user's own, use it, and lose it in the middle.
+
+    The thread that launches does nothing meanwhile: what it drops could end the process.
+    """
     import ray
 
     join, leave = cluster._connect, ray.shutdown
@@ -58,11 +62,13 @@ def test_a_launch_waits_for_the_ray_that_the_one_before_leaves(
         raise DataError("found while Ray was on its way")
     coming.set()
     here.wait()
-    with start() as second:
+    with ThreadPoolExecutor(1) as executor:
+        next_launch = executor.submit(start)
         with pytest.raises(TimeoutError):
-            second._starting.result(timeout=0.3)
+            next_launch.result(timeout=0.3)
         leaving.set()
-        second.cluster()
+        with next_launch.result() as second:
+            second.cluster()
     assert steps == ["joined", "left", "joined", "left"]
 
 

@@ -82,6 +82,10 @@ class RayStart:
     """Waits until the Ray is gone that was left in the background."""
 
     def __init__(self, resources: Resources, *, local: bool, address: str | None, dashboard: bool) -> None:
+        # Else this launch would take that Ray for the user's own. It is waited for here and not in the thread: a
+        # reference to an object of an earlier sweep that is dropped while another thread shuts Ray down ends the whole
+        # process (ray 2.60: "The core worker has already been shutdown").
+        RayStart._left()
         self._before: dict[str, str | None] = {}
         self.private: PrivateRay | None = None
         """The one that was started here, once it runs."""
@@ -123,7 +127,6 @@ class RayStart:
         self._quiet.callback(file.close)
 
     def _start(self, resources: Resources, local: bool, address: str | None, dashboard: bool) -> Cluster:
-        RayStart._left()  # else the next launch of this process would take that Ray for the user's own
         self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *SET_BY_RAY)}
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
         check_home()
