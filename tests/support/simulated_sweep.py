@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ Dies = Callable[[Stay, SweepState], bool]
 """Whether a worker dies instead of training the next epoch."""
 
 
+@cache
+def _spec(overrides: tuple[str, ...]) -> SweepSpec:
+    return load_spec(BASE, overrides)
+
+
 class SimulatedSweep:
     """A sweep in a folder; each `launch` is a process of its own that goes on with what the last one left."""
 
@@ -77,7 +83,7 @@ class SimulatedSweep:
         if isinstance(path, Path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.folder = SweepFolder(path)
-        self.spec: SweepSpec = load_spec(BASE, overrides)
+        self.spec = _spec(overrides)
         self.slots, self.random, self.dies = slots, random.Random(seed), dies or (lambda stay, state: False)
         self.damaged: set[str] = set()
         """Checkpoints that somebody has spoilt, and that may be passed over."""
