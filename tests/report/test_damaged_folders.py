@@ -30,8 +30,8 @@ from tlsweep.terminal import print_best, print_outcome, print_report
 from tlsweep.training import export
 
 TABLES = ("reports.parquet", "trials.parquet", "events.parquet")
-FILES = (*TABLES, "predictions.parquet", "spec.yaml", "environment.json", "recipe.yaml", "journal.jsonl",
-         "best/model.json", "best/model.safetensors")  # fmt: skip
+FILES = (*TABLES, "predictions.parquet", "hard_images.parquet", "spec.yaml", "environment.json", "recipe.yaml",
+         "journal.jsonl", "best/model.json", "best/model.safetensors")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -276,14 +276,18 @@ def test_a_model_that_is_damaged_is_made_again_by_a_resume(
 
 
 @pytest.mark.parametrize(
-    "damage", [removed, empty, truncated, flipped_at_the_start], ids=lambda damage: damage.__name__
+    ("damage", "file"),
+    [
+        *((damage, "predictions.parquet") for damage in (removed, empty, truncated, flipped_at_the_start)),
+        (truncated, "hard_images.parquet"),
+    ],
 )
 def test_predictions_that_are_damaged_are_made_again_by_a_resume(
-    folder: Path, damage: Callable[[Path, random.Random], None]
+    folder: Path, damage: Callable[[Path, random.Random], None], file: str
 ) -> None:
-    damage(folder / "predictions.parquet", random.Random(1))
+    damage(folder / file, random.Random(1))
     (line,) = repair(find_sweep_folder(folder.parent))
-    assert "demo/predictions.parquet' is " in line
+    assert f"demo/{file}' is " in line
     assert "'tlsweep resume demo --results" in line
     try:
         shown = str(READERS["report"](open_results(folder)))

@@ -242,6 +242,8 @@ def make_ended_sweep(results: Path) -> Path:
         for at in range(20)
     ]
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
+    hard = [{**images, "trial": "t0001", "split": "train", "image": 30, "predicted": "0", "label_probability": 0.1}]
+    write_table(folder.path, "hard_images", rows_to_table("hard_images", hard))
     repair(folder)
     return folder.path
 

@@ -68,6 +68,7 @@ def assert_every_network_met_the_test(results: Results, runs: int) -> None:
     predictions = results.to_pandas("predictions")
     right = (predictions.label == predictions.predicted).groupby([predictions.repeat, predictions.fold]).mean()
     assert right.tolist() == pytest.approx(accuracies)
+    assert set(results.to_pandas("hard_images").split) == {"val"}  # judged by networks that were not trained on them
     confusion = confusion_matrix(predictions.label, predictions.predicted, labels=list(map(str, range(10))))
     assert test["confusion"] == confusion.tolist()
     module, _ = load_exported(results.folder.best)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from referee_harness import Stage
@@ -29,7 +30,7 @@ from tlsweep.sweep.environment import weights_hash
 from tlsweep.sweep.heads import find_heads, starting_heads, starts
 from tlsweep.sweep.prepare import check_batch_sizes, check_metric
 from tlsweep.sweep.trainable import Shared
-from tlsweep.sweep.winner import Winner, _evaluate_arms, _prediction_rows
+from tlsweep.sweep.winner import HARD_IMAGES, Winner, _evaluate_arms, _prediction_rows
 from tlsweep.training import evaluation, load_exported
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network
@@ -251,6 +252,15 @@ def test_predictions_are_those_of_the_checkpoint_that_won(shared: Shared, task: 
         assert set(frame.trial) == {f"t0000-{arm}"}
         assert frame.probability.between(1 / task.num_classes, 1).all()
         assert np.array_equal(frame.label, [task.classes[task.labels[at]] for at in frame.image])
+        right = frame.label == frame.predicted
+        assert (frame.label_probability[right] == frame.probability[right]).all()
+        assert (frame.label_probability[~right] < frame.probability[~right]).all()
+        assert bool(tested.hard_images) == (arm == "main")
+    hard = pd.DataFrame(_evaluate_arms({"main": candidates["main"]}, shared)["main"].hard_images)
+    assert hard.label_probability.is_monotonic_increasing
+    assert len(hard) == min(HARD_IMAGES, task.size("train") + task.size("val"))
+    for split, rows in hard.groupby("split"):
+        assert set(rows.image) <= set(task.splits[str(split)].tolist())
     assert SweepFolder(shared.folder).best.exists()
 
 

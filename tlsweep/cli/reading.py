@@ -36,6 +36,13 @@ def report(
     as_page: Annotated[
         bool, typer.Option("--html", help="Write report.html with pictures; of several sweeps, comparison.html.")
     ] = False,
+    with_images: Annotated[
+        bool,
+        typer.Option(
+            "--images/--no-images",
+            help="With --html of one sweep: show images that its winner gets wrong, and labels that may be wrong.",
+        ),
+    ] = True,
 ) -> None:
     """Show what a sweep found out: the best trials, what works here, what went wrong."""
     from tlsweep.terminal import make_console, print_report
@@ -44,7 +51,7 @@ def report(
 
     found = [open_sweep(name, results) for name in names] if names else [open_sweep(None, results)]
     if as_page:
-        print(location(write_page(found, metric)))
+        print(location(write_page(found, metric, images=with_images)))
         return
     for at, sweep in enumerate(found):
         print("\n" * bool(at), end="")

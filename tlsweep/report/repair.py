@@ -124,7 +124,7 @@ def unevaluated(folder: SweepFolder, launched: Mapping[str, Any]) -> list[str]:
     """
     lines = [line] if (line := missing_model(folder)) else []
     try:
-        predictions = Results(folder).predictions
+        predictions, _ = Results(folder).predictions, Results(folder).hard_images
     except ResultsError as error:
         return [*lines, str(error)]
     # The version that began to write down the environment wrote predictions too; earlier ones may not have.

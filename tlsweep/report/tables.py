@@ -1,7 +1,7 @@
 """What the files of a sweep say, as rows; and the tables that follow from them row by row."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ _REPORT_COLUMNS = (
 )  # fmt: skip
 _ALWAYS = ("trial", "arm", "number", "status", "epoch")
 """Columns of trials.parquet that are never null."""
-_PREDICTION_COLUMNS = ("arm", "trial", "image", "label", "predicted")
+_PREDICTION_COLUMNS = ("arm", "trial", "image", "label", "predicted", "probability")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class SweepTables:
     """The events as in the journal: `details` is a mapping, `time` in seconds since 1970."""
     trials: Sequence[Row]
     predictions: Sequence[Row] = ()
-    """Rows of predictions.parquet: arm, trial, image, label, predicted; empty before winners met the test split."""
+    """Rows of predictions.parquet: arm, trial, image, label, predicted, and probability where it is known; empty before
+    winners met the test split."""
+    hard_images: Sequence[Row] = ()
+    """Rows of hard_images.parquet, the hardest first; empty before the winner met the test split."""
     searched_by: str | None = None
     """The metric that the sweep was searched by, where `spec.search.metric` is another one (`tables_by`)."""
 
@@ -85,7 +88,7 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
     Raises:
         ResultsError: they have not been written yet, or one is damaged.
     """
-    predictions = results.predictions
+    predictions, hard = results.predictions, results.hard_images
     # In the order opposite to that in which a running sweep writes them: what a trial names is then in the events.
     trials = results.trials.to_pylist()
     found = SweepTables(
@@ -96,7 +99,8 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
         reports=_reports(results, more),
         events=_events(results),
         trials=trials,
-        predictions=[] if predictions is None else predictions.select(list(_PREDICTION_COLUMNS)).to_pylist(),
+        predictions=[] if predictions is None else _some(predictions, _PREDICTION_COLUMNS).to_pylist(),
+        hard_images=[] if hard is None else hard.to_pylist(),
     )
     check(found, results)
     return found
@@ -104,8 +108,12 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
 
 def _reports(results: Results, more: Sequence[str]) -> list[dict[str, Any]]:
     table = results.reports
-    wanted = dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))
-    return _rows(table.select([name for name in wanted if name in table.column_names]))
+    return _rows(_some(table, dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))))
+
+
+def _some(table: "pa.Table", columns: Iterable[str]) -> "pa.Table":
+    """Those of these columns that it has: earlier versions wrote fewer."""
+    return table.select([name for name in columns if name in table.column_names])
 
 
 def check(tables: SweepTables, results: Results) -> None:

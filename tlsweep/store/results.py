@@ -107,8 +107,16 @@ class Results:
             return self._table("predictions")
         return None
 
+    @property
+    def hard_images(self) -> "pa.Table | None":
+        """One row for each image of training and validation whose label the winner finds hardest to believe; None
+        before it has met the test split, and as earlier versions left it."""
+        if (self.path / "hard_images.parquet").exists():
+            return self._table("hard_images")
+        return None
+
     def to_pandas(self, table: str) -> "pd.DataFrame":
-        """Read `reports`, `folds`, `events`, `trials`, `schedule` or `predictions` as a pandas DataFrame."""
+        """Read a table as a pandas DataFrame; its name is that of its file, such as `reports` or `predictions`."""
         frame: pd.DataFrame = self._table(table).to_pandas()
         return frame
 
@@ -136,7 +144,7 @@ class Results:
                 raise damaged(self.folder, f"{table}.parquet") from None
             raise ResultsError(f"'{self.path}' has no {table}.parquet yet: the sweep has not begun to train") from None
         except (OSError, ValueError) as error:
-            verb = "resume" if table == "predictions" else "repair"
+            verb = "resume" if table in ("predictions", "hard_images") else "repair"
             raise damaged(self.folder, f"{table}.parquet", error, verb) from None
 
 

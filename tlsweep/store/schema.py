@@ -304,6 +304,18 @@ PREDICTIONS: Final[Columns] = MappingProxyType(
         "label": Column("string", "The class that it is of."),
         "predicted": Column("string", "The class that the network finds most probable."),
         "probability": Column("float", "Of that class."),
+        "label_probability": Column("float", "Of the class that it is of."),
+    }
+)
+
+HARD_IMAGES: Final[Columns] = MappingProxyType(
+    {name: column for name, column in PREDICTIONS.items() if name != "arm"}
+    | {
+        "trial": Column(
+            "string", "The winner of the main arm; `start` where no epoch of training is better than none."
+        ),
+        "image": Column("int", "Its number in the data set."),
+        "split": Column("string", "`train` or `val`; of several networks `val`: what they were not trained on."),
     }
 )
 
@@ -346,6 +358,7 @@ TABLES: Final[Mapping[str, Columns]] = MappingProxyType(
         "trials": TRIALS,
         "schedule": SCHEDULE,
         "predictions": PREDICTIONS,
+        "hard_images": HARD_IMAGES,
     }
 )
 
@@ -357,6 +370,7 @@ ROWS: Final[Mapping[str, str]] = MappingProxyType(
         "trials": "a row for each trial; hyperparameters are those at its end",
         "schedule": "a row for each stretch of a trial with the same base lr and batch size",
         "predictions": "a row for each test image and each arm's winner, once these have met the test split",
+        "hard_images": "a row for each of the 100 images outside the test split whose label the winner doubts most",
     }
 )
 """What a row of each table is."""
@@ -376,6 +390,7 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "schedule": ("arm", "trial", "generation", "began", "from_epoch", "to_epoch", "lr", "batch_size"),
         "predictions": ("arm", "trial", "image", "label", "predicted"),
+        "hard_images": ("trial", "split", "image", "label", "predicted", "label_probability"),
     }
 )  # fmt: skip
 """What a table of any version has; one that lacks a column of these is damaged."""

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
-from tlsweep.data import Task
 from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, SweepSpec
@@ -24,6 +24,7 @@ from tlsweep.sweep.trainable import Shared, last_sound
 
 if TYPE_CHECKING:
     from tlsweep.training import Evaluation
+    from tlsweep.training.transfer import Transfer
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ class Tested:
     figures: dict[str, Any]
     predictions: dict[str, list[Any]]
     """The columns of predictions.parquet from `fold` on, with a value for each test image."""
+    hard_images: list[dict[str, Any]] = field(default_factory=list)
+    """Of the main arm's: rows of hard_images.parquet from `fold` on, the hardest image first."""
+
+
+HARD_IMAGES = 100
+"""Of how many images of training and validation is kept what the main arm's winner makes of them."""
 
 
 def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observer) -> None:
@@ -82,6 +89,9 @@ def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observe
     folder = SweepFolder(shared.folder)
     rows = [row for arm, test in tests.items() for row in _prediction_rows(folder.name, arm, test)]
     write_table(folder.path, "predictions", rows_to_table("predictions", rows))
+    main = tests[MAIN_ARM]
+    hard = [{"sweep": folder.name, "trial": main.trial, **row} for row in main.hard_images]
+    write_table(folder.path, "hard_images", rows_to_table("hard_images", hard))
     for arm, test in tests.items():
         trial = None if test.trial == START else test.trial
         ledger.event("evaluated", trial, {"trial": test.trial, **test.figures}, arm=arm)
@@ -90,9 +100,8 @@ def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observe
 
 
 def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str, Any]]:
-    columns = tested.predictions
-    for values in zip(*columns.values(), strict=True):
-        yield {"sweep": sweep, "arm": arm, "trial": tested.trial, **dict(zip(columns, values, strict=True))}
+    for row in _rows(tested.predictions):
+        yield {"sweep": sweep, "arm": arm, "trial": tested.trial, **row}
 
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
@@ -157,18 +166,42 @@ def _evaluate(winner: Winner, checkpoint: bytes | None, shared: Shared) -> Teste
             # Of several networks always the first, so that the test has no say in which.
             first = None if checkpoint is None else unpack(checkpoint, len(tests))[0]
             export_model(best, first, transfer, metrics=metrics)
-    return Tested(winner.trial, figures, _predictions(tests, task))
+    tested = Tested(winner.trial, figures, _predictions(tests, transfer, "test"))
+    if winner.arm != MAIN_ARM:
+        return tested
+    found: list[dict[str, Any]] = []
+    # Of several networks each judges only what it was not trained on, and together they judge every image.
+    for split in ("val",) if task.runs else ("train", "val"):
+        judged = evaluate_runs(checkpoint, transfer, split=split, settings=settings, compute=shared.compute({}))
+        hardest = _predictions(judged, transfer, split, hardest=HARD_IMAGES)
+        found += ({"split": split, **row} for row in _rows(hardest))
+    found.sort(key=itemgetter("label_probability"))
+    return replace(tested, hard_images=found[:HARD_IMAGES])
 
 
-def _predictions(tests: "Sequence[Evaluation]", task: Task) -> dict[str, list[Any]]:
-    """The columns of predictions.parquet from `fold` on, all runs one after another."""
+def _predictions(
+    evaluations: "Sequence[Evaluation]", transfer: "Transfer", split: str, hardest: int | None = None
+) -> dict[str, list[Any]]:
+    """The columns of predictions.parquet from `fold` on, all runs one after another; of each run all images of the
+    split, or so many whose label is found least probable."""
+    task = transfer.task
     runs = [(run.fold, run.repeat) for run in task.runs] or [(0, 0)]
     columns: dict[str, list[Any]] = defaultdict(list)
-    for (fold, repeat), test in zip(runs, tests, strict=True):
-        columns["fold"] += [fold] * len(test.labels)
-        columns["repeat"] += [repeat] * len(test.labels)
-        columns["image"] += task.splits["test"].tolist()
-        columns["label"] += [task.classes[label] for label in test.labels]
-        columns["predicted"] += [task.classes[label] for label in test.predictions]
-        columns["probability"] += test.probabilities.tolist()
+    for (fold, repeat), run, found in zip(runs, transfer.runs(), evaluations, strict=True):
+        chosen: Any = slice(None)
+        if hardest is not None:
+            chosen = found.label_probabilities.argsort(kind="stable")[:hardest]
+        images = run.task.splits[split][chosen].tolist()
+        columns["fold"] += [fold] * len(images)
+        columns["repeat"] += [repeat] * len(images)
+        columns["image"] += images
+        columns["label"] += [task.classes[label] for label in found.labels[chosen]]
+        columns["predicted"] += [task.classes[label] for label in found.predictions[chosen]]
+        columns["probability"] += found.probabilities[chosen].tolist()
+        columns["label_probability"] += found.label_probabilities[chosen].tolist()
     return columns
+
+
+def _rows(columns: dict[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))

@@ -70,7 +70,7 @@ def evaluate(
         logits = forward(images).float()
         predicted = logits.argmax(1)
         probabilities = logits.softmax(1)
-        probable = probabilities.gather(1, predicted[:, None])[:, 0]
+        probable = probabilities.gather(1, torch.stack([predicted, labels], 1))
         # Exactly five, also where logits are equal, as all are with a head of zeros.
         among = logits.topk(min(5, task.num_classes)).indices.eq(labels[:, None]).sum()
         # A sum, because the last batch is smaller, and a mean of means would weigh its images more.
@@ -84,13 +84,14 @@ def evaluate(
     # To the CPU before float64, which Apple's GPUs do not have.
     loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
     predicted = torch.cat(predictions).cpu().numpy()
-    probable = torch.cat(probabilities).cpu().double().numpy()
+    probable, probable_labels = torch.cat(probabilities).cpu().double().T.contiguous().numpy()
     return score(
         task.labels[task.splits[split]],
         predicted,
         task.num_classes,
         loss,
         probable,
+        probable_labels,
         top5=int(torch.stack(among).sum()) / task.size(split) if knows_top5(task) else None,
         by_class=torch.cat(all_probabilities).T.contiguous().cpu().numpy() if keeps else None,
     )

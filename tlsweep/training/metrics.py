@@ -58,6 +58,8 @@ class Evaluation:
     """Shape (N,): the most probable classes."""
     probabilities: Floats
     """Shape (N,): how probable the network found them."""
+    label_probabilities: Floats
+    """Shape (N,): how probable it found the true classes. Where that is next to nothing, the label may be wrong."""
 
     @property
     def confusion(self) -> Classes:
@@ -79,6 +81,7 @@ def score(
     num_classes: int,
     loss: float,
     probabilities: Floats | None = None,
+    label_probabilities: Floats | None = None,
     *,
     top5: float | None = None,
     by_class: Probabilities | None = None,
@@ -89,6 +92,7 @@ def score(
         labels, predictions, num_classes: see above.
         loss, top5: passed on.
         probabilities: those of the predictions; default: 1, as if the classifier were always sure.
+        label_probabilities: those of the true classes; default: likewise 1 or 0.
         by_class: for `macro_auroc`; default: there will be none.
     """
     sure = np.ones(len(labels)) if probabilities is None else probabilities
@@ -116,6 +120,7 @@ def score(
         labels=labels,
         predictions=predictions,
         probabilities=sure,
+        label_probabilities=1.0 * (labels == predictions) if label_probabilities is None else label_probabilities,
     )
 
 

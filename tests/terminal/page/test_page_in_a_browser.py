@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
+KEPT = Path(__file__).parents[2] / "support" / "earlier_version" / "finished"
 MARKS = ".trace path, .points path, .point path, .hm image, .textpoint text, .js-line"
 
 
@@ -43,15 +44,18 @@ def opened(browser: "Chrome", page: Path, width: int, scheme: str) -> None:
     pytest.fail(f"not drawn: {browser.get_log('browser')}")  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("name", ["digits-seed0", "mnist-to-semeion-few-labels", "population", "hostile", "two"])
+@pytest.mark.parametrize(
+    "name", ["digits-seed0", "mnist-to-semeion-few-labels", "population", "hostile", "two", "images"]
+)
 def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) -> None:
     sweeps = {
         "population": lambda: [make_sweep(tmp_path)],
         "hostile": lambda: [make_hostile_sweep(tmp_path)],
+        "images": lambda: [open_results(KEPT)],
         "two": lambda: [open_results(REFERENCE / "digits-seed0"), open_results(REFERENCE / "digits-seed1")],
     }.get(name, lambda: [open_results(REFERENCE / name)])()
     page = tmp_path / "report.html"
-    page.write_text(make_page([load(sweep) for sweep in sweeps]), encoding="utf-8")
+    page.write_text(make_page([load(sweep) for sweep in sweeps], images=True), encoding="utf-8")
     for width, scheme in ((1280, "light"), (390, "dark")):
         opened(browser, page, width, scheme)
         marks = browser.execute_script(  # type: ignore[no-untyped-call]
@@ -60,6 +64,9 @@ def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) ->
         )
         assert marks
         assert all(marks), marks
+        sizes = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")  # type: ignore[no-untyped-call]
+        assert all(sizes)
+        assert bool(sizes) == (name == "images")  # of the other sweeps no predictions were kept
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # type: ignore[no-untyped-call]
         assert browser.title == " · ".join(sweep.name for sweep in sweeps)
         if folder := os.environ.get("TLSWEEP_PICTURES"):

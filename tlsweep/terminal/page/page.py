@@ -4,10 +4,12 @@ import base64
 import hashlib
 import html
 import json
+import os
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.errors import UserError
 from tlsweep.report import SweepTables, describe_model, describe_search
 from tlsweep.store import Location, Results
 from tlsweep.store.files import write_text
@@ -18,26 +20,36 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from tlsweep.inference.gallery import Gallery
+
 _LIGHT = {"ink": "#1c2128", "soft": "#5d6673", "grid": "#e4e7ec", "card": "#ffffff"}
 _DARK = {"ink": "#e4e8ee", "soft": "#9aa4b2", "grid": "#2c333d", "card": "#181d24"}
 
 
-def write_page(sweeps: Sequence[Results], metric: str | None = None) -> Location:
-    """Write the page into the folder of the first sweep, `report.html`, of several `comparison.html`; its place."""
+def write_page(sweeps: Sequence[Results], metric: str | None = None, *, images: bool = False) -> Location:
+    """Write the page into the folder of the first sweep, `report.html`, of several `comparison.html`; its place.
+
+    Args:
+        sweeps: what to show.
+        metric: by which trials are compared; default: that of the search.
+        images: show some of the data set's, with one sweep.
+    """
     from tlsweep.report import figures
 
     place = sweeps[0].path / ("report.html" if len(sweeps) == 1 else "comparison.html")
-    write_text(place, make_page([figures.load(results, metric) for results in sweeps]))
+    write_text(place, make_page([figures.load(results, metric) for results in sweeps], images=images))
     return place
 
 
-def make_page(sweeps: Sequence[SweepTables]) -> str:
+def make_page(sweeps: Sequence[SweepTables], *, images: bool = False) -> str:
     """The whole page. Everything in it that others wrote is text: in HTML, in plotly's labels and in the JSON."""
     from tlsweep.report.figures import library as plotly
 
     title = " · ".join(tables.name for tables in sweeps)
     charts: list[dict[str, Any]] = []
     body = [_head(tables) for tables in sweeps] + _sections(sweeps, charts)
+    if images and len(sweeps) == 1:
+        body.append(_pictures(sweeps[0]))
     data = {"charts": charts, "templates": {"light": _template(_LIGHT), "dark": _template(_DARK)}}
     here = files("tlsweep.terminal.page")
     library, script = plotly(), (here / "page.js").read_text(encoding="utf-8")
@@ -113,8 +125,39 @@ def _card(figure: "go.Figure", name: str, charts: list[dict[str, Any]]) -> str:
         f"<figure{' class=wide' * meta['wide']}><h2>{_text(title)}{of}</h2>"
         f'<div class="chart" id="chart-{len(charts) - 1}" '
         f'style="height:{layout["height"]}px" role="img" aria-label="{_text(title)}"></div>'
-        f"<figcaption>{_text(meta['caption'])}</figcaption></figure>"
+        f"{_caption(meta['caption'])}</figure>"
     )
+
+
+def _pictures(tables: SweepTables) -> str:
+    """Images that the winner gets wrong, or why they cannot be shown."""
+    from tlsweep.inference.gallery import galleries
+
+    try:
+        found = galleries(tables)
+    except UserError as error:
+        cards = [f'<figure class="wide"><h2>Images</h2>{_caption(f"They are not shown: {error}")}</figure>']
+    else:
+        cards = [_gallery(gallery) for gallery in found]
+    return f"<section>{''.join(cards)}</section>" if cards else ""
+
+
+def _gallery(gallery: "Gallery") -> str:
+    shown = []
+    for picture in gallery.pictures:
+        name, source = _text(picture.name), f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+        shown.append(
+            f'<li><img src="{source}" alt="{name}" title="{name}"><b>{_text(picture.label)}</b>'
+            f"<span>{_text(picture.told)}</span><small>{_text(os.path.basename(picture.name))}</small></li>"
+        )
+    return (
+        f'<figure class="wide"><h2>{_text(gallery.title)}</h2><ul class="images">{"".join(shown)}</ul>'
+        f"{_caption(gallery.caption)}</figure>"
+    )
+
+
+def _caption(text: str) -> str:
+    return f"<figcaption>{_text(text)}</figcaption>"
 
 
 def _template(colours: dict[str, str]) -> dict[str, Any]:
