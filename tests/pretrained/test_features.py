@@ -1,10 +1,13 @@
 """Features of a split: what they are, and that they are computed once."""
 
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from training_trials import ONE_THREAD
@@ -14,8 +17,9 @@ from tlsweep.data.batches import Batches
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import ResultsError
 from tlsweep.models import Weights
-from tlsweep.pretrained.features import features
-from tlsweep.spec import ModelSpec
+from tlsweep.pretrained.features import KeptFeatures, features
+from tlsweep.pretrained.rows import NoRoomError
+from tlsweep.spec import ModelSpec, TrainSettings
 from tlsweep.training import evaluation
 from tlsweep.training.devices import move_to_device
 from tlsweep.training.networks import new_network
@@ -92,26 +96,59 @@ def test_they_are_computed_once_for_each_thing_that_changes_them(digits: Task, t
         found(digits, **options, seed=4),
         found(digits, weights=trained, **options),
         found(digits, "train", **options),
-        found(with_few_labels(digits, 2, 0), "train", **options),
+        found(with_few_labels(digits, 2, 0), "train", **options),  # normalised by fewer images
         found(digits, model=CNN.model_copy(update={"args": {"dense": [32]}}), **options),
     ]
     assert computed.ends == 6
     assert not any(other.shape == first.shape and np.array_equal(other, first) for other in others)
-    # A head that begins elsewhere changes nothing that comes before it.
+    # A head that begins elsewhere changes nothing that comes before it, and other splits are of the same images.
     assert np.array_equal(found(digits, weights=trained, **options, seed=5), others[1])
+    halves = replace(digits, splits={**digits.splits, "train": digits.splits["train"][::2]})
+    assert np.array_equal(found(halves, "train", **options), others[2][::2])
     assert computed.ends == 6
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY torn", None])
-def test_a_damaged_file_is_made_anew(digits: Task, tmp_path: Path, damage: bytes | None) -> None:
-    first = found(digits, cache=tmp_path)
-    (file,) = tmp_path.glob("*.npy")
-    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+@pytest.mark.parametrize("damage", ["emptied", "torn", "cut short", "another row", "without sums"])
+def test_what_is_damaged_is_computed_again(
+    digits: Task, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And said in one line by those who train on them."""
+    weights = Weights.from_state_dict(new_network(Transfer(digits, CNN, None, 9)).module.state_dict(), "elsewhere")
+    lines: list[str] = []
     computed = Counter()
-    assert np.array_equal(found(digits, cache=tmp_path, progress=computed), first)
-    assert computed.ends == 1
-    # Nothing half-written; filelock 4 leaves its file.
-    assert {path.suffix for path in tmp_path.iterdir() if path != file} <= {".lock"}
+    kept = KeptFeatures(tmp_path, lines.append, computed)
+
+    def rows() -> npt.NDArray[np.float32]:
+        return kept.rows(Transfer(digits, CNN, weights, 3), TrainSettings(), "cpu", maps=False)
+
+    wanted = np.concatenate([digits.splits[name] for name in ("train", "val")])
+    first = rows()[wanted].copy()
+    (file,), (sums,) = tmp_path.glob("*.npy"), tmp_path.glob("*.sums")
+    content = file.read_bytes()
+    file.write_bytes({"emptied": b"", "torn": b"\x93NUMPY torn", "cut short": content[:-100]}.get(damage, content))
+    if damage == "another row":
+        at = len(content) - (len(digits.labels) - int(wanted[5])) * first[0].nbytes
+        with file.open("r+b") as stream:
+            stream.seek(at)
+            stream.write(b"odd")
+    if damage == "without sums":  # as after a kill before they were written down
+        sums.unlink()
+    monkeypatch.setattr("tlsweep.pretrained.rows._sound", {})  # as in another process
+    assert np.allclose(rows()[wanted], first, atol=1e-6)  # a batch of another size
+    assert computed.ends == 2
+    assert len(lines) == (damage != "without sums")
+    assert all(line.startswith(f"kept features are damaged, and computed again: '{tmp_path}") for line in lines)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".sums", ".lock"}  # nothing half-written
+
+
+def test_more_than_half_of_the_free_disk_is_not_taken(
+    digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=50_000)
+    monkeypatch.setattr("tlsweep.pretrained.rows.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(NoRoomError, match=r"\d+ images have features of 0.0 GiB, more than half of .* TLSWEEP_CACHE"):
+        found(digits, cache=tmp_path, model=CNN.model_copy(update={"args": {"dense": [64]}}))
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_of_two_at_once_one_computes(digits: Task, tmp_path: Path) -> None:

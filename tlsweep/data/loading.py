@@ -49,7 +49,6 @@ def load_task(
     if survey.bad and not found.skip_bad:
         raise _bad_images(survey)
     given = _given_splits(found, survey.labels)
-    made = ("test",) if data.folds else ("val", "test")
     present = _present_classes(survey.labels, given, found)
     # A bad image (-1) becomes label 0 here, and is in no split.
     labels = np.searchsorted(present, survey.labels).astype(np.int64)
@@ -78,14 +77,21 @@ def load_task(
         augment=data.augment,
         fingerprint=_fingerprint(survey.digest, splits, runs, on_disk, geometry, data),
         skipped=survey.bad,
-        set_aside=tuple(split for split in made if split not in given),
+        set_aside=_set_aside(given, data),
         runs=runs,
         rendering=replace(_rendering(data), bits=survey.bits),
         findings=find_oddities(found.items, survey, geometry.side**2, data.fit),
         notes=found.notes,
         duplicates=duplicates,
         hashes=survey.hashes,
+        pixels=survey.digest,
     )
+
+
+def _set_aside(given: dict[str, Indices], data: DataSpec) -> tuple[str, ...]:
+    """The splits that are made of images that were given for training."""
+    made = ("test",) if data.folds else ("val", "test")
+    return tuple(split for split in made if split not in given)
 
 
 def _rendering(data: DataSpec) -> Rendering:

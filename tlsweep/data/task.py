@@ -84,6 +84,8 @@ class Task:
     """Images that are there more than once."""
     hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     """Shape (N,): by which pictures that are nearly the same are found."""
+    pixels: str = field(default="")
+    """Hash of all pixels and labels, whatever the splits; empty where nobody has computed it."""
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tlsweep.data import Task, load_task
-from tlsweep.data.cache import default_cache
 from tlsweep.data.task import Indices
 from tlsweep.data.views import with_splits
 from tlsweep.errors import SpecError
@@ -138,13 +137,13 @@ def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights 
 
 def _assess(transfer: "Transfer", observer: Observer) -> Ranked:
     from tlsweep.planning.transferability import score
-    from tlsweep.pretrained.features import features
+    from tlsweep.pretrained.features import feature_cache, features
     from tlsweep.training.networks import new_network
 
     began = time.perf_counter()
     origin = transfer.weights.origin if transfer.weights else "random weights"
     name = f"{transfer.model.name}, {origin}"
-    of = partial(features, transfer, cache=default_cache() / "features", progress=observer.progress)
+    of = partial(features, transfer, cache=feature_cache(), progress=observer.progress)
     observer.phase(f"features of {name}: training images")
     train = of("train")
     observer.phase(f"features of {name}: validation images")

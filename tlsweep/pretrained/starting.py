@@ -98,6 +98,7 @@ def beginning(
     settings: TrainSettings,
     *,
     cache: Path | None = None,
+    features_cache: Path | None = None,
     compute: Compute = Compute(),
     solve: Solve = _probe,
     progress: Progress = lambda done, total: None,
@@ -109,6 +110,7 @@ def beginning(
         settings: say which head is wanted.
         cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
             kept, as that may change; None keeps none.
+        features_cache: the same for the features that they are solved on.
         compute: as for a trial.
         solve: makes a head of features, labels, and whether it has a bias.
         progress: told while they are found; of each run half is for the features.
@@ -128,7 +130,7 @@ def beginning(
             progress(_PARTS * at + _PARTS * done // total, _PARTS * len(runs))
 
         def make() -> StartingHead:
-            return _zero(run, compute) if planned.how == "zero" else _solved(run, compute, solve, told)
+            return _zero(run, compute) if planned.how == "zero" else _solved(run, features_cache, compute, solve, told)
 
         return _kept(run, planned.how, make, cache, compute)
 
@@ -161,10 +163,11 @@ def _kept(
     )
 
 
-def _solved(run: Transfer, compute: Compute, solve: Solve, progress: Progress) -> StartingHead:
+def _solved(run: Transfer, cache: Path | None, compute: Compute, solve: Solve, progress: Progress) -> StartingHead:
     """What is solved on the features of the run's own training images."""
     try:
-        found, labels = features(run, "train", compute=compute, progress=lambda done, total: progress(done, 2 * total))
+        computed: Progress = lambda done, total: progress(done, 2 * total)  # noqa: E731
+        found, labels = features(run, "train", cache=cache, compute=compute, progress=computed)
     except ModelError as error:  # of your own networks, which train all the same
         raise HeadUnfitError(str(error)) from error
     if len(found) != len(labels):
