@@ -5,6 +5,7 @@ With TLSWEEP_GPU_TESTS_ON=cpu much of it runs without a GPU: so far these tests 
 
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 import torch
 
 from tlsweep.data import Task, load_task
-from tlsweep.spec import DigitsData, Hyperparameters, ModelSpec, TrainSettings
+from tlsweep.models import Weights
+from tlsweep.pretrained.features import KeptFeatures
+from tlsweep.spec import Augment, DigitsData, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import Compute, EpochReport, Snapshot, Transfer, finetune
+from tlsweep.training.networks import new_network
 from tlsweep.training.trainer import Trainer
 
 DEVICE = os.environ.get("TLSWEEP_GPU_TESTS_ON", "cuda")
@@ -181,3 +185,27 @@ def test_going_on_from_a_checkpoint_gives_the_same_reports(task: Task) -> None:
 def test_a_compiled_network_learns_as_a_plain_one(task: Task, plain: Trained) -> None:
     compiled = Trained(task, precision="fp32", channels_last=False, compile=True)
     assert compiled.losses == pytest.approx(plain.losses, rel=0.02)  # dropout draws from another generator
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_heads_on_kept_features_learn_as_behind_the_layers_that_compute_them(
+    task: Task, tmp_path: Path, precision: str
+) -> None:
+    """Dropout before the head has the same masks, from the generator of the device."""
+    still = replace(task, augment=Augment(crop="none", flip=False))
+    untrained = new_network(Transfer(still, CNN, weights=None, seed=9)).module.state_dict()
+    transfer = Transfer(still, CNN, Weights.from_state_dict(untrained, "elsewhere"), seed=1)
+    lines: list[str] = []
+    losses: list[list[float]] = []
+    for features in (None, KeptFeatures(tmp_path, lines.append)):
+        losses.append([])
+        finetune(
+            Hyperparameters(lr=0.05, freeze="backbone"),
+            TrainSettings(epochs=3, precision=precision),
+            transfer,
+            report=lambda report, _: losses[-1].append(report.train_loss),
+            compute=Compute(DEVICE, threads=1),
+            features=features,
+        )
+    assert lines == []
+    assert losses[0] == pytest.approx(losses[1], rel={"fp32": 1e-4, "bf16": 1e-2}[precision])

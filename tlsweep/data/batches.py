@@ -1,6 +1,7 @@
 """Batches of a task on a device: the same for the same seed, whatever ran before in the process."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,6 +41,16 @@ def batches_together(bounds: Sequence[tuple[int, int]], images: int) -> list[lis
         else:
             groups.append([(start, end)])
     return groups
+
+
+class BatchSource(Protocol):
+    """What a network goes through: images, or what stands for them."""
+
+    def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
+        """Give the batches of an epoch of training."""
+
+    def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """Give a split in its own order."""
 
 
 class Batches:
@@ -89,10 +100,14 @@ class Batches:
 
         What happens to a sample does not depend on `batch_size`. A last batch may be smaller, but not a single sample.
         """
+        order = self._order(epoch, seed)
+        return self._changed(order, seed, epoch, batch_bounds(len(order), batch_size))
+
+    def _order(self, epoch: int, seed: int) -> Tensor:
+        """The training images in the order of an epoch."""
         indices = self._indices["train"]
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-        order = indices[epoch_order(self._sampler, self._labels[indices], shuffle)]
-        return self._changed(order, seed, epoch, batch_bounds(len(indices), batch_size))
+        return indices[epoch_order(self._sampler, self._labels[indices], shuffle)]
 
     def preview(self, indices: Indices, seed: int) -> Tensor:
         """What the first epoch makes of some images, as one batch."""
@@ -117,8 +132,32 @@ class Batches:
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """A split in its own order, cropped to the centre, without anything random."""
+        for pixels, labels in self._in_turn(split, batch_size, self._reader):
+            yield self._changer.unchanged(pixels), labels
+
+    def _in_turn(self, split: str, batch_size: int, reader: Reader) -> Iterator[Batch]:
         order = self._indices[split]
-        labels = self._labels[order].to(self._device)
         bounds = [(start, min(start + batch_size, len(order))) for start in range(0, len(order), batch_size)]
-        for (start, end), pixels in zip(bounds, self._reader.read(order, bounds), strict=True):
-            yield self._changer.unchanged(pixels), labels[start:end]
+        return self._read(order, bounds, reader)
+
+    def _read(self, order: Tensor, bounds: Sequence[tuple[int, int]], reader: Reader) -> Iterator[Batch]:
+        """What a reader has of the images in this order, as it is, and their labels."""
+        labels = self._labels[order].to(self._device)
+        for (start, end), values in zip(bounds, reader.read(order, bounds), strict=True):
+            yield values, labels[start:end]
+
+
+class RowBatches:
+    """In place of each image what a reader has of it, in the orders and batches of the images themselves."""
+
+    def __init__(self, batches: Batches, reader: Reader) -> None:
+        self._batches, self._reader = batches, reader
+
+    def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
+        """As `Batches.train` without anything random but the order."""
+        order = self._batches._order(epoch, seed)
+        return self._batches._read(order, batch_bounds(len(order), batch_size), self._reader)
+
+    def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """As `Batches.evaluate`."""
+        return self._batches._in_turn(split, batch_size, self._reader)

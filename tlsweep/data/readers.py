@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -26,7 +27,7 @@ class Reader(Protocol):
 class MemoryReader:
     """An array, on the device as a whole where there is room, else copied batch by batch."""
 
-    def __init__(self, images: Pixels, device: torch.device) -> None:
+    def __init__(self, images: npt.NDArray[Any], device: torch.device) -> None:
         with warnings.catch_warnings():
             # Memory maps and Ray's objects are read-only; these pixels are never written to.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

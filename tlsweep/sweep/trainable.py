@@ -13,7 +13,7 @@ from ray import tune
 
 from tlsweep.data.views import with_few_labels
 from tlsweep.files import raise_storage_error, storing
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
@@ -22,6 +22,7 @@ from tlsweep.sweep.faults import TrialFailed
 
 if TYPE_CHECKING:
     from tlsweep.training import Compute, Transfer
+    from tlsweep.training.frozen import FeatureSource
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,25 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
         # measured; train/_internal/storage.py).
         tune.report(message.to_result())
 
+    hyperparameters = trained_with(assignment.hyperparameters)
     finetune(
-        trained_with(assignment.hyperparameters),
+        hyperparameters,
         shared.spec.train.settings(),
         shared.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
         report=report,
         resume=start,
         compute=shared.compute(assignment.micro_batches),
+        features=_kept_features(hyperparameters),
     )
+
+
+def _kept_features(hyperparameters: Hyperparameters) -> "FeatureSource | None":
+    """What frozen layers give, from the cache of this machine, where the first trial that needs it leaves it."""
+    if hyperparameters.freeze == "nothing":
+        return None
+    from tlsweep.pretrained.features import KeptFeatures, feature_cache
+
+    return KeptFeatures(feature_cache(), tell=_log)
 
 
 def _log(line: str) -> None:

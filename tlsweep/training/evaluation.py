@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tlsweep.data import Task
-from tlsweep.data.batches import Batches
+from tlsweep.data.batches import Batches, BatchSource
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, autocast, isolated, move_to_device
 from tlsweep.training.metrics import Evaluation, score
@@ -52,9 +52,9 @@ def make_batches(
 
 @torch.inference_mode()
 def evaluate(
-    forward: Callable[[Tensor], Tensor], batches: Batches, task: Task, split: str, micro_batch: MicroBatch
+    forward: Callable[[Tensor], Tensor], batches: BatchSource, task: Task, split: str, micro_batch: MicroBatch
 ) -> Evaluation:
-    """Loss and figures of merit of `forward` — images (N, C, S, S) to logits (N, classes) — on a split.
+    """Loss and figures of merit of `forward` — what batches are of to logits (N, classes) — on a split.
 
     The results stay on the device until the end, so that it is waited for once. Top-5 accuracy is None with fewer than
     six classes, of which it would tell nothing, and the AUROC where the probabilities are too many to be kept.

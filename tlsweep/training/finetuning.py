@@ -6,6 +6,7 @@ from typing import Any
 
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, device_name, isolated, peak_memory, reset_peak_memory
+from tlsweep.training.frozen import FeatureSource
 from tlsweep.training.metrics import FIGURES
 from tlsweep.training.reports import EpochReport, Receiver
 from tlsweep.training.runs import Runs
@@ -22,6 +23,7 @@ def finetune(
     report: Receiver,
     resume: bytes | None = None,
     compute: Compute = Compute(),
+    features: FeatureSource | None = None,
 ) -> None:
     """Fine-tune a network on a task for `settings.epochs` epochs, with a report at the end of each.
 
@@ -36,6 +38,8 @@ def finetune(
             it ends the trial by raising.
         resume: a checkpoint of this trial or of another one with the same model and task.
         compute: device, threads, and how much the memory is known to take.
+        features: has what frozen layers give, for epochs in which the head alone learns: numbers are the same but for
+            the order in which kernels add up. None: the frozen layers compute it in each epoch.
 
     Raises:
         ModelError: the weights or the checkpoint do not fit the network.
@@ -44,7 +48,7 @@ def finetune(
     """
     with isolated(compute) as device:
         reset_peak_memory(device)
-        runs = Runs(hyperparameters, settings, transfer, compute)
+        runs = Runs(hyperparameters, settings, transfer, compute, features)
         if resume is not None:
             runs.restore(resume)
         reporting_seconds = 0.0
@@ -58,6 +62,7 @@ def finetune(
 
 def run_epoch(trainer: Trainer, device: str) -> EpochReport:
     """Train a network for an epoch, evaluate it, and say how it went."""
+    trainer.choose_way()
     started = time.perf_counter()
     samples_before = trainer.samples
     training = trainer.train_epoch()

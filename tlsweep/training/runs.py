@@ -16,6 +16,7 @@ from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute
 from tlsweep.training.evaluation import evaluate_checkpoint
+from tlsweep.training.frozen import FeatureSource
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
@@ -25,12 +26,17 @@ class Runs:
     """The state of a trial: a trainer for each run of its task."""
 
     def __init__(
-        self, hyperparameters: Hyperparameters, settings: TrainSettings, transfer: Transfer, compute: Compute
+        self,
+        hyperparameters: Hyperparameters,
+        settings: TrainSettings,
+        transfer: Transfer,
+        compute: Compute,
+        features: FeatureSource | None = None,
     ) -> None:
         self.trainers: list[Trainer] = []
         for run in transfer.runs():
             beside = self.trainers[0] if self.trainers else None
-            self.trainers.append(Trainer(hyperparameters, settings, run, compute, beside=beside))
+            self.trainers.append(Trainer(hyperparameters, settings, run, compute, beside=beside, features=features))
 
     @property
     def epoch(self) -> int:

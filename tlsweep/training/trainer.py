@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from tlsweep.data.batches import Batches
+from tlsweep.data.batches import Batches, BatchSource
+from tlsweep.errors import TlsweepError
 from tlsweep.models import frozen_groups, set_frozen
 from tlsweep.models.dropping import set_dropping
+from tlsweep.models.features import sees_maps
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
 from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
@@ -26,6 +30,7 @@ from tlsweep.training.devices import (
 )
 from tlsweep.training.evaluation import evaluate, make_batches
 from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
+from tlsweep.training.frozen import FeatureSource, Way, on_features, stays_frozen, unfit
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
 from tlsweep.training.networks import new_network
@@ -78,8 +83,12 @@ class Trainer:
         compute: Compute,
         *,
         beside: "Trainer | None" = None,
+        features: FeatureSource | None = None,
     ) -> None:
-        """Build the network and its optimizer; images and limits of memory are shared with `beside`, another run."""
+        """Build the network and its optimizer; images and limits of memory are shared with `beside`, another run.
+
+        `features` has what frozen layers give; None: they compute it in each epoch.
+        """
         self.hyperparameters = hyperparameters
         self.settings = settings
         self.task = task = transfer.task
@@ -88,7 +97,7 @@ class Trainer:
         self.network = new_network(transfer)
         set_dropping(self.network.module, hyperparameters)
         self.module = self.network.module
-        channels_last = move_to_device(self.module, device, settings.channels_last)
+        self.channels_last = channels_last = move_to_device(self.module, device, settings.channels_last)
         # On a CPU torch.compile needs a C++ compiler, which workers need not have (torch/_inductor/cpp_builder.py).
         self.forward = torch.compile(self.module) if settings.compile and device.startswith("cuda") else self.module
         self.autocast = autocast(settings, device)
@@ -112,10 +121,61 @@ class Trainer:
         self.batches: Batches = make_batches(
             task, device, hyperparameters, channels_last=channels_last, sampler=settings.sampler, beside=shared
         )
+        self.goes_through: BatchSource = self.batches
+        self._whole = Way(self.batches, self.forward)
+        self._on_features: Way | None = None
+        self._features, self._run = features, transfer
         self.epoch = self.samples = self.step = 0
         # Random layers that are never trained cannot be had again: another member that takes over has another seed.
         self.untouched = 0 if transfer.weights is None else len(self.network.groups)
         self.frozen: int | None = None  # not in training mode
+
+    def choose_way(self) -> None:
+        """Let the next epoch and its validation go through kept features if nothing but the head learns in it."""
+        if self._features is None or self.hyperparameters.freeze == "nothing":
+            return
+        samples, epochs = self.task.size("train"), self.settings.epochs
+        # The progress of the last step, which has a sample to go.
+        last_step = (self.epoch + 1 - 1 / samples) / epochs
+        way = self._whole
+        # A member that took over another's checkpoint may have layers that were trained before.
+        untouched = self.untouched >= len(self.network.groups) - 1
+        if untouched and stays_frozen(self.hyperparameters, self.network, last_step):
+            if self._on_features is None:
+                self._on_features = self._find_features(self._features)
+            way = self._on_features or way
+        self.goes_through, self.forward = way.batches, way.forward
+
+    def _find_features(self, source: FeatureSource) -> Way | None:
+        """The way through features; where there is none, say why, and do without from now on."""
+        try:
+            reason = unfit(self.hyperparameters, self.task, self._run)
+            if reason is None:
+                rows = source.rows(self._run, self.settings, self.device, maps=sees_maps(self.network))
+                return self.through(rows)
+        except (TlsweepError, OSError) as error:  # the latter of a cache that goes away
+            reason = str(error)
+        source.tell(f"the frozen layers compute in each epoch: {reason}")
+        self._features = None
+        return None
+
+    def through(self, rows: npt.NDArray[np.float32] | None) -> Way:
+        """The way through features; the arguments and what it raises are those of `on_features`."""
+        self.thaw(self.epoch / self.settings.epochs)
+        seeded = partial(seed_generators, derive_seed(self.seed, "dropout", self.epoch), self.device)
+        self.forward_state.keep()
+        try:
+            with self.autocast:
+                return on_features(
+                    self.network,
+                    self.batches,
+                    rows,
+                    device=self.device,
+                    channels_last=self.channels_last,
+                    seeded=seeded,
+                )
+        finally:
+            self.forward_state.restore()  # what was tried must not count, as in a batch norm before the head
 
     def train_epoch(self) -> TrainingFigures:
         """One pass over the training split; `epoch`, `samples` and `step` move on."""
@@ -125,7 +185,7 @@ class Trainer:
         scheduled_lr, seen = 0.0, 0
         steps = 0
         self.scheduled_batch_size = self.schedule.batch_size(self.epoch)
-        batches = Timed(self.batches.train(self.epoch, self.scheduled_batch_size, self.seed))
+        batches = Timed(self.goes_through.train(self.epoch, self.scheduled_batch_size, self.seed))
         for images, labels in batches:
             scheduled_lr, figures = self.train_step(images, labels, seen)
             parts += figures
@@ -140,7 +200,7 @@ class Trainer:
         """Forward, backward and a step of the optimizer. Memory too small for the batch divides it, now and later.
 
         Args:
-            images: shape (N, C, S, S).
+            images: shape (N, C, S, S), or what stands for them on this way.
             labels: shape (N,); of mixed images probabilities (N, classes).
             seen: samples of this epoch that came before.
 
@@ -235,8 +295,10 @@ class Trainer:
     def evaluate(self, split: str) -> Evaluation:
         """Loss and figures of merit on a split. The schedule sees the first validation after an epoch."""
         self.leave_training()
+        # Features are kept of the images that are trained on and validated.
+        way = Way(self.goes_through, self.forward) if split == "val" else self._whole
         with self.autocast:
-            evaluation = evaluate(self.forward, self.batches, self.task, split, self.inference_batch)
+            evaluation = evaluate(way.forward, way.batches, self.task, split, self.inference_batch)
         if split == "val":
             self.schedule.observe(self.epoch, evaluation.loss)
         return evaluation
