@@ -1,4 +1,4 @@
-"""What the heads of trials will begin with, tried before a sweep without solving anything."""
+"""What the heads of trials will begin with, and be trained on, tried before a sweep without solving anything."""
 
 from dataclasses import replace
 
@@ -7,13 +7,16 @@ import numpy as np
 from tlsweep.data.task import Indices
 from tlsweep.models import Weights
 from tlsweep.models.probe import LinearHead, Progress
+from tlsweep.models.tail import TailUnfitError
 from tlsweep.pretrained.features import Features
 from tlsweep.pretrained.starting import beginning, begins_with
 from tlsweep.spec import SweepSpec
-from tlsweep.sweep.heads import refuse_without_probe
+from tlsweep.sweep.assignment import configuration
+from tlsweep.sweep.heads import KEPT, freezes, frozen_features, refuse_without_probe
 from tlsweep.sweep.prepare import Prepared
-from tlsweep.training.devices import Compute
+from tlsweep.training.devices import Compute, isolated
 from tlsweep.training.networks import new_network
+from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
 
 IMAGES = 16
@@ -30,10 +33,41 @@ def try_heads(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple[st
     for name in spec.model.origins:
         transfer = prepared.transfer(spec, prepared.weights.get(name))
         if name in prepared.sources:  # its weights are still to be made
-            state = new_network(transfer).module.state_dict()
-            transfer = replace(transfer, weights=Weights.from_state_dict(state, origin=name))
+            transfer = _with_some_weights(transfer, name)
         lines.append(_tried(spec, transfer, compute))
     return tuple(dict.fromkeys(lines))
+
+
+def try_features(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple[str, ...]:
+    """Say whether heads behind frozen layers are trained on kept features: a line for each of the weights with which
+    that is another; none where no trial freezes its backbone."""
+    lines = []
+    for name in spec.model.origins if freezes(spec) else ():
+        transfer = prepared.transfer(spec, prepared.weights.get(name))
+        if name in prepared.sources:
+            transfer = _with_some_weights(transfer, name)
+        said = frozen_features(spec, transfer)
+        if said == KEPT:
+            said = _unfit(spec, transfer.runs()[0], compute) or f"{KEPT}; the time below is without that"
+        lines.append(said)
+    return tuple(dict.fromkeys(lines))
+
+
+def _unfit(spec: SweepSpec, run: Transfer, compute: Compute) -> str | None:
+    """Try the way from frozen layers to logits on some images."""
+    frozen = configuration(spec, 0).model_copy(update={"freeze": "backbone"})
+    try:
+        with isolated(compute):
+            Trainer(frozen, spec.train.settings(), run, compute).through(None)
+    except TailUnfitError as error:
+        return f"frozen layers compute in each epoch of each trial: {error}"
+    return None
+
+
+def _with_some_weights(transfer: Transfer, origin: str) -> Transfer:
+    """The same with its own random values as weights, where those are still to be made."""
+    state = new_network(transfer).module.state_dict()
+    return replace(transfer, weights=Weights.from_state_dict(state, origin=origin))
 
 
 def _tried(spec: SweepSpec, transfer: Transfer, compute: Compute) -> str:

@@ -69,6 +69,8 @@ class Plan:
     """The layer that makes the classes: new, and the only one that learns where the backbone is frozen."""
     beginnings: tuple[str, ...] = ()
     """What that layer begins with, and why: a line for each of the weights with which it is another."""
+    frozen: tuple[str, ...] = ()
+    """Where trials freeze layers, whether these compute once for all of them, and why not."""
     resizing: str = ""
     """What of a picture is seen, and how it is resized, and why."""
     normalisation: tuple[str, ...] = ()
@@ -101,7 +103,7 @@ def make_plan(
     Raises:
         UserError: the first thing that would keep the sweep from running.
     """
-    from tlsweep.planning.heads import try_heads
+    from tlsweep.planning.heads import try_features, try_heads
     from tlsweep.planning.rehearsal import rehearse
     from tlsweep.training import Compute
 
@@ -119,10 +121,10 @@ def make_plan(
     transfer, compute = prepared.transfer(spec, weights), Compute(threads=spec.resources.threads)
     rehearsal = rehearse(configuration(spec, 0), spec.train.settings(), transfer, compute)
     watcher.phase("trying what the head begins with")
-    beginnings = try_heads(spec, prepared, compute)
+    beginnings, frozen = try_heads(spec, prepared, compute), try_features(spec, prepared, compute)
     watcher.phase("trying the corners of the space")
     try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
-    return replace(_planned(spec, prepared, rehearsal, slots, nodes_checked), beginnings=beginnings)
+    return replace(_planned(spec, prepared, rehearsal, slots, nodes_checked), beginnings=beginnings, frozen=frozen)
 
 
 def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:

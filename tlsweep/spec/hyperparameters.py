@@ -103,7 +103,10 @@ class Hyperparameters(OptimizerDefaults):
     """What `decay_by: batch_size` grows the batch to at most; the training split's size is another limit."""
     freeze: Literal["nothing", "backbone", "gradual"] = "nothing"
     """`nothing`: train the whole network. `backbone`: train the new head only. `gradual`: start with the head, thaw one
-    layer group after another, from the head down, all by half of the training (Howard & Ruder 2018)."""
+    layer group after another, from the head down, all by half of the training (Howard & Ruder 2018). While the head
+    learns alone, what the layers before it give is computed once for all trials and kept in the cache, unless training
+    images change at random (`data.augment`), the weights are random or the network is your own code: `tlsweep check`
+    says so."""
     head_lr_multiplier: float = Field(1.0, gt=0)
     """The new head learns with lr times this: 1 is right where it begins with the probe's solution, about 10 where it
     has all to learn (`head: zero`, `random`)."""

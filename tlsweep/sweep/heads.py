@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data.cache import default_cache
+from tlsweep.errors import TlsweepError
 from tlsweep.observer import Observer, say
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import MAIN_ARM, SweepSpec, TrainSettings
+from tlsweep.spec.augmentation import STRENGTHS
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search.study import PROBE_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.store.files import write_whole
-from tlsweep.sweep.assignment import trial_seed
+from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.on_workers import telling_where_trials_run
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from tlsweep.models.starting_head import StartingHead
     from tlsweep.pretrained.starting import Beginning
     from tlsweep.sweep.trainable import Shared
-    from tlsweep.training import Transfer
+    from tlsweep.training import Compute, Transfer
 
 
 def starting_heads(
@@ -39,6 +42,7 @@ def starting_heads(
     from tlsweep.pretrained.starting import begins_with, dump_heads
 
     spec, stored = shared.spec, _stored(SweepFolder(shared.folder), shared.spec)
+    say(observer, _frozen_features_of(shared))
     found: dict[tuple[str, int | None], Beginning] = {}
     for arm in spec.arms:
         for name in spec.model.origins if spec.arm(arm).pretrained else (NO_WEIGHTS,):
@@ -61,6 +65,18 @@ def starting_heads(
         write_whole(SweepFolder(shared.folder).heads, dump_heads(made), folders=False)
     references = {key: ray.put(beginning.heads) for key, beginning in found.items() if beginning.heads}
     return references, {name: beginning for (name, _), beginning in reversed(found.items())}
+
+
+def _frozen_features_of(shared: "Shared") -> list[str]:
+    """What `frozen_features` says, for each of the weights with which that is something else."""
+    spec = shared.spec
+    if not freezes(spec):
+        return []
+    found = [
+        frozen_features(spec, shared.transfer(MAIN_ARM, {WEIGHTS: name}, trial_seed(spec, 0)))
+        for name in spec.model.origins
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _named(key: tuple[str, int | None]) -> str:
@@ -109,11 +125,73 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
 
 def find_heads(shared: "Shared", arm: str, name: str, *, progress: "Progress") -> "Beginning":
     """Find the heads of trials of an arm that start from these weights."""
+    from tlsweep.pretrained.features import feature_cache
     from tlsweep.pretrained.starting import beginning
 
-    transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(shared.spec, 0))
-    settings, compute = shared.spec.train.settings(), shared.compute({})
-    return beginning(transfer, settings, cache=head_cache(), compute=compute, progress=progress)
+    spec = shared.spec
+    transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(spec, 0))
+    settings, compute = spec.train.settings(), shared.compute({})
+    if frozen_features(spec, transfer) == KEPT:
+        _keep_features(transfer, settings, compute, progress)
+    return beginning(
+        transfer, settings, cache=head_cache(), features_cache=feature_cache(), compute=compute, progress=progress
+    )
+
+
+def _keep_features(transfer: "Transfer", settings: TrainSettings, compute: "Compute", progress: "Progress") -> None:
+    """Compute what trials will train their heads on, which is also what the probe is solved on."""
+    from tlsweep.models.features import sees_maps
+    from tlsweep.pretrained.features import KeptFeatures, feature_cache
+    from tlsweep.training import choose_device
+    from tlsweep.training.networks import new_network
+
+    features = KeptFeatures(feature_cache(), progress=progress)
+    # Where that cannot be, trials do without, and say why.
+    with suppress(TlsweepError):
+        device, maps = choose_device(compute.device), sees_maps(new_network(transfer))
+        for run in transfer.runs():
+            features.rows(run, settings, device, maps=maps)
+
+
+KEPT = "frozen layers compute once for all trials, whose heads are trained on the features that they leave in the cache"
+
+
+def frozen_features(spec: SweepSpec, transfer: "Transfer") -> str:
+    """Say whether heads behind frozen layers are trained on kept features; empty where no trial freezes its backbone.
+
+    Args:
+        spec: the sweep's.
+        transfer: what trials train that start from some of its weights.
+    """
+    from tlsweep.training.frozen import unfit
+
+    if not freezes(spec):
+        return ""
+    plain = {name: values[0] for name in STRENGTHS if (values := _values(spec, MAIN_ARM, name))}
+    changed = {name: values[-1] for name in STRENGTHS if (values := _values(spec, MAIN_ARM, name))}
+    first = configuration(spec, 0)
+    always, sometimes = (unfit(first.model_copy(update=update), transfer.task, transfer) for update in (plain, changed))
+    if always:
+        return f"frozen layers compute in each epoch of each trial: {always}"
+    if sometimes:
+        return f"frozen layers compute in each epoch of those trials in which {sometimes}"
+    return KEPT
+
+
+def freezes(spec: SweepSpec) -> bool:
+    """Whether some trials train a head alone, for a while at least."""
+    ways = [value for arm in spec.trained_arms for value in _values(spec, arm, "freeze")]
+    return not {"backbone", "gradual"}.isdisjoint(ways)
+
+
+def _values(spec: SweepSpec, arm: str, name: str) -> list[Any]:
+    """The values of a hyperparameter that must be looked at; those that change images last."""
+    own = spec.arm(arm).hyperparameters
+    if name in own:
+        return [own[name]]
+    value = getattr(spec.train, name)
+    values = value.extremes if hasattr(value, "extremes") else (value,)
+    return sorted(values, key=lambda own: (bool(own) and own != "none", str(own)))
 
 
 def begun(spec: SweepSpec, transfer: "Transfer", **options: Any) -> "Transfer":
@@ -121,9 +199,10 @@ def begun(spec: SweepSpec, transfer: "Transfer", **options: Any) -> "Transfer":
 
     The options are those of `beginning`: `compute`, `progress`.
     """
+    from tlsweep.pretrained.features import feature_cache
     from tlsweep.pretrained.starting import started
 
-    return started(transfer, spec.train.settings(), cache=head_cache(), **options)
+    return started(transfer, spec.train.settings(), cache=head_cache(), features_cache=feature_cache(), **options)
 
 
 def head_cache() -> Path:

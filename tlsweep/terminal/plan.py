@@ -39,6 +39,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("weights", plan.weights or "random"),
         *(("head", f"begins with {line}") for line in plan.beginnings),
         ("layers", plan.layer_decay),
+        *(("frozen", line) for line in plan.frozen),
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs", _runs(plan.runs)),
