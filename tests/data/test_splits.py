@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import train_test_split
 
-from tlsweep.data.splits import few_shot, make_splits
+from tlsweep.data.splits import few_shot, make_splits, stratified
 from tlsweep.errors import DataError
 from tlsweep.spec import DigitsData
 
@@ -31,11 +31,17 @@ def test_everybody_is_in_one_split_and_classes_keep_their_share(counts: list[int
         assert np.abs(np.bincount(labels[indices]) - share * np.array(counts)).max() < 2
 
 
-def test_class_counts_are_those_of_scikit_learn() -> None:
-    labels = _labels([40, 100, 60])
-    splits = make_splits(labels, {"train": np.arange(200)}, _names([0] * 3), DigitsData(source="digits"), 3)
-    _, reference = next(StratifiedShuffleSplit(1, test_size=40, random_state=0).split(labels, labels))
-    assert np.bincount(labels[splits["test"]]).tolist() == np.bincount(labels[reference]).tolist() == [8, 20, 12]
+@given(counts=st.lists(st.integers(2, 40), min_size=2, max_size=12), share=st.floats(0.1, 0.9), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_images_are_divided_as_by_scikit_learn(counts: list[int], share: float, seed: int) -> None:
+    """To the image, with which earlier versions divided them."""
+    labels = _labels(counts, seed)
+    kept = min(max(len(counts), round(share * len(labels))), len(labels) - len(counts))
+    reference = train_test_split(
+        np.arange(len(labels)), train_size=kept, stratify=labels, random_state=np.random.RandomState(seed)
+    )
+    divided = stratified(labels, kept, np.random.RandomState(seed))
+    assert [side.tolist() for side in divided] == [sorted(side.tolist()) for side in reference]
 
 
 def test_fractions_are_of_all_that_can_be_set_aside() -> None:

@@ -1,10 +1,17 @@
 """scikit-learn's 1,797 digits of 8x8 pixels as a transfer problem: two disjoint halves, one of them shifted."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tlsweep.data.items import ArrayItems, Found, Pixels
+from tlsweep.data.splits import stratified
+from tlsweep.data.task import Indices
 from tlsweep.spec import DigitsData
 
+Numbers = NDArray[np.float64]
 _SOURCE_SIZE = 900
 _SEED = 0
 _TILT_DEGREES = (5, 20)
@@ -16,20 +23,27 @@ def find_digits(data: DigitsData) -> Found:
 
     The same everywhere and always, whatever the seed of the sweep.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    labels = digits.target.astype(np.int64)
+    pixels, labels = _read()
     # RandomState, because its stream is frozen for good (NEP 19), and a default_rng's is not.
-    halves = train_test_split(
-        np.arange(len(labels)), train_size=_SOURCE_SIZE, stratify=labels, random_state=np.random.RandomState(_SEED)
-    )
-    chosen = np.sort(halves[0 if data.domain == "source" else 1])
-    images = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+    halves = stratified(labels, _SOURCE_SIZE, np.random.RandomState(_SEED))
+    chosen = halves[0 if data.domain == "source" else 1]
+    images = np.round(pixels[chosen] * (255 / 16)).astype(np.uint8)
     if data.domain == "target":
         images = _shift(images)
     return Found(ArrayItems(images[..., None], labels[chosen]), {"train": len(chosen)}, tuple("0123456789"))
+
+
+def _read() -> tuple[Numbers, Indices]:
+    """Read pixels from 0 to 16, (1797, 8, 8), and labels, from scikit-learn's file.
+
+    As its `load_digits` does, without an import of all that stands beside it, which takes a second and more.
+    """
+    package = find_spec("sklearn")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    rows = np.loadtxt(path, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
 
 
 def _shift(images: Pixels) -> Pixels:
