@@ -22,7 +22,6 @@ ENDLESS = ["launch", "digits", *SMALL, "-o", "train.epochs=100000", "-o", "train
 
 DOCUMENTED = {
     "driver": 1, "worker": 1, "gcs_server": 1, "raylet": 2, "dashboard.py": 2, "DashboardAgent": 3,
-    "RuntimeEnvAgent": 1,
 }  # fmt: skip
 """cluster/README.md, Security, 3: ports of each process; every one of them on loopback."""
 
@@ -88,7 +87,19 @@ def test_it_listens_on_loopback_alone_as_documented(private: Private) -> None:
 def test_it_has_no_process_that_a_sweep_makes_no_use_of(private: Private) -> None:
     """The names that processes have: ray::IDLE is a worker that waits for tasks, of which there are none."""
     commands = [command(pid) for pid in tree(private.running)]
-    assert not [line for line in commands if re.search(r"log_monitor|monitor\.py|ray::IDLE", line)]
+    assert not [line for line in commands if re.search(r"log_monitor|monitor\.py|ray::IDLE|RuntimeEnvAgent", line)]
+
+
+def test_workers_are_copies_of_one_process_that_imported_what_they_need(private: Private) -> None:
+    """And neither they nor the driver have libraries that this sweep makes no use of, a second and more each."""
+    driver = private.running.process.pid
+    workers = [pid for pid in tree(private.running) if command(pid).startswith("ray::ImplicitFunc")]
+    (server,) = {psutil.Process(pid).ppid() for pid in workers}
+    assert (len(workers), psutil.Process(server).ppid()) == (2, driver)
+    for pid in (driver, server, *workers):
+        loaded = Path(f"/proc/{pid}/maps").read_text()
+        assert "/torch/" in loaded
+        assert not re.findall(r"/(?:sklearn|scipy|torchvision|optuna|plotly|onnx)/", loaded)
 
 
 @pytest.mark.parametrize("way", ["RAY_ADDRESS=auto", "--address auto", "RAY_ADDRESS", "--address"])

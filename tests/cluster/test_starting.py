@@ -20,7 +20,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     done: list[str] = []
 
-    def join(address: str | None, *, dashboard: bool) -> Cluster:
+    def join(address: str | None, **how: object) -> Cluster:
         done.append("joined")
         return Cluster(())
 
@@ -47,10 +47,10 @@ def test_a_launch_waits_for_the_ray_that_the_one_before_leaves(
     join, leave = cluster._connect, ray.shutdown
     coming, here, leaving = threading.Event(), threading.Event(), threading.Event()
 
-    def slowly_come(address: str | None, *, dashboard: bool) -> Cluster:
+    def slowly_come(address: str | None, **how: object) -> Cluster:
         coming.wait()
         here.set()
-        return join(address, dashboard=dashboard)
+        return join(address, **how)
 
     def slowly_leave() -> None:
         leaving.wait()

@@ -1,6 +1,7 @@
 """Every private interface of Ray Tune that tlsweep leans on, by name: an upgrade fails here, not in a sweep."""
 
 import inspect
+from pathlib import Path
 
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
@@ -10,6 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm
 from ray.tune.utils.object_cache import _ObjectCache
+
+from tlsweep.cluster import lean_ray
 
 
 def parameters(function: object) -> list[str]:
@@ -142,6 +145,41 @@ def test_a_private_ray_can_do_without_processes() -> None:
     raylet = inspect.getsource(services.start_raylet)
     assert "start_ray_process(\n        command,\n        ray_constants.PROCESS_TYPE_RAYLET" in raylet
     assert '"--num_prestart_python_workers={}"' in raylet
+    assert "ray._private.utils.get_dashboard_dependency_error()" in raylet
+
+
+def test_a_private_ray_can_do_without_agents() -> None:
+    """They are stood in for: what a raylet waits for are files with their ports, -1 where there is no service."""
+    from ray import _raylet
+    from ray._private import services
+    from ray.dashboard.agent import DashboardAgent
+
+    raylet = inspect.getsource(services.start_raylet)
+    assert all(f'"--{kind}_agent_command={{}}"' in raylet for kind in ("dashboard", "runtime_env"))
+    assert all(f'f"--{name}={{{name}}}"' in raylet for name in ("session_dir", "node_id"))
+    names = [name.partition("=")[0] for name in (*lean_ray._DASHBOARD_AGENT, *lean_ray._ENVIRONMENT_AGENT)]
+    assert names == [
+        _raylet.METRICS_AGENT_PORT_NAME, _raylet.METRICS_EXPORT_PORT_NAME, _raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME,
+        _raylet.RUNTIME_ENV_AGENT_PORT_NAME,
+    ]  # fmt: skip
+    assert "Write -1 to indicate the service is not in use" in inspect.getsource(DashboardAgent.__init__)
+
+
+def test_a_worker_can_be_a_fork() -> None:
+    """It runs this one program, and is told of what the raylet set by its environment, before Ray is imported."""
+    from ray._private import services
+    from ray._private.runtime_env.context import RuntimeEnvContext
+
+    raylet = inspect.getsource(services.start_raylet)
+    assert 'f"--python_worker_command={subprocess.list2cmdline(start_worker_command)}"' in raylet
+    assert "setup_worker_path,\n        ]\n        + _site_flags()" in raylet
+    assert "            worker_path,\n" in raylet
+    workers = Path(services.RAY_PATH) / "_private" / "workers"
+    assert '"--language"' not in (workers / "default_worker.py").read_text()
+    assert all(f'"--{name}"' in (workers / "setup_worker.py").read_text() for name in (
+        "language", "serialized-runtime-env-context",
+    ))  # fmt: skip
+    assert parameters(RuntimeEnvContext.exec_worker) == ["self", "passthrough_args", "language"]
 
 
 def test_what_the_cluster_says_goes_through_one_function_of_the_worker_module() -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 from tlsweep.cluster.address import PRIVATE
+from tlsweep.cluster.fork_server import ForkServer
 
 _WATCHED = ("gcs_server", "raylet")
 """The processes without which a sweep cannot go on; without the dashboard or the log monitor it can."""
@@ -68,6 +69,11 @@ class PrivateRay:
         self._deaf, self._ask_due = False, 0.0
         self._processes = {kind: [info.process for info in self._node.all_processes.get(kind, ())] for kind in _WATCHED}
 
+    @property
+    def raylet(self) -> int:
+        """The number of the raylet's process."""
+        return int(self._processes["raylet"][0].pid)
+
     def ended(self) -> str | None:
         """What of it has ended, and how; None while it runs. Asks the kernel, not Ray: some microseconds."""
         for kind, processes in self._processes.items():
@@ -103,11 +109,11 @@ def kill_private_ray() -> None:
     node = worker._global_node
     if node is None or not node.is_head() or not PRIVATE.items() <= node.node_labels.items():
         return  # there is none, or it is the user's own
-    started = {info.process.pid for infos in node.all_processes.values() for info in infos}
+    started = {info.process.pid for infos in node.all_processes.values() for info in infos} | ForkServer.sessions
     # Unlike by default, Ray does not raise where one of them has died already (_private/node.py): that may be why we
     # end.
     node.kill_all_processes(check_alive=False, allow_graceful=False)
-    # Workers and agents are in the session of their raylet, also when that is gone.
+    # Agents and workers are in the session of their raylet or fork server, also when that is gone.
     for pid in psutil.pids():
         with suppress(ProcessLookupError, PermissionError):
             if os.getsid(pid) in started:

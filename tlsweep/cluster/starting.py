@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -12,6 +13,7 @@ from typing import ClassVar
 
 from tlsweep.cluster.address import PRIVATE, cluster_to_join
 from tlsweep.cluster.auth_token import token_for_private_ray, use_token
+from tlsweep.cluster.fork_server import ForkServer
 from tlsweep.cluster.lean_ray import lean
 from tlsweep.cluster.nodes import Cluster, Node, alive_nodes, autoscaled, draining_nodes, node_kinds
 from tlsweep.cluster.private_ray import PrivateRay, leave_ended_ray, out_of_reach, own_handlers
@@ -81,11 +83,30 @@ class RayStart:
     _left: ClassVar[Callable[[], object]] = staticmethod(lambda: None)
     """Waits until the Ray is gone that was left in the background."""
 
-    def __init__(self, resources: Resources, *, local: bool, address: str | None, dashboard: bool) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        local: bool,
+        address: str | None,
+        dashboard: bool,
+        workers_import: Sequence[str] = (),
+    ) -> None:
+        """Begin to start it.
+
+        Args:
+            resources: What a trial gets.
+            local, address, dashboard: The arguments of `launch`.
+            workers_import: Modules that each worker of a private Ray imports; once for all of them.
+        """
         # Else this launch would take that Ray for the user's own. It is waited for here and not in the thread: a
         # reference to an object of an earlier sweep that is dropped while another thread shuts Ray down ends the whole
         # process (ray 2.60: "The core worker has already been shutdown").
         RayStart._left()
+        self._fork_server: ForkServer | None = None
+        if workers_import and _private_in_all_likelihood(local=local, address=address):
+            # Before Ray is imported, so that both imports go on side by side.
+            self._fork_server = ForkServer(workers_import, resources.threads)
         self._before: dict[str, str | None] = {}
         self.private: PrivateRay | None = None
         """The one that was started here, once it runs."""
@@ -130,18 +151,25 @@ class RayStart:
         self._before = {name: os.environ.get(name) for name in (*ENVIRONMENT, *SET_BY_RAY)}
         os.environ.update({name: value for name, value in ENVIRONMENT.items() if self._before[name] is None})
         check_home()
-        import ray.tune  # takes over a second, and sets up the log that is to be redirected
+        import ray  # sets up the log that is to be redirected
 
         self._quiet.enter_context(_ray_logs_to(self._chatter))
         if ray.is_initialized():
+            self._close_fork_server()
             return _already_joined(local=local, address=address)
         join = None if local else cluster_to_join(address)
-        if join is None:
+        if join is not None:
+            self._close_fork_server()
+        else:
             this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
             self._quiet.enter_context(_on_loopback())
         self._ours = True
-        cluster = _connect(join, dashboard=dashboard)
+        cluster = _connect(join, dashboard=dashboard, fork_server=self._fork_server)
         self.private = PrivateRay() if join is None else None
+        if self.private is not None and self._fork_server is not None:
+            self._fork_server.raylet_is(self.private.raylet, ray.get_runtime_context().get_job_id())
+        import ray.tune  # takes most of a second
+
         return cluster
 
     def _end(self) -> None:
@@ -151,11 +179,24 @@ class RayStart:
             RayStart._left = leave_ended_ray().join
         elif self._ours:
             ray.shutdown()
+        self._close_fork_server()
         # After the shutdown, of which Ray's log tells as well.
         self._quiet.close()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
+
+    def _close_fork_server(self) -> None:
+        if self._fork_server is not None:
+            self._fork_server.close()
+            self._fork_server = None
+
+
+def _private_in_all_likelihood(*, local: bool, address: str | None) -> bool:
+    """Whether a private Ray will be started, as far as that is known before Ray is imported."""
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return False
+    return local or (address is None and not os.environ.get("RAY_ADDRESS", "").strip())
 
 
 class _LogFile(logging.Handler):
@@ -174,7 +215,7 @@ class _LogFile(logging.Handler):
         os.close(self._file)
 
 
-def _connect(join: str | None, *, dashboard: bool) -> Cluster:
+def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | None = None) -> Cluster:
     """Join the cluster at an address, or start a private one."""
     import ray
 
@@ -187,7 +228,8 @@ def _connect(join: str | None, *, dashboard: bool) -> Cluster:
             context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
-        with own_handlers(), out_of_reach(), lean(dashboard=shown):
+        workers = fork_server.raylet_command if fork_server else list
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers):
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",

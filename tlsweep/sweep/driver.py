@@ -51,6 +51,13 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     from tlsweep.sweep.trainable import Shared
 
+WORKERS_IMPORT = (
+    "torch",
+    "tlsweep.training",
+    "tlsweep.sweep.trainable",
+)
+"""What a trial needs."""
+
 
 @dataclass(frozen=True)
 class Where:
@@ -223,7 +230,13 @@ def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: 
     if history.records and _complete(ledger, folder):
         restore(folder, history.records)
         return Results(folder)
-    ray = RayStart(spec.resources, local=where.local, address=where.address, dashboard=where.dashboard)
+    ray = RayStart(
+        spec.resources,
+        local=where.local,
+        address=where.address,
+        dashboard=where.dashboard,
+        workers_import=WORKERS_IMPORT,
+    )
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.
     with log_to_upload(folder.ray_log) as ray_log, ray, work.ground.explaining():
         prepared = prepare(spec, task, observer)
