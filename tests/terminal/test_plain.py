@@ -49,6 +49,7 @@ def test_one_line_for_each_notable_thing(said: tuple[SweepBuilder, PlainView, io
         "decoding images",
         "sweep demo, pbt: 4 members × 4 epochs, 2 at once",
         "results in results/demo",
+        "'tlsweep report demo --serve' shows them in a browser",
         "dashboard at http://127.0.0.1:8265",
         "'ray get-auth-token' prints the token that the dashboard asks for",
         "1 of at most 16 epochs after 0s; 1 running; best 0.500 (t0000)",

@@ -1,12 +1,19 @@
 """`best`, `report` and `trial`: what a sweep found; `repair`: its files, made again."""
 
 import re
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tlsweep.cli.options import Metric, ResultsFolder, SweepName, SweepNames
 from tlsweep.cli.program import app, has_begun, open_sweep
+from tlsweep.errors import UserError
+
+if TYPE_CHECKING:
+    from tlsweep.store import Results
 
 
 @app.command()
@@ -40,22 +47,60 @@ def report(
         bool,
         typer.Option(
             "--images/--no-images",
-            help="With --html of one sweep: show images that its winner gets wrong, and labels that may be wrong.",
+            help="On the page of one sweep: show images that its winner gets wrong, and labels that may be wrong.",
         ),
     ] = True,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the page in a browser while the sweep runs, until Ctrl-C.")
+    ] = False,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --serve: where to listen; default: this machine alone.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="With --serve: where to listen; default: a free port.")
+    ] = None,
 ) -> None:
     """Show what a sweep found out: the best trials, what works here, what went wrong."""
     from tlsweep.terminal import make_console, print_report
     from tlsweep.terminal.format import location
     from tlsweep.terminal.page import write_page
 
+    if as_page and serve:
+        raise UserError("--html writes the page once, --serve shows it live: leave one of them out")
+    if not serve and (given := [option for option, value in (("--host", host), ("--port", port)) if value is not None]):
+        raise UserError(f"{given[0]} says where --serve listens: add --serve, or leave {given[0]} out")
     found = [open_sweep(name, results) for name in names] if names else [open_sweep(None, results)]
     if as_page:
         print(location(write_page(found, metric, images=with_images)))
         return
+    if serve:
+        _serve(found, metric, images=with_images, host=host, port=port)
+        return
     for at, sweep in enumerate(found):
         print("\n" * bool(at), end="")
         print_report(make_console(), sweep, metric)
+
+
+def _serve(
+    sweeps: "Sequence[Results]", metric: str | None, *, images: bool, host: str | None, port: int | None
+) -> None:
+    """Serve the page until Ctrl-C, which is how this ends in order.
+
+    Raises:
+        ResourceError: nobody can listen there.
+    """
+    from tlsweep.terminal.page import server
+
+    page = server.LivePage(sweeps, metric, images=images)
+    with server.make_server(page, host or server.LOOPBACK, port or 0) as serving:
+        print(
+            f"{server.address(serving)} shows {', '.join(results.name for results in sweeps)}; Ctrl-C ends it",
+            flush=True,
+        )
+        if host is not None and not server.is_loopback(host):
+            print("it asks for no password: whoever reaches this machine sees it", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            serving.serve_forever()
 
 
 @app.command()

@@ -11,6 +11,7 @@ from rich.text import Text
 from tlsweep.report import describe_search
 from tlsweep.spec import PopulationSearch, SweepSpec
 from tlsweep.store import Record, Status, TrialState
+from tlsweep.store.folder import command
 from tlsweep.store.journal import is_finite
 from tlsweep.terminal.columns import Column, fit_table
 from tlsweep.terminal.console import line
@@ -48,9 +49,10 @@ def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width
 
 
 def _head(view: "SweepView") -> list[Text]:
+    path = view.folder.path
     lines = [
         _line("sweep        ", f"{describe_search(view.spec)}, {view.slots} at once"),
-        _line("results      ", location(view.folder.path)),
+        _line("results      ", f"{location(path)} (in a browser: {command('report', path)} --serve)"),
     ]
     if view.dashboard:
         lines.append(_line("dashboard    ", f"{view.dashboard} (its token: {TOKEN_HINT})"))

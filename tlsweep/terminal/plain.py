@@ -69,6 +69,7 @@ class PlainView(QuietView):
         self._view = view
         self._say(f"sweep {view.folder.name}, {describe_search(view.spec)}, {view.slots} at once")
         self._say(f"results in {location(view.folder.path)}")
+        self._say(f"'{command('report', view.folder.path)} --serve' shows them in a browser")
         if view.dashboard:
             self._say(f"dashboard at {view.dashboard}")
             self._say(f"'{TOKEN_HINT}' prints the token that the dashboard asks for")

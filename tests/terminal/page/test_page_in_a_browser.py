@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browsers import chromium
-from builders import make_hostile_sweep, make_sweep
+from builders import SweepBuilder, make_hostile_sweep, make_spec, make_sweep
+from command_line import wait_until
 
 from tlsweep.report.figures import load
 from tlsweep.store import open_results
 from tlsweep.terminal.page import make_page
+from tlsweep.terminal.page.server import LivePage, address, make_server
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -75,3 +78,30 @@ def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) ->
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
     asked = {one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"}
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_a_page_that_is_served_shows_what_is_new_and_says_when_nobody_answers(
+    browser: "Chrome", tmp_path: Path
+) -> None:
+    builder = SweepBuilder(tmp_path, make_spec(controls=[]))
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.5)
+    with make_server(LivePage([builder.finish()], None, images=False)) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        browser.get(address(serving))
+
+        def says(text: str) -> bool:
+            return text in str(browser.execute_script("return document.body.innerText"))  # type: ignore[no-untyped-call]
+
+        def points() -> int:
+            return int(browser.execute_script("return document.querySelectorAll('.point').length"))  # type: ignore[no-untyped-call]
+
+        wait_until(lambda: says("val accuracy 0.500") and says("live, as of") and points() > 0)  # of one epoch a point
+        builder.report("t0000", 0.625)
+        builder.finish()
+        wait_until(lambda: says("val accuracy 0.625"))
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+        serving.shutdown()
+        thread.join()
+    wait_until(lambda: says("tlsweep does not answer any more"))

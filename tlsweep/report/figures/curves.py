@@ -1,6 +1,6 @@
 """Learning curves of the trials, and how good the best was at which time."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -49,7 +49,8 @@ def learning_curves(tables: SweepTables, arm: str = MAIN_ARM) -> go.Figure | Non
         values = known.get((trial, 0), {})
         label = f"<b>{plain(trial)}</b>{' (best)' if best else ''}<br>{described(values, list(tables.spec.space))}"
         drawn.add_scatter(
-            x=[row and row["epoch"] for row in rows], y=[row and row[metric] for row in rows], mode="lines",
+            x=[row and row["epoch"] for row in rows], y=[row and row[metric] for row in rows],
+            mode="lines+markers" if _has_lone_epoch(curves[trial]) else "lines",
             line={"color": scale.colour(curves[trial][0]["lr"]), "width": 3.5 if best else 1.3},
             opacity=1 if best else 0.75, name=plain(trial), showlegend=False,
             hovertemplate=f"epoch %{{x}}: %{{y:.4g}}<br>{label}<extra></extra>",
@@ -86,6 +87,11 @@ def _with_gaps(rows: Sequence[Row]) -> Iterator[Row | None]:
         if row["generation"] != before["generation"]:
             yield None
         yield row
+
+
+def _has_lone_epoch(rows: Sequence[Row]) -> bool:
+    """Whether a generation has one epoch only, of which no line can be drawn."""
+    return 1 in Counter(row["generation"] for row in rows).values()
 
 
 def _marks(tables: SweepTables, curves: dict[str, list[Row]], shown: Sequence[str]) -> dict[str, go.Scatter]:

@@ -1,4 +1,5 @@
-"""The page of a sweep, `report.html`: one file that needs no network, with what was found and its pictures."""
+"""The page of a sweep, `report.html`: one file that needs no network, with what was found and its pictures. While the
+sweep runs it can be served."""
 
 from tlsweep.terminal.page.page import make_page, write_page
 

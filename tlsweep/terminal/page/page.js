@@ -1,6 +1,6 @@
 "use strict";
 // Draws the figures one after another, so that the page is there at once; again when the browser turns dark or light.
-const page = JSON.parse(document.getElementById("data").textContent);
+let page = JSON.parse(document.getElementById("data").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 600px)");
 
@@ -46,3 +46,32 @@ async function draw() {
 dark.addEventListener("change", draw);
 narrow.addEventListener("change", draw);
 draw();
+
+// A page that is served shows what is new without being loaded again, and keeps its place.
+const SECONDS = 5;
+let tag = null;
+
+async function look() {
+  const status = document.getElementById("live");
+  try {
+    const answer = await fetch(location.href, { cache: "no-cache" });
+    if (!answer.ok) throw new Error(answer.status);
+    const fresh = answer.headers.get("ETag");
+    if (tag !== null && fresh !== tag) {
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.querySelectorAll(".chart").forEach((chart) => Plotly.purge(chart));
+      page = JSON.parse(next.getElementById("data").textContent);
+      document.querySelector("main").replaceWith(next.querySelector("main"));
+      await draw();
+    }
+    tag = fresh;
+    status.textContent = "live, as of " + new Date().toLocaleTimeString();
+    delete status.dataset.lost;
+  } catch {
+    status.textContent = "tlsweep does not answer any more; this is what was known then";
+    status.dataset.lost = "";
+  }
+  setTimeout(look, 1000 * SECONDS);
+}
+
+if (page.live) look();

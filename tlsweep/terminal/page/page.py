@@ -41,23 +41,39 @@ def write_page(sweeps: Sequence[Results], metric: str | None = None, *, images: 
     return place
 
 
-def make_page(sweeps: Sequence[SweepTables], *, images: bool = False) -> str:
-    """The whole page. Everything in it that others wrote is text: in HTML, in plotly's labels and in the JSON."""
-    from tlsweep.report.figures import library as plotly
+def make_page(sweeps: Sequence[SweepTables], *, images: bool = False, live: bool = False) -> str:
+    """The whole page. Everything in it that others wrote is text: in HTML, in plotly's labels and in the JSON.
 
+    Args:
+        sweeps: what to show.
+        images: see `write_page`.
+        live: it is served, and asks again and again whether there is more to show.
+    """
     title = " · ".join(tables.name for tables in sweeps)
     charts: list[dict[str, Any]] = []
     body = [_head(tables) for tables in sweeps] + _sections(sweeps, charts)
     if images and len(sweeps) == 1:
         body.append(_pictures(sweeps[0]))
-    data = {"charts": charts, "templates": {"light": _template(_LIGHT), "dark": _template(_DARK)}}
+    return _document(title, body, charts, live=live)
+
+
+def waiting_page(name: str, told: str) -> str:
+    """What is served of a sweep that has nothing to show yet."""
+    return _document(name, [f"<header><h1>{_text(name)}</h1><p>{_text(told)}</p></header>"], [], live=True)
+
+
+def _document(title: str, body: Sequence[str], charts: Sequence[dict[str, Any]], *, live: bool) -> str:
+    from tlsweep.report.figures import library as plotly
+
+    data = {"charts": charts, "templates": {"light": _template(_LIGHT), "dark": _template(_DARK)}, "live": live}
     here = files("tlsweep.terminal.page")
     library, script = plotly(), (here / "page.js").read_text(encoding="utf-8")
     # Only these two scripts run, by their digests: markup that came in with a name could not, were it not escaped.
-    # Nothing may be loaded from anywhere. plotly sets styles of its own (content security policy, W3C CSP 3).
+    # Nothing may be loaded from anywhere, but for a page that is served from where it is itself. plotly sets styles of
+    # its own (content security policy, W3C CSP 3).
     policy = (
         f"default-src 'none'; script-src {_digest(library)} {_digest(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; font-src data:"
+        f"img-src data: blob:; font-src data:{'; connect-src ' + repr('self') if live else ''}"
     )
     return "\n".join([
         "<!doctype html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
@@ -66,7 +82,7 @@ def make_page(sweeps: Sequence[SweepTables], *, images: bool = False) -> str:
         '<meta name="color-scheme" content="light dark">', '<link rel="icon" href="data:,">',
         f"<title>{_text(title)}</title>",
         f"<style>{(here / 'page.css').read_text(encoding='utf-8')}</style>",
-        "</head>", "<body>", "<main>", *body, "</main>",
+        "</head>", "<body>", '<p id="live" role="status"></p>' if live else "", "<main>", *body, "</main>",
         f'<script type="application/json" id="data">{_json(data)}</script>',
         f"<script>{library}</script>", f"<script>{script}</script>", "</body>", "</html>", "",
     ])  # fmt: skip
