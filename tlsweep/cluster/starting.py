@@ -104,7 +104,9 @@ class RayStart:
         # process (ray 2.60: "The core worker has already been shutdown").
         RayStart._left()
         self._fork_server: ForkServer | None = None
-        if workers_import and _private_in_all_likelihood(local=local, address=address):
+        # Elsewhere than on Linux a process with threads of other libraries in it had better not fork.
+        linux = sys.platform == "linux"
+        if workers_import and linux and _private_in_all_likelihood(local=local, address=address):
             # Before Ray is imported, so that both imports go on side by side.
             self._fork_server = ForkServer(workers_import, resources.threads)
         self._before: dict[str, str | None] = {}
