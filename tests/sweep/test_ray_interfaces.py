@@ -166,7 +166,7 @@ def test_a_private_ray_can_do_without_agents() -> None:
 
 
 def test_a_worker_can_be_a_fork() -> None:
-    """It runs this one program, and is told of what the raylet set by its environment, before Ray is imported."""
+    """It runs this one program, behind one that only sets up a runtime environment."""
     from ray._private import services
     from ray._private.runtime_env.context import RuntimeEnvContext
 

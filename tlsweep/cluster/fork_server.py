@@ -1,8 +1,8 @@
 """Workers of a private Ray as copies of one process that has imported what they need.
 
-A worker that starts as Ray (2.60) starts it imports Ray, Tune and torch (2.15), 3 s of processor time (measured),
-before it can train. Here one process imports them while the driver prepares, and forks itself whenever the raylet wants
-a worker: that takes 0.1 s, and workers share the memory of what was imported.
+A worker that starts as Ray (2.60) starts it imports torch (2.15) and what Ray and Tune stand on, 2 s of processor time
+(measured), before it can train. Here one process imports that while the driver prepares, and forks itself whenever the
+raylet wants a worker; workers share the memory of what was imported. Ray itself they import.
 
 The raylet starts `forked_worker.py` in place of Python. That program hands its command, environment and open files to
 this process, and ends; where nobody answers, it becomes the worker that Ray would have started.
@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -29,8 +30,6 @@ _LAUNCHER = Path(__file__).with_name("forked_worker.py")
 _WORKERS = "--python_worker_command="
 _BACKLOG = 1000
 """Workers that may wait while this process imports."""
-_READ_ONCE = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_AUTH_MODE")
-"""What the raylet tells a worker by its environment, and Ray reads once, when it is imported (`RayConfig`)."""
 
 
 class ForkServer:
@@ -40,10 +39,10 @@ class ForkServer:
     """Those that run, with their workers in a session each, by the numbers of their processes."""
 
     def __init__(self, modules: Sequence[str], threads: int) -> None:
-        """Start it; it imports `modules`, those of Ray once the raylet is known.
+        """Start it; it imports `modules`.
 
         Args:
-            modules: Their names, in order.
+            modules: Their names, in order. None may import Ray.
             threads: CPU threads of a trial: torch reads what OpenMP may use when it is imported, in a worker that Ray
                 starts by itself after Ray has set it (_private/utils.py, `set_omp_num_threads_if_unset`).
         """
@@ -67,14 +66,6 @@ class ForkServer:
                 start_new_session=True,  # out of reach of signals that are meant for the driver, as Ray is
             )
         self.sessions.add(self.process.pid)
-
-    def raylet_is(self, process: int, job: str) -> None:
-        """Let it import Ray, as a worker of this raylet and job does."""
-        environment = dict(os.environ) | {"RAY_RAYLET_PID": str(process), "RAY_JOB_ID": job}
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # a raylet whose fork server is gone starts its workers as ever
-            self.process.stdin.write(json.dumps(environment).encode() + b"\n")
-            self.process.stdin.flush()
 
     def raylet_command(self, command: Sequence[str]) -> list[str]:
         """Change the command of a raylet so that its workers come from here."""
@@ -106,21 +97,20 @@ class Request(NamedTuple):
 def main() -> None:
     """Import modules, then fork for each that asks, until standard input ends. A fork becomes what was asked for."""
     listener = socket.socket(fileno=int(sys.argv[2]))
-    _import(name for name in sys.argv[3:] if not _of_ray(name))
-    if not (line := sys.stdin.readline()):
+    for name in sys.argv[3:]:
+        with suppress(Exception):  # a worker that needs it will tell
+            import_module(name)
+    # All forks would draw the same identifiers: Ray's generator of them (Abseil's) is seeded once Ray is imported.
+    if "ray" in sys.modules:
         return
-    os.environ.update(json.loads(line))
-    _import(filter(_of_ray, sys.argv[3:]))
     gc.collect()
     gc.freeze()  # else a collection in a worker would write to pages that it shares
-    expected = {name: os.environ.get(name) for name in _READ_ONCE}
     for connection in _connections(listener):
         with connection:
-            asked = _receive(connection)
-            if asked is None or any(asked[0].environment.get(name) != value for name, value in expected.items()):
+            if (asked := _receive(connection)) is None:
                 continue
             request, files = asked
-            if os.fork() == 0:
+            if _fork() == 0:
                 break
             connection.send(b"f")
             for file in files:
@@ -131,15 +121,12 @@ def main() -> None:
     _become(request, files)
 
 
-def _of_ray(name: str) -> bool:
-    """Whether a module imports Ray, which must not be before the environment is that of a worker."""
-    return name.startswith(("ray", "tlsweep.sweep"))
-
-
-def _import(names: Iterator[str]) -> None:
-    for name in names:
-        with suppress(Exception):  # a worker that needs it will tell
-            import_module(name)
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn of threads, which a fork does not have. Here there is jemalloc's (Arrow), and with
+        # OMP_NUM_THREADS above 1 OpenBLAS's: both know of forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _connections(listener: socket.socket) -> Iterator[socket.socket]:

@@ -69,11 +69,6 @@ class PrivateRay:
         self._deaf, self._ask_due = False, 0.0
         self._processes = {kind: [info.process for info in self._node.all_processes.get(kind, ())] for kind in _WATCHED}
 
-    @property
-    def raylet(self) -> int:
-        """The number of the raylet's process."""
-        return int(self._processes["raylet"][0].pid)
-
     def ended(self) -> str | None:
         """What of it has ended, and how; None while it runs. Asks the kernel, not Ray: some microseconds."""
         for kind, processes in self._processes.items():

@@ -168,8 +168,6 @@ class RayStart:
         self._ours = True
         cluster = _connect(join, dashboard=dashboard, fork_server=self._fork_server)
         self.private = PrivateRay() if join is None else None
-        if self.private is not None and self._fork_server is not None:
-            self._fork_server.raylet_is(self.private.raylet, ray.get_runtime_context().get_job_id())
         import ray.tune  # takes most of a second
 
         return cluster

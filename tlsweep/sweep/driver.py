@@ -51,12 +51,8 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     from tlsweep.sweep.trainable import Shared
 
-WORKERS_IMPORT = (
-    "torch",
-    "tlsweep.training",
-    "tlsweep.sweep.trainable",
-)
-"""What a trial needs."""
+WORKERS_IMPORT = ("torch", "tlsweep.training", "tlsweep.store", "pandas", "pyarrow.compute", "requests", "jsonschema")
+"""What a trial needs, and at last what Ray Tune (2.60) imports."""
 
 
 @dataclass(frozen=True)
