@@ -51,10 +51,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 WHOLE_PROGRAMS = ({"tlsweep"}, {"ray_address", "cluster", "address", "store"})
 """Fixtures of the tests that start tlsweep as a process, which take longest, and of those that start Ray or servers."""
+LONG_FILES = (
+    "test_resume_anywhere", "test_out_of_memory", "test_starting", "test_damaged_folders", "test_exported",
+    "test_exporting", "test_cli_streams", "test_fuzz", "test_tables",
+)  # fmt: skip
+"""Of the others those that take 20 s and more."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files that start whole programs: the workers then end at the same time, on the quick files.
+    """Begin with files that start whole programs, then long ones: the workers end at the same time, on quick files.
 
     With the order of the alphabet one of them was left alone with the longest file for the last four of ten minutes.
     """
@@ -62,7 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for one in items:
         used = set(getattr(one, "fixturenames", ()))
         starts = (at for at, programs in enumerate(WHOLE_PROGRAMS) if programs & used)
-        ranks[one.path] = min(next(starts, len(WHOLE_PROGRAMS)), ranks.get(one.path, len(WHOLE_PROGRAMS)))
+        of_file = len(WHOLE_PROGRAMS) + (one.path.stem not in LONG_FILES)
+        ranks[one.path] = min(next(starts, of_file), ranks.get(one.path, of_file))
     items.sort(key=lambda one: ranks[one.path])
 
 

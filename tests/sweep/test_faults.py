@@ -235,6 +235,7 @@ def test_a_torn_journal_and_a_half_written_checkpoint_cost_one_epoch(
     assert not list((tmp_path / "it" / "checkpoints").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_a_resume_with_more_to_spend_goes_on_where_the_budget_ended_it(
     ray_address: str, tmp_path: Path, stopped: Results, whole: SweepSpec
 ) -> None:

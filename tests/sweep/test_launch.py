@@ -171,6 +171,7 @@ def test_the_same_seed_gives_the_same_numbers_whichever_worker_ran_it(ray_addres
     assert (one.name, two.name) == ("spec", "spec-2")
 
 
+@pytest.mark.slow
 def test_a_trial_that_raises_is_retried_or_recorded_and_one_that_diverges_never_wins(
     ray_address: str, tmp_path: Path, own_code: None
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_trial_that_raises_is_retried_or_recorded_and_one_that_diverges_never_
     assert results.winner().hyperparameters["lr"] in (1e-3, 2e-3)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_which_every_trial_fails_says_so_with_the_first_traceback(
     ray_address: str, tmp_path: Path, own_code: None
 ) -> None:
