@@ -74,9 +74,9 @@ def test_the_line_of_frozen_layers(
 
 
 def test_own_code_and_studies(digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_heads.py").write_text(OWN)
+    (tmp_path / "own_net_of_check.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
     still = replace(digits, augment=Augment(crop="none", flip=False))
-    (line,) = lines(still, {"freeze": "backbone"}, {"name": "own_heads:net", "weights": "a.pth"})
-    assert line == f"{EACH} each trial: own_heads:net is own code, which may change"
+    (line,) = lines(still, {"freeze": "backbone"}, {"name": "own_net_of_check:net", "weights": "a.pth"})
+    assert line == f"{EACH} each trial: own_net_of_check:net is own code, which may change"
     assert lines(still, {}, CNN, study="freeze") == (ONCE,)
