@@ -26,6 +26,15 @@ CLOSE = 1e-5
 COLUMNS = ["file", "predicted", "probability", "predicted_2", "probability_2"]
 
 
+def test_a_bar_shows_how_many_are_done_where_somebody_looks(
+    run: Run, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # rich: standard error is a terminal
+    code, out, err = run("predict", "finished", "new", "--out", "found.csv")
+    assert (code, out) == (0, f"{len(pictures)} images predicted: found.csv\n")
+    assert f"{len(pictures)}/{len(pictures)}" in err
+
+
 @pytest.mark.parametrize("model", ["finished", "results/finished", "results/finished/best"])
 def test_the_test_images_of_a_sweep_get_the_numbers_that_it_wrote_down(
     run: Run, finished: Results, pictures: list[Path], model: str

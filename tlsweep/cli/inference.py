@@ -48,9 +48,11 @@ def predict(
     from tlsweep.inference.models import load_model
     from tlsweep.inference.predicting import predict as predicted
     from tlsweep.terminal import make_console
-    from tlsweep.terminal.prediction import print_predictions
+    from tlsweep.terminal.prediction import print_predictions, progress_bar
 
-    found = predicted(load_model(model, results, own_code=own_code), files, top=top)
+    loaded = load_model(model, results, own_code=own_code)
+    with progress_bar() as progress:
+        found = predicted(loaded, files, top=top, progress=progress)
     if out is None:
         print_predictions(make_console(), found)
     else:
