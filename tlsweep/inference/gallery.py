@@ -1,7 +1,7 @@
 """The images that a sweep's winner gets wrong, and those whose label may be wrong, as small pictures."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from tlsweep.data import Task, load_task
@@ -59,24 +59,22 @@ def galleries(tables: SweepTables) -> list[Gallery]:
     task = _same_task(tables)
     items = find_images(tables.spec.data).items
     judged = ", judged by networks that were not trained on them" if task.runs else ""
+
+    def pictures(rows: Sequence[Row], tell: Callable[[Row], str]) -> list[Thumbnail]:
+        return [_thumbnail(task, items, row, tell(row)) for row in rows[:SHOWN]]
+
     found = [
         Gallery(
             "Mistakes that the winner is surest of",
             f"Of {len(mistakes)} wrong ones among n={task.size('test'):,} test images those with the most probable "
             "wrong class, and its probability.",
-            [
-                _thumbnail(task, items, row, f"taken for {row['predicted']}{_probability(row)}")
-                for row in mistakes[:SHOWN]
-            ],
+            pictures(mistakes, lambda row: f"taken for {row['predicted']}{_probability(row)}"),
         ),
         Gallery(
             "Labels that may be wrong",
             f"Images of training and validation{judged}, with the probability that the winner gives to their label, "
             "the lowest first. Some are only hard; where you agree with the winner, mend the label.",
-            [
-                _thumbnail(task, items, row, f"{row['label_probability']:.3f}; taken for {row['predicted']}")
-                for row in doubts[:SHOWN]
-            ],
+            pictures(doubts, lambda row: f"{row['label_probability']:.3f}; taken for {row['predicted']}"),
         ),
     ]
     return [gallery for gallery in found if gallery.pictures]
