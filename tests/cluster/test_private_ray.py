@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ import psutil  # isort: skip
 pytestmark = pytest.mark.slow
 
 
-ENDLESS = ["launch", "digits", *SMALL, "-o", "train.epochs=100000", "-o", "train.batch_size=5", "--local"]
+NEITHER_ENDS = ("-o", "search.min_epochs=50000", "-o", "train.epochs=100000", "-o", "train.batch_size=5")
+ENDLESS = ["launch", "digits", *SMALL, *NEITHER_ENDS, "--local"]
 
 DOCUMENTED = {
     "driver": 1, "worker": 1, "gcs_server": 1, "raylet": 2, "dashboard.py": 2, "DashboardAgent": 3,
@@ -56,7 +58,11 @@ def tree(running: Running) -> list[int]:
 
 
 def command(pid: int) -> str:
-    return " ".join(psutil.Process(pid).cmdline())
+    """Nothing of a process that has ended meanwhile."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def role(pid: int, driver: int) -> str:
@@ -100,6 +106,21 @@ def test_workers_are_copies_of_one_process_that_imported_what_they_need(private:
         loaded = Path(f"/proc/{pid}/maps").read_text()
         assert "/torch/" in loaded
         assert not re.findall(r"/(?:sklearn|scipy|torchvision|optuna|plotly|onnx)/", loaded)
+
+
+def test_a_worker_that_ends_takes_nobody_with_it(private: Private) -> None:
+    """The raylet ends what is left of a worker's process group, into which workers were forked once."""
+    driver = private.running.process.pid
+
+    def workers() -> dict[int, str]:
+        return {pid: name for pid in tree(private.running) if (name := command(pid)).startswith("ray::ImplicitFunc")}
+
+    dying, other = workers()
+    server = psutil.Process(other).ppid()
+    os.kill(dying, signal.SIGKILL)
+    private.running.until(lambda: dying not in workers() and len(workers()) == 2)
+    assert (other in workers(), psutil.Process(server).ppid()) == (True, driver)
+    assert {psutil.Process(pid).ppid() for pid in workers()} == {server}
 
 
 @pytest.mark.parametrize("way", ["RAY_ADDRESS=auto", "--address auto", "RAY_ADDRESS", "--address"])

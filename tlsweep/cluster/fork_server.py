@@ -112,7 +112,8 @@ def main() -> None:
             request, files = asked
             if _fork() == 0:
                 break
-            connection.send(b"f")
+            with suppress(OSError):  # it was killed while it waited
+                connection.send(b"f")
             for file in files:
                 os.close(file)
     else:
@@ -154,6 +155,9 @@ def _receive(connection: socket.socket) -> tuple[Request, list[int]] | None:
 
 def _become(request: Request, files: Sequence[int]) -> None:
     """Be the worker."""
+    # As Ray's own are: where a worker ends, the raylet ends the rest of its process group (ray 2.60,
+    # `process_group_cleanup_enabled`), which must not be this process and all other workers.
+    os.setpgid(0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for number, file in enumerate(files):
         os.dup2(file, number)
