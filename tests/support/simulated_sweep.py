@@ -21,6 +21,7 @@ from tlsweep.store import Location, Record, Status, SweepFolder, SweepState, rea
 from tlsweep.store.locations import files_below
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import Assignment, Message
+from tlsweep.sweep.outbox import Outbox, messages
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
@@ -45,8 +46,9 @@ class Stay:
     epoch: int = 0
     weights: str = ""
     passed_over: list[dict[str, str]] = field(default_factory=list)
-    row: dict[str, Any] | None = None
-    """A report whose checkpoint is written, and which is on its way."""
+    outbox: Outbox | None = None
+    sent: list[Message] = field(default_factory=list)
+    """Reports whose checkpoints are written, and which are on their way."""
 
 
 def report_row(assignment: Assignment, epoch: int, score: float) -> dict[str, Any]:
@@ -91,6 +93,10 @@ class SimulatedSweep:
         """Whether an epoch that is trained again gives the same weights."""
         self.watch: Callable[[Referee, list[Stay]], None] = lambda referee, stays: None
         """Looks on after each step."""
+        self.pace = 0.0 if dies else 0.5
+        """Seconds between two looks at the clock, at most. Where it stands still a worker waits for decisions alone, so
+        that one that dies loses the same epochs each time."""
+        self._seconds, self._chance = 0.0, random.Random(seed)
         self._finished: set[str] = set()
         """Trials that once were; of these only the last checkpoint is kept, to go on from."""
 
@@ -125,8 +131,8 @@ class SimulatedSweep:
                 if steps <= 0:
                     referee.ending.halt(INTERRUPTED, resumable=True)
         for stay in stays:
-            if stay.row and self.random.random() < 0.5:
-                assert not referee.observe(message(stay.row))  # what comes too late does not count
+            if stay.sent and self.random.random() < 0.5:
+                assert not referee.observe(*stay.sent)  # what comes too late does not count
 
     def _check(self, stay: Stay) -> Stay:
         """Whatever an assignment names is there."""
@@ -140,25 +146,25 @@ class SimulatedSweep:
         trial = stay.assignment.trial
         if not stay.started:
             referee.started(trial)
-            stay.started = True
+            stay.started, stay.outbox = True, Outbox(stay.assignment, self.spec, clock=self._clock)
             content, stay.passed_over = last_sound(self.folder, stay.assignment.trail)
             assert {one["path"] for one in stay.passed_over} <= self.damaged
             if content is not None:
                 stay.epoch, stay.weights = json.loads(content)[:2]
             return True
-        if stay.row is not None:
-            row, stay.row = stay.row, None
-            return referee.observe(message(row))
+        if stay.sent:
+            sent, stay.sent = stay.sent, []
+            return referee.observe(*sent)
         if self.dies(stay, referee.state):
             referee.failed(trial, "Traceback:\n  line\nRuntimeError: killed\n")
             return False
         if stay.epoch >= self.spec.train.epochs:
             referee.returned(trial)
             return False
-        stay.row = self._train(stay)
+        self._train(stay)
         return True
 
-    def _train(self, stay: Stay) -> dict[str, Any]:
+    def _train(self, stay: Stay) -> None:
         one = stay.assignment
         stay.epoch += 1
         values = json.dumps([stay.weights, stay.epoch, one.seed, one.arm, one.hyperparameters], sort_keys=True)
@@ -168,9 +174,19 @@ class SimulatedSweep:
         row = report_row(one, stay.epoch, score)
         if stay.passed_over:
             row["passed_over"], stay.passed_over = stay.passed_over, []
-        written = write_checkpoint(self.folder, one, stay.epoch, content)
-        self.damaged.discard(written["checkpoint"])
-        return row | written
+        assert stay.outbox is not None
+
+        def write(epoch: int, checkpoint: bytes) -> dict[str, str]:
+            written = write_checkpoint(self.folder, one, epoch, checkpoint)
+            self.damaged.discard(written["checkpoint"])
+            return written
+
+        stay.sent = messages(stay.outbox.put(message(row), lambda: content), write)
+
+    def _clock(self) -> float:
+        """Time passes between two looks at it: mostly less than a report may be kept back."""
+        self._seconds += self.pace * self._chance.random()
+        return self._seconds
 
     # What is left of it
 
@@ -182,9 +198,13 @@ class SimulatedSweep:
         return {f"checkpoints/{name}" for name in files_below(self.folder.checkpoints)}
 
     def history(self, *without: str) -> list[str]:
-        """Every report and decision in order, but those kinds, and bar times; as text, so that NaN equals NaN."""
+        """Every report and decision in order, but those kinds; as text, so that NaN equals NaN.
+
+        Bar times, and which epochs had to be waited for and so have a checkpoint; a score tells the weights as well.
+        """
+        left_out = ("time", "elapsed", "checkpoint", "digest")
         return [
-            json.dumps({name: value for name, value in one.items() if name not in ("time", "elapsed")}, sort_keys=True)
+            json.dumps({name: value for name, value in one.items() if name not in left_out}, sort_keys=True)
             for one in self.records()
             if one["type"] == "report" or one["kind"] not in (*NOT_DECIDED, *without)
         ]
@@ -196,7 +216,7 @@ class SimulatedSweep:
     def outcome(self) -> list[str]:
         """What every trial has become, and what is left of it on disk; bar times."""
         finals = [
-            repr((one.trial, str(one.status), one.reason, one.generation, one.parent_trial, one.epoch, one.trail,
+            repr((one.trial, str(one.status), one.reason, one.generation, one.parent_trial, one.epoch, one.trail[-1:],
                   one.hyperparameters, one.failures, one.best and (one.best["epoch"], one.best["digest"])))
             for one in self.state().trials.values()
         ]  # fmt: skip

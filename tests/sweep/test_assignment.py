@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from ray._private.dict import flatten_dict
 
+from tlsweep.schedulers import DecisionPoints
 from tlsweep.store import StoredCheckpoint
-from tlsweep.sweep.assignment import Assignment, Message
+from tlsweep.sweep.assignment import Assignment, Message, from_result, to_result
 from tlsweep.training.reports import EpochReport, RunReport
 
 COMMON: dict[str, Any] = {
@@ -17,14 +18,15 @@ COMMON: dict[str, Any] = {
 
 def test_an_assignment_is_what_the_worker_reads_from_its_trials_configuration() -> None:
     trail = (StoredCheckpoint("checkpoints/t0007/g0-e0002.pt", "1" * 64, 2),)
-    given = Assignment("t0007", "main", 1, "t0001", 5, {"lr": 0.1, "batch_size": 8}, trail, {"cpu": 4})
+    given = Assignment("t0007", "main", 1, "t0001", 5, {"lr": 0.1, "batch_size": 8}, trail, {"cpu": 4},
+                       DecisionPoints((3, 9), 4), (0.5, 0.25))  # fmt: skip
     assert Assignment.from_config(given.to_config()) == given
 
 
 def test_a_message_is_what_the_referee_reads_among_tunes_own_results() -> None:
     sent = Message(**COMMON, figures={"val_loss": 0.5}, folds=[{"fold": 0}], passed_over=[{"path": "p", "reason": "r"}])
-    result = {"training_iteration": 3, "config": {"trial": "t0007"}} | sent.to_result()
-    assert Message.from_result(flatten_dict(result)) == sent  # as Tune gives it to its scheduler
+    result = {"training_iteration": 3, "config": {"trial": "t0007"}} | to_result([sent, sent])
+    assert from_result(flatten_dict(result)) == [sent, sent]  # as Tune gives it to its scheduler
     assert list(sent.columns()) == ["trial", "epoch", "val_loss", "node"]
 
 

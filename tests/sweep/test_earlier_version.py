@@ -19,7 +19,7 @@ from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Status, SweepFolder, open_results, read_journal
 from tlsweep.store.tables import read_table
 from tlsweep.sweep import driver, trainable
-from tlsweep.sweep.assignment import Message
+from tlsweep.sweep.assignment import from_result
 from tlsweep.sweep.resuming import read_history, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
 from tlsweep.sweep.trainable import Shared, make_trainable
@@ -122,7 +122,7 @@ def test_an_unfinished_sweep_of_an_earlier_version_is_resumed_to_its_end(
     with open_session(ledger, folder, history, Material(task.fingerprint, None)) as referee:
 
         def hear(result: dict[str, Any]) -> None:
-            if not referee.observe(Message.from_result(result)):
+            if not referee.observe(*from_result(result)):
                 raise _GivesUpItsSlot
 
         monkeypatch.setattr(trainable.tune, "report", hear)

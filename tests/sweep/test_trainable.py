@@ -15,13 +15,13 @@ from ray.tune.trainable import wrap_function
 
 from tlsweep.errors import ModelError
 from tlsweep.sweep import trainable
-from tlsweep.sweep.assignment import Assignment, Message
+from tlsweep.sweep.assignment import Assignment, Message, from_result, to_result
 from tlsweep.sweep.faults import TrialFailed
 from tlsweep.sweep.trainable import Shared, make_trainable
 
 ASSIGNMENT = Assignment("t0007", "main", 0, None, 5, {"lr": 0.1, "batch_size": 8})
 SENT = Message(
-    "t0007", 1, "here", "checkpoints/t0007/g0-e0001.pt", "0" * 64, {"val_loss": 0.5, "noise_scale": 2.0},
+    "t0007", 1, "here", {"val_loss": 0.5, "noise_scale": 2.0}, "checkpoints/t0007/g0-e0001.pt", "0" * 64,
     folds=[{"fold": 0}], passed_over=[{"path": "p", "reason": "r"}],
 )  # fmt: skip
 
@@ -47,12 +47,12 @@ def test_a_message_comes_through_tune_as_it_was_sent(tmp_path: Path, monkeypatch
 
     def reports(assignment: Assignment, shared: Shared) -> None:
         given.append(assignment)
-        tune.report(SENT.to_result())
+        tune.report(to_result([SENT]))
 
     with in_tune(tmp_path, monkeypatch, reports) as actor:
         result = actor.train()
     assert given == [ASSIGNMENT]
-    assert Message.from_result(flatten_dict(result)) == SENT  # flattened, as Tune's scheduler is given it
+    assert from_result(flatten_dict(result)) == [SENT]  # flattened, as Tune's scheduler is given it
 
 
 def test_a_failure_comes_through_tune_with_its_fault_and_its_traceback(

@@ -14,7 +14,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.errors import ModelError
 from tlsweep.files import StorageError
-from tlsweep.sweep.assignment import Message
+from tlsweep.sweep.assignment import Message, to_result
 from tlsweep.sweep.faults import TrialFailed
 from tlsweep.sweep.tune_adapter import TuneAdapter, ours
 
@@ -27,8 +27,8 @@ class FakeReferee:
         self.told: list[Any] = []
         self.placing = self.watch = self
 
-    def observe(self, message: Message, *, leaving: bool = False) -> bool:
-        self.told.append((message.epoch, leaving))
+    def observe(self, *messages: Message, leaving: bool = False) -> bool:
+        self.told += [(message.epoch, leaving) for message in messages]
         return self.goes_on and not leaving
 
     def failed(
@@ -87,8 +87,8 @@ def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = Fals
 
 def report(epoch: int, node: str) -> dict[str, Any]:
     """What Tune hands over: a worker's message, among much of its own."""
-    sent = Message("t0", epoch, node, "checkpoints/t0/g0-e1.pt", "0" * 64, {"val_loss": 0.5})
-    return {"training_iteration": epoch, "time_total_s": 1.5, **sent.to_result()}
+    sent = Message("t0", epoch, node, {"val_loss": 0.5}, checkpoint="checkpoints/t0/g0-e1.pt", digest="0" * 64)
+    return {"training_iteration": epoch, "time_total_s": 1.5, **to_result([sent])}
 
 
 @pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])

@@ -9,6 +9,7 @@ from tlsweep.schedulers.decisions import (
     Continue,
     Created,
     Decision,
+    DecisionPoints,
     Ended,
     Exploit,
     Exploited,
@@ -52,7 +53,10 @@ RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProx
     "pbt": lambda search, spec, arm: make_population(spec, arm, search.population),
     "pb2": lambda search, spec, arm: make_population(spec, arm, search.population),
     "asha_then_pbt": lambda search, spec, arm: AshaThenPbt(
-        search, spec.train.epochs, lambda members: make_population(spec, arm, members)
+        search,
+        spec.train.epochs,
+        lambda members: make_population(spec, arm, members),
+        limited=spec.budget.limited,
     ),
     "recipe": lambda search, spec, arm: Replay(search, spec.train.resolve({}).model_dump()),
 })  # fmt: skip
@@ -99,8 +103,8 @@ def make_explorer(search: PopulationSearch, space: Mapping[str, Distribution], s
 
 
 __all__ = [
-    "AshaThenPbt", "Continue", "Created", "Decision", "Ended", "Exploit", "Exploited", "Explorer", "Fact", "Hold",
-    "Independent", "Join", "Joined", "Observation", "Patience", "Pbt", "Promote", "Promoted", "PromotionAsha",
-    "Reopened", "Rules", "Step", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield", "make_explorer",
-    "make_rules", "make_tpe", "uses_tpe",
+    "AshaThenPbt", "Continue", "Created", "Decision", "DecisionPoints", "Ended", "Exploit", "Exploited", "Explorer",
+    "Fact", "Hold", "Independent", "Join", "Joined", "Observation", "Patience", "Pbt", "Promote", "Promoted",
+    "PromotionAsha", "Reopened", "Rules", "Step", "Stop", "StoppingAsha", "SynchronousPbt", "Tpe", "Yield",
+    "make_explorer", "make_rules", "make_tpe", "uses_tpe",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from tlsweep.schedulers.decisions import (
     Completed,
     Continue,
     Decision,
+    DecisionPoints,
     Ended,
     Fact,
     Hold,
@@ -59,6 +60,10 @@ class Asha(Rules):
         self._epochs = epochs
         milestones = rungs(search.min_epochs, epochs if below is None else below, search.reduction_factor)
         self._arrivals: dict[int, dict[str, Observation]] = {rung: {} for rung in milestones}
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        return DecisionPoints(at=tuple(self._arrivals))
 
     def apply(self, fact: Fact) -> None:
         if isinstance(fact, Observation) and not diverged(fact):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from tlsweep.spec.search.space import Value
 
@@ -196,6 +196,18 @@ Fact: TypeAlias = Observation | Created | Exploited | Promoted | Joined | Ended 
 """What happened to a trial, as the journal tells it, reduced to what decides."""
 
 
+class DecisionPoints(NamedTuple):
+    """The epochs at whose end rules may decide something else than that a trial goes on, unless it has diverged."""
+
+    at: tuple[int, ...] = ()
+    every: int | None = None
+    """And all that this number divides."""
+
+    def includes(self, epoch: int) -> bool:
+        """Whether something may be decided at the end of an epoch."""
+        return epoch in self.at or (self.every is not None and epoch % self.every == 0)
+
+
 class Rules:
     """A search strategy for one arm: a deterministic machine over what the journal says. This one stops nobody.
 
@@ -218,6 +230,11 @@ class Rules:
     def accepts_new(self) -> bool:
         """Whether trials that have not begun still may."""
         return True
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        """Where a trial that begins or goes on now has to be decided on; in between its worker trains on by itself."""
+        return DecisionPoints(every=1)
 
     def apply(self, fact: Fact) -> None:
         """Take notice of what happened."""
@@ -248,6 +265,10 @@ class Rules:
 
 class Independent(Rules):
     """Random and grid search: nobody is stopped, unless it diverged."""
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        return DecisionPoints()
 
 
 def diverged(report: Observation) -> Stop | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from tlsweep.schedulers.decisions import (
     Continue,
     Decision,
+    DecisionPoints,
     Ended,
     Exploit,
     Exploited,
@@ -45,6 +46,10 @@ class Pbt(Rules):
     @property
     def takes_turns(self) -> bool:
         return True
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        return DecisionPoints(every=self._search.interval)
 
     # The fold
 

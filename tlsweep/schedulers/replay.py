@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Observation, Rules, Stop, diverged
+from tlsweep.schedulers.decisions import Continue, Decision, DecisionPoints, Exploit, Observation, Rules, Stop, diverged
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.strategies import RecipeSearch
 
@@ -16,6 +16,10 @@ class Replay(Rules):
 
     def __init__(self, search: RecipeSearch, constants: Mapping[str, Value]) -> None:
         self._schedule, self._constants = search.schedule, constants
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        return DecisionPoints(at=tuple(step.to_epoch for step in self._schedule))
 
     def decide(self, report: Observation) -> Decision:
         if stop := diverged(report):

@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from tlsweep.schedulers.asha import PromotionAsha
-from tlsweep.schedulers.decisions import Decision, Fact, Join, Joined, Observation, Rules, Step, Stop, diverged
+from tlsweep.schedulers.decisions import (
+    Decision,
+    DecisionPoints,
+    Fact,
+    Join,
+    Joined,
+    Observation,
+    Rules,
+    Step,
+    Stop,
+    diverged,
+)
 from tlsweep.schedulers.pbt import Pbt
 from tlsweep.spec import AshaThenPbtSearch
 
@@ -19,12 +30,18 @@ Population: TypeAlias = Callable[[int], Pbt]
 class Screening(Rules):
     """Successive halving up to a last rung, from which nobody goes on; who may yet be a survivor is not ended."""
 
-    def __init__(self, search: AshaThenPbtSearch, epochs: int) -> None:
+    def __init__(self, search: AshaThenPbtSearch, epochs: int, *, limited: bool) -> None:
         last, size = search.last_rung(epochs), search.population
         self._halving = PromotionAsha(search, epochs, last_rung=last, survivors=size)
         self._survivors, self._share = search.population, search.screening_share
         self.over = False
         """Whether the screening has used its share of the budget: nobody begins, or goes on, in it."""
+        self._limited = limited
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        # Where there is a budget the share of the screening can be used up with any report.
+        return DecisionPoints(every=1) if self._limited else self._halving.decision_points
 
     def apply(self, fact: Fact) -> None:
         self._halving.apply(fact)
@@ -71,8 +88,11 @@ class Screening(Rules):
 class AshaThenPbt(Rules):
     """The rules of the screening until its survivors have joined the population, then the population's."""
 
-    def __init__(self, search: AshaThenPbtSearch, epochs: int, population: Population) -> None:
-        self._screening, self._make_population = Screening(search, epochs), population
+    def __init__(
+        self, search: AshaThenPbtSearch, epochs: int, population: Population, *, limited: bool = False
+    ) -> None:
+        """Begin with the screening; `limited`: there is a budget, of which it has a share."""
+        self._screening, self._make_population = Screening(search, epochs, limited=limited), population
         self._population: Pbt | None = None
         self._members: set[str] = set()
         self._size = search.population
@@ -85,6 +105,10 @@ class AshaThenPbt(Rules):
     @property
     def takes_turns(self) -> bool:
         return self._population is not None
+
+    @property
+    def decision_points(self) -> DecisionPoints:
+        return (self._population or self._screening).decision_points
 
     @property
     def accepts_new(self) -> bool:

@@ -20,6 +20,11 @@ class Budget(SpecModel):
     target: float | None = None
     """Stop as soon as a trial's metric is this good."""
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is only so much of anything."""
+        return not (self.epochs is None and self.device_hours is None and self.wall_time is None)
+
 
 class Faults(SpecModel):
     """What to do with a trial that fails."""

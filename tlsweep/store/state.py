@@ -111,7 +111,7 @@ class TrialState:
         return sign * self.best[metric] if self.best else None
 
 
-def diverged(report: Record, metric: str) -> bool:
+def diverged(report: Mapping[str, Any], metric: str) -> bool:
     """Whether the metric or a loss is not a finite number: such a report loses against every other, and never wins."""
     return not all(is_finite(report[name]) for name in (metric, "train_loss", "val_loss"))
 

@@ -1,15 +1,18 @@
 """Which trials there are, and what goes between them and the referee: an assignment there, a message back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from tlsweep.schedulers import DecisionPoints
 from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.store import StoredCheckpoint
 from tlsweep.store.schema import FOLDS, HYPERPARAMETERS, REPORTS
+
+EACH_EPOCH = DecisionPoints(every=1)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Assignment:
     """The checkpoints to go on from: the last that is whole is taken; from the beginning if none is."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """What other trials found to fit into memory, by device."""
+    decision_points: DecisionPoints = EACH_EPOCH
+    """How far it may go without asking anybody."""
+    best: tuple[float, float] | None = None
+    """The metric and the validation loss of its best epoch so far."""
 
     def to_config(self) -> dict[str, Any]:
         """Make the configuration of a Tune trial."""
@@ -40,13 +47,13 @@ class Assignment:
 _REFEREES = {"sweep", "stage", "arm", "trial", "generation", "parent_trial", "epoch", "node", "time", "elapsed"}
 """Columns that the referee fills in, or that have a field of their own in the message."""
 _FIGURES = REPORTS.keys() - HYPERPARAMETERS.keys() - _REFEREES
-_RESULT = "message"
+_RESULT = "messages"
 """The one key of ours in Tune's results, which have a dozen of Tune's own."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a worker says at the end of an epoch. Plain values: it travels as the result of a Tune trial.
+    """What a worker says of an epoch. Plain values: it travels in a result of a Tune trial.
 
     A figure that no column has would vanish on the way to the tables, so it is a mistake of ours: TypeError.
     """
@@ -54,12 +61,12 @@ class Message:
     trial: str
     epoch: int
     node: str
-    checkpoint: str
-    """The path of the state after this epoch, below the sweep's folder."""
-    digest: str
-    """SHA-256 of that file."""
     figures: Mapping[str, Any]
     """What the trial measured, by the columns of reports.parquet."""
+    checkpoint: str | None = None
+    """The path of the state after this epoch, below the sweep's folder; None where it was not kept."""
+    digest: str | None = None
+    """SHA-256 of that file."""
     folds: Sequence[Mapping[str, Any]] = ()
     """The same of each network, where a trial trains several, by the columns of folds.parquet."""
     passed_over: Sequence[Mapping[str, str]] = ()
@@ -71,21 +78,26 @@ class Message:
         if unknown:
             raise TypeError(f"a worker's message has figures that no column takes: {', '.join(sorted(unknown))}")
 
-    def to_result(self) -> dict[str, Any]:
-        """Make the result of a Tune trial."""
-        # In a list: Tune flattens mappings before it asks its scheduler (ray 2.60, tune_controller.py,
-        # _process_trial_result), and would write the names of figures as message/figures/val_loss.
-        return {_RESULT: [asdict(self)]}
-
-    @classmethod
-    def from_result(cls, result: Mapping[str, Any]) -> "Message":
-        """Read the result of a Tune trial."""
-        return cls(**result[_RESULT][0])
+    def at(self, checkpoint: str, digest: str) -> "Message":
+        """Say where the state after this epoch lies."""
+        return replace(self, checkpoint=checkpoint, digest=digest)
 
     def columns(self) -> dict[str, Any]:
         """The worker's part of a row of reports.parquet, in the order of its columns."""
         known = {"trial": self.trial, "epoch": self.epoch, "node": self.node, **self.figures}
         return {name: known[name] for name in REPORTS if name in known}
+
+
+def to_result(messages: Sequence[Message]) -> dict[str, Any]:
+    """Make the result of a Tune trial of what a worker says of some epochs, the oldest first."""
+    # In a list: Tune flattens mappings before it asks its scheduler (ray 2.60, tune_controller.py,
+    # _process_trial_result), and would write the names of figures as messages/figures/val_loss.
+    return {_RESULT: [asdict(message) for message in messages]}
+
+
+def from_result(result: Mapping[str, Any]) -> list[Message]:
+    """Read the result of a Tune trial."""
+    return [Message(**message) for message in result[_RESULT]]
 
 
 def trial_id(arm: str, number: int) -> str:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tlsweep.schedulers import Promote
+from tlsweep.schedulers import DecisionPoints, Promote
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import SweepState, TrialState
@@ -112,7 +112,17 @@ class Placing:
             hyperparameters=dict(one.hyperparameters if one else candidate.hyperparameters),
             trail=one.trail if one else (),
             micro_batches=dict(self._state.micro_batches),
+            decision_points=self._decision_points(candidate.arm, one.epoch if one else 0),
+            best=self._best(one) if one else None,
         )
+
+    def _decision_points(self, arm: str, epoch: int) -> DecisionPoints:
+        """Where a trial that stands at an epoch is to be decided on: by the rules, and where its arm's budget ends."""
+        points, left = self._ledger.rules[arm].decision_points, self._ledger.spending.epochs_left(arm)
+        return points if left is None else points._replace(at=(*points.at, epoch + left))
+
+    def _best(self, one: TrialState) -> tuple[float, float] | None:
+        return (one.best[self._state.metric], one.best["val_loss"]) if one.best else None
 
     def give_back(self, trial: str) -> None:
         """Its slot is free; unless it has ended, it waits."""

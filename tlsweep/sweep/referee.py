@@ -71,26 +71,21 @@ class Referee:
         self._commit()
 
     @in_turn
-    def observe(self, message: Message, *, leaving: bool = False) -> bool:
-        """Take down a report and what is decided on it. False: the trial's slot is free, its worker must stop.
+    def observe(self, *messages: Message, leaving: bool = False) -> bool:
+        """Take down reports of a trial and what is decided on them. False: its slot is free, its worker must stop.
 
         What is reported after the end does not count. `leaving`: the worker's node is about to be taken away.
         """
         self.ending.look()
-        trial = self.state.trials[message.trial]
+        trial = self.state.trials[messages[0].trial]
         self.watch.hear(trial.trial)
-        if reason := self.ending.why(trial.arm):
-            self._rulings.stop(trial, Stop(reason), spent=True)
+        # The first that ends it is the last that counts: what its worker trained meanwhile was in vain.
+        goes_on = all(self._heard(trial, message) for message in messages)
+        if goes_on and leaving:
+            self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
             goes_on = False
-        else:
-            if message.passed_over:
-                self._rulings.restored(trial, message)
-            goes_on = self._reported(trial, message)
-            if goes_on and leaving:
-                self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
-                goes_on = False
         self._commit()
-        self._retention.update(trial, message.checkpoint)
+        self._retention.update(trial, *(message.checkpoint for message in messages if message.checkpoint))
         if not goes_on:
             self.placing.give_back(trial.trial)
         self._ledger.write_tables(if_due=True)
@@ -177,11 +172,21 @@ class Referee:
             if trial.status.final:
                 self.placing.give_back(trial.trial)
 
+    def _heard(self, trial: TrialState, message: Message) -> bool:
+        """Take a report, unless the arm has come to its end. True: the trial goes on."""
+        if reason := self.ending.why(trial.arm):
+            self._rulings.stop(trial, Stop(reason), spent=True)
+            return False
+        if message.passed_over:
+            self._rulings.restored(trial, message)
+        return self._reported(trial, message)
+
     def _reported(self, trial: TrialState, message: Message) -> bool:
         """Decide on a trial with a new epoch, and on those that waited for it. True: it goes on."""
         if message.epoch <= trial.epoch:  # trained again from an older checkpoint: the first report stays
-            details = {"checkpoint": message.checkpoint, "digest": message.digest}
-            self._ledger.event("repeated", trial.trial, details, epoch=message.epoch)
+            if message.checkpoint:
+                details = {"checkpoint": message.checkpoint, "digest": message.digest}
+                self._ledger.event("repeated", trial.trial, details, epoch=message.epoch)
             return True
         report = self._ledger.report(message)
         decision = self._ledger.rules[trial.arm].decide(self._ledger.observation(report))

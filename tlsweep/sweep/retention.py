@@ -34,10 +34,10 @@ class Retention:
         self._best: dict[str, set[str]] = defaultdict(set)
         """The ended trials of each arm that are among the best."""
 
-    def update(self, trial: TrialState, reported: str | None = None) -> None:
-        """Something happened to a trial. `reported`: a file that it just wrote, wanted or not."""
-        if reported is not None:
-            self._claim(trial.trial, self._claims.get(trial.trial, frozenset()) | {reported})
+    def update(self, trial: TrialState, *written: str) -> None:
+        """Something happened to a trial. `written`: files that it just wrote, wanted or not."""
+        if written:
+            self._claim(trial.trial, self._claims.get(trial.trial, frozenset()).union(written))
         if trial.status.final and not trial.resumable:
             self._ended(trial)
         else:

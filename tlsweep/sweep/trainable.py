@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ from tlsweep.spec import Hyperparameters, SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
-from tlsweep.sweep.assignment import Assignment, Message, trained_with
+from tlsweep.sweep.assignment import Assignment, Message, to_result, trained_with
 from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.outbox import Outbox, Parcel, messages
 
 if TYPE_CHECKING:
     from tlsweep.training import Compute, Transfer
@@ -120,12 +121,19 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
 
 
 def run_assignment(assignment: Assignment, shared: Shared) -> None:
-    """Train one trial, from its beginning or from its last sound checkpoint, and report each epoch to Tune."""
+    """Train one trial, from its beginning or from its last sound checkpoint, and report its epochs to Tune."""
     from tlsweep.training import EpochReport, Snapshot, finetune
 
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
     start, passed_over = last_sound(folder, assignment.trail)
+    outbox = Outbox(assignment, shared.spec)
     _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
+
+    def send(parcels: Sequence[Parcel]) -> None:
+        if parcels:
+            # A checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
+            # measured; train/_internal/storage.py).
+            tune.report(to_result(messages(parcels, partial(write_checkpoint, folder, assignment))))
 
     def report(epoch: EpochReport, snapshot: Snapshot) -> None:
         figures = asdict(epoch)
@@ -138,22 +146,23 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
             folds=figures.pop("folds"),
             figures=figures,
             passed_over=told,
-            **write_checkpoint(folder, assignment, epoch.epoch, snapshot()),
         )
-        # The checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
-        # measured; train/_internal/storage.py).
-        tune.report(message.to_result())
+        send(outbox.put(message, snapshot))
 
     hyperparameters = trained_with(assignment.hyperparameters)
-    finetune(
-        hyperparameters,
-        shared.spec.train.settings(),
-        shared.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
-        report=report,
-        resume=start,
-        compute=shared.compute(assignment.micro_batches),
-        features=_kept_features(hyperparameters),
-    )
+    try:
+        finetune(
+            hyperparameters,
+            shared.spec.train.settings(),
+            shared.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
+            report=report,
+            resume=start,
+            compute=shared.compute(assignment.micro_batches),
+            features=_kept_features(hyperparameters),
+        )
+    except Exception:
+        send(outbox.take())  # what it did before it failed
+        raise
 
 
 def _kept_features(hyperparameters: Hyperparameters) -> "FeatureSource | None":

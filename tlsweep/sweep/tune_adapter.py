@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.cluster.elastic import Elastic
-from tlsweep.sweep.assignment import Message
+from tlsweep.sweep.assignment import from_result
 from tlsweep.sweep.faults import Fault, TrialFailed
 from tlsweep.sweep.referee import Referee
 
@@ -41,9 +41,9 @@ class TuneAdapter(TrialScheduler):
         self._keep_idle_actors(controller, trial.placement_group_factory)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        message = Message.from_result(result)
-        self._homes[trial.temporary_state.ray_actor] = message.node
-        goes_on = self._referee.observe(message, leaving=self._elastic.leaving(message.node))
+        messages = from_result(result)
+        node = self._homes[trial.temporary_state.ray_actor] = messages[-1].node
+        goes_on = self._referee.observe(*messages, leaving=self._elastic.leaving(node))
         return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:

@@ -1,0 +1,82 @@
+"""Reports are kept back while nobody can decide on them, and no longer; with them goes what may be gone on from."""
+
+import math
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulated_sweep import BASE, message, report_row
+
+from tlsweep.schedulers import DecisionPoints
+from tlsweep.spec import load_spec
+from tlsweep.store.ranking import rank
+from tlsweep.sweep.assignment import Assignment
+from tlsweep.sweep.outbox import HOLD_SECONDS, Outbox, Parcel
+
+EPOCHS = 12
+HOUR = 3600.0
+specs = cache(lambda overrides: load_spec(BASE, [f"train.epochs={EPOCHS}", *overrides]))
+scores = st.lists(st.sampled_from([0.1, 0.5, 0.9, math.nan]), min_size=EPOCHS, max_size=EPOCHS)
+
+
+def sent_by(
+    accuracies: list[float], seconds: list[float], points: DecisionPoints, *overrides: str, best: float | None = None
+) -> list[list[Parcel]]:
+    """What goes together, of a trial whose epochs take `seconds`; a checkpoint is the number of its epoch."""
+    at = 0.0
+    values = {"lr": 0.1, "batch_size": 8}
+    best_so_far = None if best is None else (best, best)
+    assignment = Assignment("t0000", "main", 0, None, 0, values, decision_points=points, best=best_so_far)
+    outbox, together = Outbox(assignment, specs(overrides), clock=lambda: at), []
+    for epoch, (accuracy, took) in enumerate(zip(accuracies, seconds, strict=True), 1):
+        at += took
+        row = report_row(assignment, epoch, accuracy)
+        if parcels := outbox.put(message(row), str(epoch).encode):
+            together.append(parcels)
+    assert outbox.take() == []
+    return together
+
+
+@given(
+    scores,
+    st.lists(st.floats(0.0, 2.0), min_size=EPOCHS, max_size=EPOCHS),
+    st.builds(DecisionPoints, st.sets(st.integers(1, EPOCHS)).map(tuple), st.none() | st.integers(1, 5)),
+    st.none() | st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_every_epoch_is_sent_once_in_order_with_what_may_be_gone_on_from(
+    accuracies: list[float], seconds: list[float], points: DecisionPoints, best: float | None
+) -> None:
+    together = sent_by(accuracies, seconds, points, "search.metric=val_accuracy", best=best)
+    parcels = [parcel for parcels in together for parcel in parcels]
+    assert [parcel.message.epoch for parcel in parcels] == list(range(1, EPOCHS + 1))
+    kept = {parcel.message.epoch for parcel in parcels if parcel.checkpoint is not None}
+    assert all(int(parcel.checkpoint) == parcel.message.epoch for parcel in parcels if parcel.checkpoint is not None)
+    last = {parcels[-1].message.epoch for parcels in together}
+    asked = {epoch for epoch, score in enumerate(accuracies, 1) if points.includes(epoch) or math.isnan(score)}
+    assert last <= kept
+    assert asked <= last
+    # With its loss as its accuracy, the best of all is the first that no other one beats.
+    ranks = {epoch: rank(score, score, 0, sign=1) for epoch, score in enumerate(accuracies, 1) if score == score}
+    winner = max(ranks, key=ranks.__getitem__, default=None)
+    if winner is not None and (best is None or ranks[winner] >= rank(best, best, 0, sign=1)):
+        assert winner in kept
+    assert len(kept) <= 2 * len(together)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "overrides", "last"),
+    [
+        (0.05, (), [EPOCHS]),
+        (HOLD_SECONDS / 5.5, (), [5, 10, EPOCHS]),
+        (HOLD_SECONDS, (), range(1, EPOCHS + 1)),
+        (HOUR, (), range(1, EPOCHS + 1)),
+        # A worker of which nothing is heard for so long is ended.
+        (0.5, ("faults.report_timeout=6",), range(1, EPOCHS + 1)),
+    ],
+)
+def test_no_report_is_kept_back_for_longer_than_a_second(
+    seconds: float, overrides: tuple[str, ...], last: list[int]
+) -> None:
+    together = sent_by([0.5] * EPOCHS, [seconds] * EPOCHS, DecisionPoints(), *overrides)
+    assert [parcels[-1].message.epoch for parcels in together] == list(last)

@@ -1,0 +1,111 @@
+"""What a worker has to say, kept until there is something to decide on it, or a second has passed.
+
+Between two decisions a worker needs nobody. Each message to the driver and its answer take longer than a short epoch
+(measured, `tests/bench/overhead.py`), and so does a checkpoint; so several epochs go as one, with what may be gone on
+from: the last state, and the best.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tlsweep.spec import SweepSpec
+from tlsweep.store import diverged
+from tlsweep.store.ranking import Rank, rank
+from tlsweep.sweep.assignment import Assignment, Message
+
+if TYPE_CHECKING:
+    from tlsweep.training.reports import Snapshot
+
+HOLD_SECONDS = 1.0
+"""How long a report may be kept back: so long interrupts, targets and wall time may take to act."""
+
+
+class Parcel(NamedTuple):
+    """A message, and the checkpoint that goes with it; None where nobody will go on from that epoch."""
+
+    message: Message
+    checkpoint: bytes | None
+
+
+class Outbox:
+    """Keeps the reports of one stay of a trial on a worker."""
+
+    def __init__(self, assignment: Assignment, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
+        self._points, self._last_epoch = assignment.decision_points, spec.train.epochs
+        self._metric, self._sign = spec.search.metric, spec.search.sign
+        self._best = None if assignment.best is None else self._rank(*assignment.best)
+        timeout = spec.faults.report_timeout
+        # A trial is not to count as one that hangs because its reports wait here.
+        self._hold = HOLD_SECONDS if timeout is None else min(HOLD_SECONDS, timeout / 10)
+        self._now = clock
+        self._sent = self._put = clock()
+        self._waiting: list[Parcel] = []
+        self._best_waiting: tuple[int, Rank] | None = None
+        """Where the best of those that wait stands, if it is as good as any epoch before."""
+
+    def put(self, message: Message, snapshot: "Snapshot") -> list[Parcel]:
+        """Take the report of an epoch.
+
+        Args:
+            message: It, without its checkpoint.
+            snapshot: Makes the checkpoint; called where that will be wanted.
+
+        Returns:
+            What must be sent now, the oldest first; nothing while it can wait.
+        """
+        due, best = self._due(message), self._is_best(message)
+        if best is not None:
+            self._drop_best()
+            self._best_waiting = (len(self._waiting), best)
+        self._waiting.append(Parcel(message, snapshot() if due or best is not None else None))
+        return self.take() if due else []
+
+    def take(self) -> list[Parcel]:
+        """Hand out what waits."""
+        waiting, self._waiting = self._waiting, []
+        if self._best_waiting is not None:
+            self._best, self._best_waiting = self._best_waiting[1], None
+        self._sent = self._now()
+        return waiting
+
+    def _due(self, message: Message) -> bool:
+        """Whether somebody may want to decide on this epoch, or the next report would be too late."""
+        before, self._put = self._put, self._now()
+        too_late = self._put - self._sent + (self._put - before) > self._hold
+        decides = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
+        return decides or too_late or diverged(message.figures, self._metric)
+
+    def _is_best(self, message: Message) -> Rank | None:
+        """The rank of an epoch that may turn out to be the trial's best."""
+        if diverged(message.figures, self._metric):
+            return None
+        reached = self._rank(message.figures[self._metric], message.figures["val_loss"])
+        if self._best_waiting is not None:
+            return reached if reached > self._best_waiting[1] else None
+        # As good as the best so far is that very epoch, where it is trained again because its checkpoint was damaged.
+        return reached if self._best is None or reached >= self._best else None
+
+    def _drop_best(self) -> None:
+        """Forget the checkpoint of what was the best of those that wait."""
+        if self._best_waiting is not None:
+            place = self._best_waiting[0]
+            self._waiting[place] = Parcel(self._waiting[place].message, None)
+
+    def _rank(self, value: float, val_loss: float) -> Rank:
+        return rank(value, val_loss, 0, sign=self._sign)
+
+
+def messages(parcels: Sequence[Parcel], write: Callable[[int, bytes], dict[str, str]]) -> list[Message]:
+    """Write the checkpoints, and name them in the messages.
+
+    Args:
+        parcels: What is to be sent.
+        write: Writes the checkpoint of an epoch, and says where it lies.
+    """
+    return [
+        parcel.message
+        if parcel.checkpoint is None
+        else parcel.message.at(**write(parcel.message.epoch, parcel.checkpoint))
+        for parcel in parcels
+    ]
