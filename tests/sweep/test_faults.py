@@ -44,7 +44,8 @@ def digits(*overrides: str) -> SweepSpec:
             "epochs": 5, "optimizer": "adam", "lr": {"loguniform": [1e-4, 1e-1]},
             "batch_size": {"powers_of_two": [4, 16]},
         },
-        "search": {"strategy": "random", "trials": 3},
+        # With a rung after each epoch, at which nobody is cut, each of them is reported by itself.
+        "search": {"strategy": "asha", "form": "stopping", "reduction_factor": 1.3, "min_reports": 100, "trials": 3},
         "resources": {"concurrent": 1},
     }  # fmt: skip
     return load_spec(base, overrides)

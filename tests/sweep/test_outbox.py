@@ -1,6 +1,7 @@
 """Reports are kept back while nobody can decide on them, and no longer; with them goes what may be gone on from."""
 
 import math
+import threading
 from functools import cache
 
 import pytest
@@ -12,7 +13,7 @@ from tlsweep.schedulers import DecisionPoints
 from tlsweep.spec import load_spec
 from tlsweep.store.ranking import rank
 from tlsweep.sweep.assignment import Assignment
-from tlsweep.sweep.outbox import HOLD_SECONDS, Outbox, Parcel
+from tlsweep.sweep.outbox import HOLD_SECONDS, Outbox, Parcel, Post
 
 EPOCHS = 12
 HOUR = 3600.0
@@ -80,3 +81,34 @@ def test_no_report_is_kept_back_for_longer_than_a_second(
 ) -> None:
     together = sent_by([0.5] * EPOCHS, [seconds] * EPOCHS, DecisionPoints(), *overrides)
     assert [parcels[-1].message.epoch for parcels in together] == list(last)
+
+
+@pytest.mark.parametrize("ends", [None, SystemExit(0), OSError("the disk is full")])
+def test_what_waits_is_sent_while_a_long_epoch_is_trained_and_an_answer_that_ends_the_trial_ends_it_after_that_epoch(
+    ends: BaseException | None,
+) -> None:
+    sent, done = list[int](), threading.Event()
+
+    def send(parcels: list[Parcel]) -> None:
+        sent.extend(parcel.message.epoch for parcel in parcels)
+        done.set()
+        if ends is not None:
+            raise ends
+
+    assignment = Assignment("t0000", "main", 0, None, 0, {"lr": 0.1, "batch_size": 8}, decision_points=DecisionPoints())
+    outbox = Outbox(assignment, specs(()), clock=lambda: 0.0)
+    outbox.hold = 0.01
+    post = Post(outbox, send)
+    post.put(message(report_row(assignment, 1, 0.5)), bytes)
+    assert done.wait(60)
+    if ends is None:
+        post.put(message(report_row(assignment, EPOCHS, 0.5)), bytes)
+        assert sent == [1, EPOCHS]
+        return
+
+    def put_until_it_is_answered() -> None:
+        while True:
+            post.put(message(report_row(assignment, 2, 0.5)), bytes)
+
+    with pytest.raises(type(ends)):
+        put_until_it_is_answered()

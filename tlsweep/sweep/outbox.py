@@ -5,6 +5,7 @@ Between two decisions a worker needs nobody. Each message to the driver and its 
 from: the last state, and the best.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,8 +37,9 @@ class Outbox:
         self._metric, self._sign = spec.search.metric, spec.search.sign
         self._best = None if assignment.best is None else self._rank(*assignment.best)
         timeout = spec.faults.report_timeout
-        # A trial is not to count as one that hangs because its reports wait here.
-        self._hold = HOLD_SECONDS if timeout is None else min(HOLD_SECONDS, timeout / 10)
+        # A trial must not count as one that hangs because its reports wait here.
+        self.hold = HOLD_SECONDS if timeout is None else min(HOLD_SECONDS, timeout / 10)
+        """Seconds that a report may wait."""
         self._now = clock
         self._sent = self._put = clock()
         self._waiting: list[Parcel] = []
@@ -72,7 +74,7 @@ class Outbox:
     def _due(self, message: Message) -> bool:
         """Whether somebody may want to decide on this epoch, or the next report would be too late."""
         before, self._put = self._put, self._now()
-        too_late = self._put - self._sent + (self._put - before) > self._hold
+        too_late = self._put - self._sent + (self._put - before) > self.hold
         decides = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
         return decides or too_late or diverged(message.figures, self._metric)
 
@@ -94,6 +96,50 @@ class Outbox:
 
     def _rank(self, value: float, val_loss: float) -> Rank:
         return rank(value, val_loss, 0, sign=self._sign)
+
+
+class Post:
+    """Sends what an outbox hands out, and what has waited there for long enough while the next epoch is trained.
+
+    What sending raises, in whatever thread, it raises where the next report is put: by SystemExit Tune ends a trial.
+    """
+
+    def __init__(self, outbox: Outbox, send: Callable[[list[Parcel]], None]) -> None:
+        self._outbox, self._send = outbox, send
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+        self._raised: BaseException | None = None
+
+    def put(self, message: Message, snapshot: "Snapshot") -> None:
+        """Take the report of an epoch; see `Outbox.put`."""
+        with self._lock:
+            if self._raised is not None:
+                raise self._raised
+            if parcels := self._outbox.put(message, snapshot):
+                self._forget_timer()
+                self._send(parcels)
+            elif self._timer is None:
+                self._timer = threading.Timer(self._outbox.hold, self._send_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        """Send what waits. The last state is not among it: training has gone on since."""
+        with self._lock:
+            self._forget_timer()
+            if parcels := self._outbox.take():
+                self._send(parcels)
+
+    def _send_late(self) -> None:
+        try:
+            self.flush()
+        except BaseException as error:
+            self._raised = error
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def messages(parcels: Sequence[Parcel], write: Callable[[int, bytes], dict[str, str]]) -> list[Message]:

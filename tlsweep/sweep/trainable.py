@@ -19,7 +19,7 @@ from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import Assignment, Message, to_result, trained_with
 from tlsweep.sweep.faults import TrialFailed
-from tlsweep.sweep.outbox import Outbox, Parcel, messages
+from tlsweep.sweep.outbox import Outbox, Parcel, Post, messages
 
 if TYPE_CHECKING:
     from tlsweep.training import Compute, Transfer
@@ -126,14 +126,14 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
     start, passed_over = last_sound(folder, assignment.trail)
-    outbox = Outbox(assignment, shared.spec)
     _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
 
     def send(parcels: Sequence[Parcel]) -> None:
-        if parcels:
-            # A checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
-            # measured; train/_internal/storage.py).
-            tune.report(to_result(messages(parcels, partial(write_checkpoint, folder, assignment))))
+        # A checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
+        # measured; train/_internal/storage.py).
+        tune.report(to_result(messages(parcels, partial(write_checkpoint, folder, assignment))))
+
+    post = Post(Outbox(assignment, shared.spec), send)
 
     def report(epoch: EpochReport, snapshot: Snapshot) -> None:
         figures = asdict(epoch)
@@ -147,7 +147,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
             figures=figures,
             passed_over=told,
         )
-        send(outbox.put(message, snapshot))
+        post.put(message, snapshot)
 
     hyperparameters = trained_with(assignment.hyperparameters)
     try:
@@ -161,7 +161,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
             features=_kept_features(hyperparameters),
         )
     except Exception:
-        send(outbox.take())  # what it did before it failed
+        post.flush()  # what it did before it failed
         raise
 
 
