@@ -6,7 +6,7 @@ Each system trains the same configurations of the digits CNN with tlsweep's own 
 under successive halving with the same rungs, in a process of its own; source weights and images are cached beforehand.
 Ratios within one run are what counts: machines differ, and these figures are noisy.
 
-- tlsweep: `launch`, private Ray, no dashboard, checkpoint and journal at each epoch.
+- tlsweep: `launch`, private Ray, no dashboard, checkpoint and journal at each decision.
 - ray: `Tuner` with ASHAScheduler and default settings (a new process for each trial, CSV, JSON and TensorBoard logs).
 - optuna: two processes, journal storage in a file, SuccessiveHalvingPruner; no checkpoints.
 """
