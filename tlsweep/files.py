@@ -2,11 +2,12 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 from uuid import uuid4
 
 from tlsweep.errors import ResultsError
@@ -136,3 +137,25 @@ def kept_in(cache: Path, what: str) -> Iterator[None]:
             f"{what} cannot be kept in '{cache}' ({error}); make room there, or name another folder in the environment "
             "variable TLSWEEP_CACHE"
         ) from error
+
+
+SHARE_OF_FREE: Final = 0.5
+"""Part of the free space of a disk that something new in a cache may take: others and results are to have room too."""
+
+
+class NoRoomError(ResultsError):
+    """Something for a cache that would take too much of the disk."""
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Find out whether `what`, of so many bytes, may be kept in a folder of a cache.
+
+    Raises:
+        NoRoomError: it would take too much.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed > SHARE_OF_FREE * free:
+        raise NoRoomError(
+            f"{what} take {needed / 2**30:.1f} GiB, more than half of the {free / 2**30:.1f} GiB that are free in "
+            f"'{folder}'; make room there, or name another folder in the environment variable TLSWEEP_CACHE"
+        )

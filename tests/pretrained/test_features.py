@@ -16,9 +16,9 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.data.views import with_few_labels
 from tlsweep.errors import ResultsError
+from tlsweep.files import NoRoomError
 from tlsweep.models import Weights
 from tlsweep.pretrained.features import KeptFeatures, features
-from tlsweep.pretrained.rows import NoRoomError
 from tlsweep.spec import ModelSpec, TrainSettings
 from tlsweep.training import evaluation
 from tlsweep.training.devices import move_to_device
@@ -145,8 +145,8 @@ def test_more_than_half_of_the_free_disk_is_not_taken(
     digits: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=50_000)
-    monkeypatch.setattr("tlsweep.pretrained.rows.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(NoRoomError, match=r"\d+ images have features of 0.0 GiB, more than half of .* TLSWEEP_CACHE"):
+    monkeypatch.setattr("tlsweep.files.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(NoRoomError, match=r"features of \d+ images take 0.0 GiB, more than half of .* TLSWEEP_CACHE"):
         found(digits, cache=tmp_path, model=CNN.model_copy(update={"args": {"dense": [64]}}))
     assert not list(tmp_path.glob("*.npy"))
 

@@ -12,11 +12,11 @@ from torch import nn
 from training_trials import ONE_THREAD, SMALL_CNN, Recorder, Train
 
 from tlsweep.data import Task
+from tlsweep.files import NoRoomError
 from tlsweep.models import Network, Weights
 from tlsweep.models.groups import layer_groups
 from tlsweep.models.tail import TailUnfitError
 from tlsweep.pretrained.features import KeptFeatures
-from tlsweep.pretrained.rows import NoRoomError
 from tlsweep.spec import Augment, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.training import Transfer, finetune
 from tlsweep.training.checkpoint import load_checkpoint

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import time
 import zlib
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from filelock import FileLock
 
 from tlsweep.data.task import Indices
 from tlsweep.errors import ResultsError
-from tlsweep.files import kept_in, write_whole
+from tlsweep.files import kept_in, require_room, write_whole
 
 Array = npt.NDArray[np.float32]
 Receive = Callable[[Indices, Array], None]
@@ -24,14 +23,8 @@ Compute = Callable[[Indices, Receive], None]
 """Computes the rows of these images, and passes them on as they come."""
 
 _ABSENT = -1
-_SHARE = 0.5
-"""Part of the free space of a disk that new rows may take: other caches and results are to have room too."""
 _SECONDS = 30.0
 """How often what has been computed is written down for good: so much is computed again after a kill."""
-
-
-class NoRoomError(ResultsError):
-    """Rows that would take too much of the disk."""
 
 
 class Rows:
@@ -171,13 +164,7 @@ class _Writer:
         """
         folder = self._path.parent
         with kept_in(folder, "features"):
-            needed, free = rows[0].nbytes * self._count, shutil.disk_usage(folder).free
-        if needed > _SHARE * free:
-            raise NoRoomError(
-                f"{self._count} images have features of {needed / 2**30:.1f} GiB, more than half of the "
-                f"{free / 2**30:.1f} GiB that are free in '{folder}'; make room there, or name another folder in the "
-                "environment variable TLSWEEP_CACHE"
-            )
+            require_room(folder, rows[0].nbytes * self._count, f"features of {self._count} images")
         temporary = self._path.with_name(f".{self._path.name}.{uuid4().hex}.tmp")
         shape = (len(self._sums), *rows.shape[1:])
         with kept_in(folder, "features"):
