@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tlsweep.cluster.ray_files import check_home, ray_folder
-from tlsweep.data.cache import default_cache
+from tlsweep.data.pixels.cache import default_cache
 from tlsweep.errors import ResourceError, ResultsError
 
 LONG = "/tmp/" + "x" * 110

@@ -175,25 +175,38 @@ def test_read_only_images_are_neither_copied_nor_warned_about() -> None:
     assert np.array_equal(task.images, before)
 
 
+ON_DISK: dict[str, dict[str, Any]] = {
+    "mapped": {"memory_limit": "10KB"},
+    "streamed": {"memory_limit": "10KB", "disk_limit": 0},
+}
+
+
 @pytest.fixture(scope="module")
-def streamed_and_stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, Task]:
+def kept_as(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+    """The same images in memory, in a file on disk, and decoded again whenever they are read."""
     root = write_folder(tmp_path_factory.mktemp("images"), {"ant": 20, "bee": 20}, size=(90, 80), suffix=".jpg")
-    fields: dict[str, Any] = {"image_size": 28, "augment": Augment(crop="shift", flip=True)}
     cache = tmp_path_factory.mktemp("cache")
-    streamed = load_task(folder_data(root, memory_limit="10KB", **fields), 0, cache=cache)
-    return streamed, load_task(folder_data(root, **fields), 0, cache=cache)
+    limits = {"stored": {}, **ON_DISK}
+    return {
+        form: load_task(folder_data(root, image_size=28, augment=Augment(flip=True), **fields), 0, cache=cache)
+        for form, fields in limits.items()
+    }
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_streamed_batches_are_the_same_bit_for_bit(streamed_and_stored: tuple[Task, Task], workers: int) -> None:
-    before = torch.get_rng_state()
-    streamed, stored = (Batches(task, workers=workers) for task in streamed_and_stored)
-    next(streamed.train(0, 2, 9))  # a pass that is given up does not disturb the next
+@pytest.mark.parametrize(("form", "workers", "threads"), [("mapped", 0, 1), ("streamed", 0, 2), ("streamed", 1, 1)])
+def test_batches_from_disk_are_the_same_bit_for_bit(
+    kept_as: dict[str, Task], form: str, workers: int, threads: int
+) -> None:
+    before, usual = torch.get_rng_state(), torch.get_num_threads()
+    kept, stored = (Batches(kept_as[name], workers=workers) for name in (form, "stored"))
+    next(kept.train(0, 2, 9))  # a pass that is given up does not disturb the next
+    torch.set_num_threads(threads)
     for epoch in (0, 1):
-        for one, other in zip(streamed.train(epoch, 7, 3), stored.train(epoch, 7, 3), strict=True):
+        for one, other in zip(kept.train(epoch, 7, 3), stored.train(epoch, 7, 3), strict=True):
             assert torch.equal(one[0], other[0])
             assert torch.equal(one[1], other[1])
-        assert torch.equal(_all(streamed.evaluate("val", 5))[0], _all(stored.evaluate("val", 5))[0])
+        assert torch.equal(_all(kept.evaluate("val", 5))[0], _all(stored.evaluate("val", 5))[0])
+    torch.set_num_threads(usual)
     assert torch.equal(torch.get_rng_state(), before)
 
 

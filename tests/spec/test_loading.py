@@ -92,8 +92,8 @@ def _models_in(annotation: object) -> list[type[BaseModel]]:
 
 
 def test_durations_and_sizes() -> None:
-    spec = load_spec(MINIMAL, ["budget.wall_time=1h30m", "data.memory_limit=512MB"])
-    assert (spec.budget.wall_time, spec.data.memory_limit) == (5400, 512 * 1024**2)
+    spec = load_spec(MINIMAL, ["budget.wall_time=1h30m", "data.memory_limit=512MB", "data.disk_limit=0"])
+    assert (spec.budget.wall_time, spec.data.memory_limit, spec.data.disk_limit) == (5400, 512 * 1024**2, 0)
 
 
 MISTAKES = [

@@ -1,4 +1,4 @@
-"""Trials on image files, streamed from disk, and on photographs with ImageNet weights."""
+"""Trials on image files, in memory and on disk, and on photographs with ImageNet weights."""
 
 from pathlib import Path
 
@@ -9,13 +9,15 @@ from PIL import Image
 from training_trials import ONE_THREAD, Train
 
 from tlsweep.data import load_task
+from tlsweep.data.pixels.mapped import Mapped
+from tlsweep.data.pixels.streamed import Streamed
 from tlsweep.models import resolve_weights
 from tlsweep.spec import Augment, FolderData, Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint, export_model, load_exported
 from tlsweep.training.transfer import Transfer
 
 
-def test_a_streamed_task_gives_the_numbers_of_one_in_memory(train: Train, tmp_path: Path) -> None:
+def test_a_task_on_disk_or_streamed_gives_the_numbers_of_one_in_memory(train: Train, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("ants", "bees"):
         (tmp_path / "images" / name).mkdir(parents=True)
@@ -23,12 +25,12 @@ def test_a_streamed_task_gives_the_numbers_of_one_in_memory(train: Train, tmp_pa
             pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
     data = FolderData(source="folder", path=str(tmp_path / "images"), image_size=16)
-    memory, stream = (
-        load_task(data.model_copy(update={"memory_limit": limit}), 0, cache=tmp_path / "cache") for limit in (2**30, 1)
+    memory, mapped, stream = (
+        load_task(data.model_copy(update={"memory_limit": memory, "disk_limit": disk}), 0, cache=tmp_path / "cache")
+        for memory, disk in ((2**30, 0), (1, 2**30), (1, 0))
     )
-    assert isinstance(memory.images, np.ndarray)
-    assert not isinstance(stream.images, np.ndarray)
-    assert train(task=stream).numbers == train(task=memory).numbers
+    assert [type(task.images) for task in (memory, mapped, stream)] == [np.ndarray, Mapped, Streamed]
+    assert train(task=stream).numbers == train(task=mapped).numbers == train(task=memory).numbers
 
 
 @pytest.mark.data

@@ -18,7 +18,6 @@ import numpy as np
 from tlsweep.cluster import examination
 from tlsweep.cluster.nodes import Cluster, Node, alive_nodes
 from tlsweep.data import Task
-from tlsweep.data.streamed import Streamed
 from tlsweep.errors import ResourceError
 from tlsweep.observer import Observer
 from tlsweep.spec import SweepSpec
@@ -117,7 +116,7 @@ class Preflight:
         return {
             "versions": examination.installed(self._spec.model.packages),
             "modules": [name.split(":")[0]] if ":" in name else [],
-            "images": [ray.put(_sample(task)) for task in self._tasks if isinstance(task.images, Streamed)],
+            "images": [ray.put(_sample(task)) for task in self._tasks if not isinstance(task.images, np.ndarray)],
             "location": str(self._location) if self._location is not None else None,
             "nonce": uuid4().hex,
         }
@@ -148,7 +147,7 @@ class Preflight:
             return []
         return [
             f"decoded images take {needed / 1024**2:,.0f} MB, its object store has {memory / 1024**2:,.0f}; start it "
-            "with more (ray start --object-store-memory=BYTES), or lower data.memory_limit, so that they are streamed"
+            "with more (ray start --object-store-memory=BYTES), or lower data.memory_limit, so that nodes decode them"
         ]
 
     def _unseen(self, node: Node) -> list[str]:
@@ -168,7 +167,7 @@ class Preflight:
 
 
 def _sample(task: Task) -> tuple[Any, list[int]]:
-    """What decodes a streamed set, and the first and last image of each split."""
+    """What decodes a set that does not travel, and the first and last image of each split."""
     ends = {int(at) for indices in task.splits.values() for at in (indices[0], indices[-1])}
     return task.images.items, sorted(ends)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tlsweep.data.augmentation.changing import Changer
 from tlsweep.data.order import epoch_order
-from tlsweep.data.readers import Reader, make_reader
+from tlsweep.data.pixels.readers import Reader, make_reader
 from tlsweep.data.task import Indices, Task
 from tlsweep.spec import Hyperparameters, derive_seed
 

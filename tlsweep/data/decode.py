@@ -109,7 +109,7 @@ def decode_some(
             return one_line(_reason(error))
 
     with odd_metadata():
-        return list(_map(decode, indices, threads=_cores()))
+        return list(in_threads(decode, indices, threads=_cores()))
 
 
 def _decode_pass(
@@ -129,7 +129,7 @@ def _decode_pass(
     labels: list[int] = []
     chunks: list[_Chunk] = []
     digest = hashlib.sha256(f"{len(items)} {side} {channels}".encode())
-    for chunk in _map(decode, range(0, len(items), _CHUNK), threads=_cores() if items.thread_safe else 1):
+    for chunk in in_threads(decode, range(0, len(items), _CHUNK), threads=_cores() if items.thread_safe else 1):
         labels += chunk.labels
         chunks.append(chunk)
         digest.update(chunk.digest)
@@ -189,7 +189,7 @@ def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _map(function: Callable[[int], T], arguments: Iterable[int], threads: int) -> Iterator[T]:
+def in_threads(function: Callable[[int], T], arguments: Iterable[int], threads: int) -> Iterator[T]:
     """Threads, not processes: Pillow lets go of the interpreter while it decodes and resizes."""
     if threads == 1:
         yield from map(function, arguments)

@@ -1,6 +1,7 @@
 """Makes a task from the `data:` section of a spec."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tlsweep.data.cache import Decoded, decode_cached, default_cache
 from tlsweep.data.decode import Survey
 from tlsweep.data.depth import FULL_DEPTH
 from tlsweep.data.duplicates import Duplicates, find_duplicates, same_pictures
@@ -18,6 +18,9 @@ from tlsweep.data.geometry import Geometry, choose_geometry
 from tlsweep.data.hashing import difference_hashes
 from tlsweep.data.items import ArrayItems, Found, Pixels
 from tlsweep.data.moments import check_channels, moments_of, normalisation
+from tlsweep.data.pixels.cache import Decoded, decode_cached, default_cache
+from tlsweep.data.pixels.mapped import decode_large
+from tlsweep.data.pixels.streamed import Streamed
 from tlsweep.data.rendering import Rendering
 from tlsweep.data.sources import find_images
 from tlsweep.data.task import Indices, Run, Task
@@ -81,7 +84,7 @@ def load_task(
         runs=runs,
         rendering=replace(_rendering(data), bits=survey.bits),
         findings=find_oddities(found.items, survey, geometry.side**2, data.fit),
-        notes=found.notes,
+        notes=(*found.notes, *decoded.notes),
         duplicates=duplicates,
         hashes=survey.hashes,
         pixels=survey.digest,
@@ -118,8 +121,10 @@ def _decode(
     if isinstance(items, ArrayItems) and items.images.shape[1:] == (side, side, geometry.channels):
         images = np.ascontiguousarray(items.images)
         return Decoded(images, _survey_of(items, images))
-    streamed = len(items) * side * side * geometry.channels > data.memory_limit
-    return decode_cached(items, geometry, _rendering(data), streamed=streamed, cache=cache, progress=progress)
+    source = Streamed(items, (len(items), side, side, geometry.channels), _rendering(data))
+    if math.prod(source.shape) > data.memory_limit:
+        return decode_large(source, limit=data.disk_limit, cache=cache, progress=progress)
+    return decode_cached(source, streamed=False, cache=cache, progress=progress)
 
 
 def _survey_of(items: ArrayItems, images: Pixels) -> Survey:

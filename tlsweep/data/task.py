@@ -43,7 +43,8 @@ class Task:
 
     images: Any
     """uint8 array of shape (N, H, W, C), C = 1 or 3, H = W; may be read-only or memory-mapped. For sets above
-    `memory_limit` instead an object with the same `shape`, and `load(indices) -> uint8 array (len, H, W, C)`."""
+    `memory_limit` instead a `Mapped` or a `Streamed` (tlsweep/data/pixels) with the same `shape`, and `load(indices) ->
+    uint8 array (len, H, W, C)`."""
     labels: Indices
     """Shape (N,): whole numbers from 0 to len(classes) - 1."""
     splits: Mapping[str, Indices]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tlsweep.data.cache import default_cache
+from tlsweep.data.pixels.cache import default_cache
 from tlsweep.data.task import Indices
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import head_inputs, pooled_map

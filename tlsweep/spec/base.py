@@ -112,7 +112,9 @@ class Unit:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0), Unit("number of seconds or '1h30m'")]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0), Unit("number of bytes or '4GB'")]
+_InBytes = Annotated[int, BeforeValidator(_bytes), Unit("number of bytes or '4GB'")]
+Bytes = Annotated[_InBytes, Field(gt=0)]
+BytesOrZero = Annotated[_InBytes, Field(ge=0)]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.augmentation import crop_and_flip, presets_in_words
-from tlsweep.spec.base import Bytes, SpecModel, Unit
+from tlsweep.spec.base import Bytes, BytesOrZero, SpecModel, Unit
 
 ColourValue = Annotated[int, Field(ge=0, le=255)]
 
@@ -134,7 +134,12 @@ class DataCommon(SpecModel):
     images that are in validation or test too, and all that are under two classes; or `stop`. Pictures that are nearly
     the same are counted only."""
     memory_limit: Bytes = 4 * 1024**3
-    """Decoded images up to this size are kept in memory, shared by all trials; larger sets are streamed from disk."""
+    """Decoded images up to this size are kept in memory, shared by all trials; larger sets are read from disk."""
+    disk_limit: BytesOrZero = 100 * 1024**3
+    """Larger sets up to this size are decoded once on each node, into a file in its cache (the environment variable
+    `TLSWEEP_CACHE` names the folder) that all trials map, where that takes at most half of what is free on the disk.
+    Others are decoded again by every trial in every epoch, with as many threads as it has CPUs, and that is said. 0:
+    all that are above `memory_limit`."""
 
     @field_validator("augment", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
-from tlsweep.data.cache import default_cache
+from tlsweep.data.pixels.cache import default_cache
 from tlsweep.errors import TlsweepError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import MAIN_ARM, SweepSpec, TrainSettings

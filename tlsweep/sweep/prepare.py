@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.data.balance import check_class_names
-from tlsweep.data.cache import default_cache
 from tlsweep.data.duplicates import count_in_source
+from tlsweep.data.pixels.cache import default_cache
 from tlsweep.errors import DataError, ModelError
 from tlsweep.observer import Observer, say
 from tlsweep.spec import SourceTask, SweepSpec

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
+from tlsweep.data.pixels.mapped import Mapped
 from tlsweep.data.views import with_few_labels
 from tlsweep.files import raise_storage_error, storing
 from tlsweep.spec import Hyperparameters, SweepSpec
@@ -104,6 +105,8 @@ def fetch(reference: Any) -> Any:
 def _with_labels(reference: Any, labels_per_class: int | None, seed: int) -> Any:
     """A view of the task, made once for each process."""
     task = fetch(reference)
+    if isinstance(task.images, Mapped):
+        task.images.open(_log)  # which may take minutes, where this node has no file of them yet
     return task if labels_per_class is None else with_few_labels(task, labels_per_class, seed)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tlsweep.data.batches import Batches, BatchSource, RowBatches
-from tlsweep.data.readers import MemoryReader
+from tlsweep.data.pixels.readers import MemoryReader
 from tlsweep.data.task import Task
 from tlsweep.models import frozen_groups
 from tlsweep.models.architectures import is_own_code

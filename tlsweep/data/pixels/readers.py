@@ -1,7 +1,8 @@
-"""Pixels of batches, from memory or decoded ahead by worker processes, to the device."""
+"""Pixels of batches, from memory, mapped, or decoded ahead by worker processes, to the device."""
 
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tlsweep.data.items import Pixels
-from tlsweep.data.streamed import Streamed
+from tlsweep.data.pixels.mapped import Mapped, PixelFile
+from tlsweep.data.pixels.streamed import Streamed
 from tlsweep.data.task import Indices
 
 Bounds = Sequence[tuple[int, int]]
@@ -48,6 +50,25 @@ class MemoryReader:
                 # Tensor.to).
                 batch = batch.pin_memory().to(self._device, non_blocking=True)
             yield batch
+
+
+class MappedReader:
+    """A mapped file, of which the next batch is read from the disk while a network has this one."""
+
+    def __init__(self, file: PixelFile, device: torch.device) -> None:
+        self._file, self._device = file, device
+
+    def read(self, order: Tensor, bounds: Bounds) -> Iterator[Tensor]:
+        """Read as `Reader.read` says."""
+        indices = order.numpy()
+        batches = [indices[start:end] for start, end in bounds]
+        self._file.announce(indices[slice(*bounds[0])])
+        for batch, following in zip_longest(batches, batches[1:], fillvalue=indices[:0]):
+            pixels = torch.from_numpy(self._file.load(batch))
+            self._file.announce(following)
+            if self._device.type == "cuda":
+                pixels = pixels.pin_memory()  # as `MemoryReader` does
+            yield pixels.to(self._device, non_blocking=True)
 
 
 class StreamReader:
@@ -101,11 +122,15 @@ class _Decoder(Dataset[Tensor]):
         self._images = images
 
     def __getitem__(self, indices: Indices) -> Tensor:
-        return torch.from_numpy(self._images.load(np.asarray(indices)))
+        # Of a trial, as many as it has CPUs; of a process that decodes ahead one (torch/utils/data/_utils/worker.py).
+        return torch.from_numpy(self._images.load(np.asarray(indices), torch.get_num_threads()))
 
 
-def make_reader(images: Pixels | Streamed, device: torch.device, workers: int) -> Reader:
+def make_reader(images: Pixels | Mapped | Streamed, device: torch.device, workers: int) -> Reader:
     """The reader for what a task holds as `images`."""
     if isinstance(images, np.ndarray):
         return MemoryReader(images, device)
-    return StreamReader(images, device, workers)
+    opened = images.open() if isinstance(images, Mapped) else images
+    if isinstance(opened, PixelFile):
+        return MappedReader(opened, device)
+    return StreamReader(opened, device, workers)

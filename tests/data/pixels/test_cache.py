@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from image_files import folder_data, picture, write_folder
 
-from tlsweep.data import cache as cache_module
 from tlsweep.data import load_task
 from tlsweep.data.decode import decode_all
-from tlsweep.data.streamed import Streamed
+from tlsweep.data.pixels import cache as cache_module
+from tlsweep.data.pixels.streamed import Streamed
 from tlsweep.errors import DataError
 
 LARGE = {"image_size": 64}
+ON_DISK = LARGE | {"memory_limit": "10KB"}
 
 
 @pytest.fixture
@@ -138,8 +139,8 @@ def test_two_threads_at_once_agree(root: Path, tmp_path: Path, decodings: list[i
 
 def test_streamed_set_is_the_same_task(root: Path, tmp_path: Path, decodings: list[int]) -> None:
     stored = load_task(folder_data(root, **LARGE), 0, cache=tmp_path / "c")
-    streamed = load_task(folder_data(root, memory_limit="10KB", **LARGE), 0, cache=tmp_path / "c")
-    again = load_task(folder_data(root, memory_limit="10KB", **LARGE), 0, cache=tmp_path / "c")
+    streamed = load_task(folder_data(root, **ON_DISK, disk_limit=0), 0, cache=tmp_path / "c")
+    again = load_task(folder_data(root, **ON_DISK, disk_limit=0), 0, cache=tmp_path / "c")
     assert decodings == [40, 40], "the survey of a streamed set is kept as well"
     assert isinstance(again.images, Streamed)
     assert again.images.shape == stored.images.shape
@@ -151,7 +152,7 @@ def test_streamed_set_is_the_same_task(root: Path, tmp_path: Path, decodings: li
 def test_bad_images_of_a_streamed_set_are_found_before_training(root: Path) -> None:
     (root / "bee" / "x.jpg").write_bytes(b"broken")
     with pytest.raises(DataError, match="1 of 41 files"):
-        load_task(folder_data(root, memory_limit="10KB", **LARGE), 0)
+        load_task(folder_data(root, **ON_DISK, disk_limit=0), 0)
 
 
 def test_environment_names_the_folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
