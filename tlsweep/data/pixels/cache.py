@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from tlsweep.data.decode import Progress, Survey, decode_all
 from tlsweep.data.items import Pixels
@@ -160,7 +160,7 @@ def _clear(entry: Path) -> None:
         try:
             with FileLock(work.with_name(name).with_suffix(".lock"), timeout=0):
                 shutil.rmtree(work, ignore_errors=True)
-        except Timeout:  # somebody is at work there
+        except OSError:  # among them filelock.Timeout: somebody is at work there
             continue
 
 

@@ -118,7 +118,7 @@ def decode_large(source: Streamed, *, limit: int, cache: Path, progress: Progres
         DataError: as `decode_cached`.
     """
     size = math.prod(source.shape)
-    reason = f"decoded they take {size / 2**30:.1f} GiB, above data.disk_limit: {limit / 2**30:.1f} GiB; raise it"
+    reason = f"decoded, they take {size / 2**30:.1f} GiB, above data.disk_limit: {limit / 2**30:.1f} GiB; raise it"
     if size <= limit:
         try:
             decoded = decode_cached(source, streamed=False, cache=cache, large=True, progress=progress)
