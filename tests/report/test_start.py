@@ -17,7 +17,7 @@ from tlsweep.report.recipe import confirmation, missing_recipe
 from tlsweep.store import Results, read_journal
 from tlsweep.store.files import write_json
 from tlsweep.store.starts import START, best_start
-from tlsweep.sweep.winner import _candidates
+from tlsweep.sweep.winner.evaluating import _candidates
 from tlsweep.terminal import print_best, print_outcome, print_report
 from tlsweep.terminal.notable import notable
 from tlsweep.terminal.trial import print_start

@@ -30,7 +30,7 @@ from tlsweep.sweep.environment import weights_hash
 from tlsweep.sweep.heads import find_heads, starting_heads, starts
 from tlsweep.sweep.prepare import check_batch_sizes, check_metric
 from tlsweep.sweep.trainable import Shared
-from tlsweep.sweep.winner import HARD_IMAGES, Winner, _evaluate_arms, _prediction_rows
+from tlsweep.sweep.winner.evaluating import HARD_IMAGES, Winner, _evaluate_arms, _prediction_rows
 from tlsweep.training import evaluation, load_exported
 from tlsweep.training.devices import Compute
 from tlsweep.training.networks import new_network

@@ -25,8 +25,8 @@ def model_card(tables: SweepTables, best: Best, info: ExportInfo, form: str, *, 
     spec = tables.spec
     parts = [
         f"# {_text(tables.name)}: a classifier of {len(info.classes)} classes",
-        f"{_text(describe_model(spec))}. Found by a sweep of tlsweep ({describe_search(spec)}), trial "
-        f"{_text(best.trial)} at epoch {best.epoch}. Classes: {', '.join(map(_text, info.classes))}.",
+        f"{_text(describe_model(spec))}. Found by a sweep of tlsweep ({describe_search(spec)}), "
+        f"{_made_of(best)}. Classes: {', '.join(map(_text, info.classes))}.",
         "## Use",
         f"`tlsweep predict {FILES[form]} IMAGES` in this folder"
         f"{' (with --own-code: a .pt2 may hold code)' if form == 'pt2' else ''}, or in Python:",
@@ -46,6 +46,12 @@ def model_card(tables: SweepTables, best: Best, info: ExportInfo, form: str, *, 
         _untested(best),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _made_of(best: Best) -> str:
+    if best.soup and best.averaged:
+        return _text(best.soup.made_of())
+    return f"trial {_text(best.trial)} at epoch {best.epoch}"
 
 
 def _text(name: object) -> str:
@@ -150,6 +156,12 @@ def _classes(best: Best) -> list[str]:
 
 
 def _recipe(best: Best) -> str:
+    if best.soup and best.averaged:
+        return f"{_text(best.soup.in_words())}. The best trial alone was trained like this:\n\n{_schedule(best)}"
+    return _schedule(best)
+
+
+def _schedule(best: Best) -> str:
     if not best.schedule:
         return "Not at all: no epoch of training was better than what the trials began with, and that is this model."
     steps = [

@@ -20,7 +20,7 @@ from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import configuration, starting_values
 from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled
-from tlsweep.sweep.retention import KEPT_TRIALS
+from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
 
 if TYPE_CHECKING:
     from tlsweep.planning.rehearsal import Rehearsal
@@ -140,6 +140,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
     # Of a trial its last two and its best; of a member of a population all that another one may copy.
     kept = spec.train.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
     live = trials if spec.search.trials_wait else slots
+    ended = sum(KEPT_TRIALS + kept_trials(spec, arm) for arm in spec.trained_arms)
     return Plan(
         arms=spec.arms,
         trials=trials,
@@ -162,7 +163,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
         seconds_at_least=min(seconds * rehearsal.fastest, spec.budget.wall_time or seconds),
         checkpoint_bytes=checkpoint_bytes,
-        storage_bytes=checkpoint_bytes * ((3 + kept) * live + 2 * KEPT_TRIALS * len(spec.trained_arms)),
+        storage_bytes=checkpoint_bytes * ((3 + kept) * live + ended),
         skipped=task.skipped,
         set_aside=task.set_aside,
         nodes_checked=nodes_checked,

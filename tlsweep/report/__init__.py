@@ -11,14 +11,15 @@ from tlsweep.report.landscape import Cell, Landscape, landscape
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.recipe import recipe, write_recipe
 from tlsweep.report.repair import faults, repair
+from tlsweep.report.soup import Soup, find_soup
 from tlsweep.report.tables import Failure, Leader, SweepTables, failures, leaders, load_tables
 from tlsweep.report.totals import Totals, totals
 from tlsweep.report.trial import TrialLife, trial_life
 
 __all__ = [
     "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "CurvePoint", "Failure", "Interval", "Landscape",
-    "Leader", "Segment", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
-    "describe_runs", "describe_search", "failures", "faults", "find_best", "gain", "landscape", "leaders",
+    "Leader", "Segment", "Soup", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
+    "describe_runs", "describe_search", "failures", "faults", "find_best", "find_soup", "gain", "landscape", "leaders",
     "learning_curve", "lineage", "load_tables", "recipe", "repair", "tables_by", "totals", "trial_life",
     "unplaced_heads", "write_recipe",
 ]  # fmt: skip

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlsweep.report.intervals import Interval, bootstrap_mean
+from tlsweep.report.soup import find_soup
 from tlsweep.report.tables import Leader, SweepTables, leaders
 from tlsweep.spec import derive_seed
 from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store.schema import METRICS
-from tlsweep.store.starts import START, Start, best_start
+from tlsweep.store.starts import SOUP, START, Start, best_start
 
 _NAMES = tuple(name.removeprefix("val_") for name in METRICS if name.startswith("val_"))
 
@@ -94,10 +96,12 @@ def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
 
 def winner(tables: SweepTables, arm: str) -> Leader | None:
     """The trial that met the test split, else the one with the best metric so far; or the start, where no epoch of
-    training is better.
+    training is better. Of the arm `soup` the average, if there is one.
 
     They differ where the checkpoint of the best was found damaged, so that the next best was handed back.
     """
+    if arm == SOUP_ARM:
+        return _soup_as_leader(tables)
     ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
     start = best_start(tables.environment, arm, tables.spec.search)
     untrained = tables.spec.arm(arm).trials == 0 and bool(leaders(tables))  # before that the sweep has no result
@@ -109,6 +113,16 @@ def winner(tables: SweepTables, arm: str) -> Leader | None:
 def _as_leader(start: Start, arm: str) -> Leader:
     """What the trials of an arm begin with, as if it were one of them."""
     return Leader(START, arm, {WEIGHTS: start.weights}, 0, 0, 0, start.figures, "untrained")
+
+
+def _soup_as_leader(tables: SweepTables) -> Leader | None:
+    """The average of the best networks, as if it were one of them."""
+    soup = find_soup(tables)
+    if soup is None or not soup.trials:
+        return None
+    known = soup.weights in tables.spec.model.origins  # whoever wrote the events
+    values = {WEIGHTS: str(soup.weights)} if known else {}
+    return Leader(SOUP, SOUP_ARM, values, 0, 0, 0, soup.validation, "averaged")
 
 
 def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
@@ -131,7 +145,12 @@ def _errors(figures: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(figures[f"{name}_se"]) for name in _NAMES if figures.get(f"{name}_se") is not None}
 
 
-def gain(arms: list[ArmResult], control: str, split: str, metric: str) -> float | None:
+def gain(
+    arms: list[ArmResult],
+    control: str,
+    split: str,
+    metric: str,
+) -> float | None:
     """What an arm, mostly the main one, is ahead of its control in `metric` on `split` (`val`, `test`); None where one
     of them is not known."""
     values = {result.arm: (result.val if split == "val" else result.test).get(metric) for result in arms}

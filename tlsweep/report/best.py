@@ -10,10 +10,12 @@ from tlsweep.report.arms import ArmResult, arm_results, evaluated, gain, winner
 from tlsweep.report.classes import ClassResults, class_results
 from tlsweep.report.intervals import Interval
 from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.soup import Soup, find_soup
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.space import Value
+from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Location, SweepFolder
 
 
@@ -30,8 +32,9 @@ class Best:
     schedule: list[Segment]
     """The configurations that led there; one segment unless weights were copied on the way, none to the start."""
     result: ArmResult
+    """Of what is handed over: the best trial, or the average that is better."""
     arms: list[ArmResult]
-    """The result, and that of each control."""
+    """That of the best trial, and of each control."""
     values: Mapping[str, Mapping[str, Value]]
     """The hyperparameters of these in their best epochs, by arm."""
     classes: ClassResults | None
@@ -41,6 +44,13 @@ class Best:
     recipe: Location | None
     searched_by: str | None
     """The metric that the sweep was searched by, where the winner is that by another."""
+    soup: Soup | None = None
+    """What came of averaging the best networks; None where nobody asked for it."""
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the model is an average, and not that of the best trial."""
+        return self.soup is not None and self.soup.handed_over
 
     def start(self, name: str) -> Value:
         """A hyperparameter in the first epoch."""
@@ -76,6 +86,7 @@ class Best:
             **(self.classes.as_dict() if self.classes else {"classes": None, "confusion": None}),
             "gain": {result.arm: self._gain(result) for result in self.arms if result.against is not None},
             "arms": [self._arm(result) for result in self.arms],
+            "soup": self.soup.as_dict() if self.soup else None,
             "model": str(self.model) if self.model else None,
             "recipe": str(self.recipe) if self.recipe else None,
         }
@@ -130,6 +141,8 @@ def find_best(tables: SweepTables) -> Best:
             f"'tlsweep report {tables.name}' shows how far they are"
         )
     arms, folder = arm_results(tables), SweepFolder(tables.path)
+    soup = find_soup(tables)
+    result = next(result for result in arms if result.arm == (SOUP_ARM if soup and soup.handed_over else MAIN_ARM))
     handed_back = tables.searched_by is None or MAIN_ARM in evaluated(tables)
     return Best(
         sweep=tables.name,
@@ -137,11 +150,12 @@ def find_best(tables: SweepTables) -> Best:
         trial=found.trial,
         epoch=found.best_epoch,
         schedule=lineage(tables.events, found.trial, found.generation, found.best_epoch) if found.best_epoch else [],
-        result=arms[0],
+        result=result,
         arms=arms,
         values={result.arm: best.hyperparameters for result in arms if (best := winner(tables, result.arm))},
-        classes=class_results(tables),
+        classes=class_results(tables, result.arm),
         model=folder.best if handed_back and folder.best.exists() else None,
         recipe=folder.recipe if handed_back and folder.recipe.exists() else None,
         searched_by=tables.searched_by,
+        soup=soup,
     )

@@ -9,7 +9,9 @@ from typing import get_args
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import winner
 from tlsweep.report.tables import Row, SweepTables, check, load_tables
+from tlsweep.spec import MAIN_ARM
 from tlsweep.spec.metrics import Metric, metric_sign
+from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Results
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import rank
@@ -45,7 +47,10 @@ def tables_by(results: Results, metric: str | None, more: Sequence[str] = ()) ->
     )
     check(ranked, results)
     untested = _without_tests(ranked, tables.spec.arms)
-    return _without_tests(ranked, [arm for arm in tables.spec.arms if not _same_winner(tables, untested, arm)])
+    others = [arm for arm in tables.spec.arms if not _same_winner(tables, untested, arm)]
+    if MAIN_ARM in others:  # against whose winner the average was set
+        others.append(SOUP_ARM)
+    return _without_tests(ranked, others)
 
 
 def _check_metric(tables: SweepTables, metric: str) -> None:
@@ -92,6 +97,8 @@ def _reached(best: Row) -> Row:
 
 def _same_winner(before: SweepTables, after: SweepTables, arm: str) -> bool:
     """Whether the network that met the test split is the best by the other metric too."""
+    if arm == SOUP_ARM:
+        return True
     tested, best = winner(before, arm), winner(after, arm)
     if tested is None or best is None:
         return False
@@ -101,6 +108,8 @@ def _same_winner(before: SweepTables, after: SweepTables, arm: str) -> bool:
 def _without_tests(tables: SweepTables, arms: Sequence[str]) -> SweepTables:
     return replace(
         tables,
-        events=[event for event in tables.events if event["kind"] != "evaluated" or event["arm"] not in arms],
+        events=[
+            event for event in tables.events if event["kind"] not in ("evaluated", "souped") or event["arm"] not in arms
+        ],
         predictions=[row for row in tables.predictions if row["arm"] not in arms],
     )

@@ -21,6 +21,11 @@ class Interval:
     low: float
     high: float
 
+    def reversed(self) -> "Interval":
+        """The same difference, seen from the other side."""
+        # From 0, as -0.0 would be shown with its sign.
+        return Interval(0 - self.value, 0 - self.high, 0 - self.low)
+
 
 def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
     """The mean of one value for each test image, with its interval.

@@ -149,8 +149,15 @@ def _changes(segments: list[Segment], name: str) -> bool:
     return len({segment.hyperparameters[name] for segment in segments if name in segment.hyperparameters}) > 1
 
 
+_SOUP = """\
+# What is handed over is an average of the weights of several trials (`souped` in the events). This is the best trial.
+"""
+
+
 def write_recipe(path: Location) -> None:
     """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result."""
     results = Results(SweepFolder(path))
     if results.winner() is not None:
-        write_text(results.folder.recipe, _HEAD + write_yaml(recipe(results)))
+        soup = results.state().soup
+        note = _SOUP if soup and soup["handed_over"] else ""
+        write_text(results.folder.recipe, _HEAD + note + write_yaml(recipe(results)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import evaluated
 from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.soup import hands_over_soup
 from tlsweep.report.tables import Row, SweepTables, load_tables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Location, Record, Results, SweepFolder
@@ -33,7 +34,7 @@ class TrialLife:
     checkpoints: Sequence[Location]
     """Those of it that are kept, the oldest first."""
     model: Location | None
-    """The exported model, where it is the winner of the main arm."""
+    """The exported model, where it is the winner of the main arm, and no average is handed over in its place."""
 
     @property
     def trial(self) -> str:
@@ -52,7 +53,7 @@ def trial_life(results: Results, trial: str) -> TrialLife:
     if row is None:
         raise ResultsError(_unknown(tables, trial))
     kept = sorted(path for path in files_below(folder.checkpoints) if path.startswith(f"{trial}/"))
-    won = evaluated(tables).get(MAIN_ARM, {}).get("trial") == trial
+    won = evaluated(tables).get(MAIN_ARM, {}).get("trial") == trial and not hands_over_soup(tables)
     return TrialLife(
         tables=tables,
         row=row,

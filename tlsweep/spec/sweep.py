@@ -51,6 +51,11 @@ class SweepSpec(SpecModel):
     `hyperrule` is one trial with what the BiT HyperRule chooses for that number of images (Kolesnikov et al. 2020): the
     baseline without a search; `probe` is what the trials begin with, the linear probe on the frozen features of
     `model.weights`, evaluated without any training."""
+    soup: int | None = Field(None, ge=2, le=100)
+    """In the end the weights of the best trials, at most so many, are averaged: of those that make the average no worse
+    on one half of the validation images (greedy soup, Wortsman et al. 2022), with a share of what trials begin with
+    where that is better still. The arm `soup` shows it beside `main`; it is handed over where it is better on the other
+    half too. So many checkpoints are kept. Left out: no average."""
     train_images: int | None = Field(None, ge=2)
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     usual_layer_decay: float | None = Field(None, gt=0, le=1)
@@ -93,7 +98,27 @@ class SweepSpec(SpecModel):
                 "or give weights"
             )
         self._study_fits()
+        self._soup_fits()
         return self
+
+    def _soup_fits(self) -> None:
+        if self.soup is None:
+            return
+        if self.model.weights is None:
+            raise ValueError(
+                "soup averages networks that were trained from one start, but model.weights are none, and random ones "
+                "are others in each trial; leave it out, or give weights"
+            )
+        if self.train.settings().head == "random":
+            raise ValueError(
+                "soup averages networks that were trained from one start, but with train.head random the head of each "
+                "trial begins elsewhere; leave it out, or write probe or zero"
+            )
+        if self.data.runs > 1:
+            raise ValueError(
+                "soup averages the networks of different trials, but data.folds and data.repeats make several of each; "
+                "leave it out, or take them out"
+            )
 
     def _probe_fits(self) -> None:
         if PROBE_ARM not in self.controls:
@@ -158,7 +183,14 @@ class SweepSpec(SpecModel):
         if HYPERRULE_ARM in self.controls:
             # Before a launch the number of images is not known, and the names of the arms do not depend on it.
             rule = hyperrule(self.train_images or BATCH_SIZE, self.train.epochs).model_dump()
-        return arms_of(self.controls, self.study, weights=weights, freeze=dict(self.train)["freeze"], rule=rule)
+        return arms_of(
+            self.controls,
+            self.study,
+            weights=weights,
+            freeze=dict(self.train)["freeze"],
+            rule=rule,
+            soup=self.soup is not None,
+        )
 
     @property
     def trials_per_arm(self) -> int:

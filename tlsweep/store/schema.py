@@ -251,8 +251,12 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "evaluated": Kind(
             "the winner of an arm met the test split",
             "`trial` (`start`: nothing was trained), `loss`, `accuracy`, `precision`, `recall`, `f1`, `top5`, `auroc`, "
-            "`ece`, `per_class`, `confusion`, `runs`; standard errors `…_se`; `passed_over` (damaged checkpoints of "
-            "better trials)",
+            "`ece`, `per_class`, `confusion`, `runs`; standard errors `…_se`; `passed_over` (damaged checkpoints)",
+        ),
+        "souped": Kind(
+            "the best networks were averaged (`soup`), and the average set against the winner",
+            "`trials` (else the `reason`), `start_share`, `weights`, `considered`, `chosen_on`, `judged_on` (how far "
+            "`ahead`, with `low`, `high`), `handed_over`, `validation`, `ensemble` (on the test), `passed_over`",
         ),
         "node_joined": Kind("a node came to the cluster", _NODE),
         "node_refused": Kind(

@@ -94,6 +94,18 @@ _SCHEMAS: Mapping[str, CoreSchema] = {
         _MODEL_METRICS
         | {"trial": _TEXT, "per_class": _PER_CLASS, "confusion": core.list_schema(_COUNTS), "runs": _COUNT}
     ),
+    "souped": _mapping(
+        {
+            "start_share": _FLOAT,
+            "weights": core.nullable_schema(_TEXT),
+            "reason": _TEXT,
+            "judged_on": _mapping({}, images=_COUNT, ahead=_FLOAT, low=_FLOAT, high=_FLOAT),
+            "validation": core.dict_schema(_TEXT, _FLOAT),
+            "ensemble": core.nullable_schema(_mapping({}, networks=_COUNT, loss=_FLOAT, accuracy=_FLOAT)),
+        },
+        trials=core.list_schema(_mapping({}, trial=_TEXT, epoch=_COUNT)),
+        handed_over=_TYPES["bool"],
+    ),
     **dict.fromkeys(
         ("stopped", "failed", "interrupted", "finished"),
         _mapping(

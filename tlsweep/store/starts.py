@@ -11,6 +11,8 @@ from tlsweep.store.ranking import Rank, rank
 
 START = "start"
 """What stands in place of a trial where nothing was trained."""
+SOUP = "soup"
+"""What stands in place of a trial where several were averaged."""
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,8 @@ class SweepState:
     """Seconds that it has run, over all its launches."""
     test: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the winner of each arm reached on the test split."""
+    soup: Mapping[str, Any] | None = None
+    """What came of averaging the best networks, where that was asked for."""
     micro_batches: dict[str, int] = field(default_factory=dict)
     """The smallest micro-batch that each device needed on which a batch had to be divided."""
 
@@ -204,8 +206,11 @@ class SweepState:
             self.launched = details
         if record["kind"] == "evaluated":
             self.test[record["arm"]] = details  # of what no trial made: the start
+        if record["kind"] == "souped":
+            self.soup = details
         if record["kind"] == "resumed":
             self.test.clear()  # the winner in the end will meet the test split
+            self.soup = None
             for trial in self.trials.values():
                 if trial.trial in details["reopened"] or not trial.status.final:
                     trial.status, trial.out_of_budget = Status.PAUSED, False

@@ -14,7 +14,7 @@ from tlsweep.observer import Observer, say
 from tlsweep.spec import MAIN_ARM, SweepSpec, TrainSettings
 from tlsweep.spec.augmentation import STRENGTHS
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
-from tlsweep.spec.search.study import PROBE_ARM
+from tlsweep.spec.search.study import PROBE_ARM, SOUP_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import configuration, trial_seed
@@ -112,7 +112,7 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
     from tlsweep.training.summary import over_runs
 
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for arm in shared.spec.arms:
+    for arm in (arm for arm in shared.spec.arms if arm != SOUP_ARM):  # which begins where main does
         for name in shared.weights:
             heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
             if heads is not None and shared.spec.arm(arm).pretrained:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tlsweep.schedulers import Rules
+from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.store import Status, SweepFolder, TrialState
 from tlsweep.store.boundary import real_file, refuse_to_write
 from tlsweep.store.locations import Location, files_below
@@ -13,7 +14,12 @@ from tlsweep.store.records import is_checkpoint, is_left_over
 from tlsweep.sweep.ledger import Ledger
 
 KEPT_TRIALS = 3
-"""Trials whose best checkpoint stays in each arm after they ended."""
+"""Trials whose best checkpoint stays in each arm after they ended, and its last one beside it."""
+
+
+def kept_trials(spec: SweepSpec, arm: str) -> int:
+    """The number of trials whose best checkpoint stays in an arm after they ended: of some a soup may be made."""
+    return max(KEPT_TRIALS, spec.soup or 0) if arm == MAIN_ARM else KEPT_TRIALS
 
 
 class Retention:
@@ -74,13 +80,15 @@ class Retention:
     def _ended(self, trial: TrialState) -> None:
         """Keep the best checkpoint of the few ended trials that are the best of the arm.
 
-        They, and every member of a population, keep the last one too: with more epochs they can go on.
+        The first of them, and every member of a population, keep the last one too: with more epochs they can go on.
         """
         best = self._best[trial.arm] = self._best[trial.arm] | {trial.trial}
-        kept = {trial.trial for trial in self._state.best_of((self._state.trials[name] for name in best), KEPT_TRIALS)}
+        count = kept_trials(self._ledger.spec, trial.arm)
+        ranked = [trial.trial for trial in self._state.best_of((self._state.trials[name] for name in best), count)]
+        kept, leaders = set(ranked), set(ranked[:KEPT_TRIALS])
         for name in best:
             one = self._state.trials[name]
-            finished = one.status is Status.FINISHED and (self._rules[trial.arm].takes_turns or name in kept)
+            finished = one.status is Status.FINISHED and (self._rules[trial.arm].takes_turns or name in leaders)
             last = frozenset(checkpoint.path for checkpoint in one.trail[-1:] if finished)
             self._claim(name, last | (self._best_checkpoint(one) if name in kept else frozenset()))
         self._best[trial.arm] = kept

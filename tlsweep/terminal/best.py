@@ -30,16 +30,19 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
         print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
     console.print()
     of_runs = f" (± standard error over {runs})" if (runs := describe_runs(tables.spec.data)) else ""
+    if best.soup and best.averaged:
+        console.print(named_lines([("handed over", f"{best.soup.made_of()}, of which these are the figures:")]))
     validation = _metrics(best.result.val, best.result.val_error) + of_runs
     console.print(named_lines([("validation", validation), ("test", _test(best, of_runs))]))
     if best.classes is not None:
         console.print(Text("\nclasses of the test split", style="bold"))
         print_classes(console, best.classes)
-    if len(best.arms) > 1 or best.result.trained:
+    main = best.arms[0]
+    if len(best.arms) > 1 or main.trained or best.soup:
         console.print()
         print_arms(console, tables, best.arms)
     console.print()
-    trial = best.result.trained.trial if best.result.trained else best.trial
+    trial = main.trained.trial if main.trained else best.trial
     steps = next_steps(console, tables.path, ("report",), trial, "its epochs, and each decision about it")
     console.print(named_lines([*_files(best, results.folder, faults(tables)), *steps]))
 
@@ -74,7 +77,8 @@ def _over(name: str, best: Best) -> str:
     """What the schedule's name leaves open: how long it is, and where on it the winner was taken."""
     if name != "lr_schedule":
         return ""
-    return f", over {counted(best.spec.train.epochs, 'epoch')}; the model is of epoch {best.epoch}"
+    of = "best is" if best.averaged else "model is of"
+    return f", over {counted(best.spec.train.epochs, 'epoch')}; the {of} epoch {best.epoch}"
 
 
 def _settings(settings: TrainSettings) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tlsweep.store import Location
 from tlsweep.store.locations import as_typed
-from tlsweep.store.starts import START
+from tlsweep.store.starts import SOUP, START
 
 MISSING = "-"
 TOKEN_HINT = "ray get-auth-token"
@@ -101,7 +101,9 @@ def words(name: str) -> str:
 
 
 def named(trial: str) -> str:
-    """A trial, and what no trial is: start (nothing was trained)."""
+    """A trial, and what no trial is: start (nothing was trained), soup (an average)."""
+    if trial == SOUP:
+        return f"{trial} (an average)"
     return f"{trial} (nothing was trained)" if trial == START else trial
 
 

@@ -1,5 +1,6 @@
 """What happened, in one line."""
 
+from tlsweep.report.soup import read_soup
 from tlsweep.store import Descent, Record, SweepState
 from tlsweep.store.starts import START
 from tlsweep.terminal.format import counted, named, score, uncertain, value, words
@@ -23,7 +24,11 @@ def notable(record: Record, state: SweepState) -> str | None:
         return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
     if kind == "evaluated":
         reached = uncertain(details["accuracy"], details.get("accuracy_se"))
-        return f"best of {record['arm']}: {named(record['trial'] or START)}, test accuracy {reached}"
+        return (
+            f"best of {record['arm']}: {named(record['trial'] or details.get('trial', START))}, test accuracy {reached}"
+        )
+    if kind == "souped":
+        return read_soup(details).in_words()
     if record["trial"] is None:
         return None
     if kind in _ENDS:

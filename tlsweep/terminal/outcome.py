@@ -12,6 +12,7 @@ from tlsweep.report import (
     SweepTables,
     arm_results,
     describe_runs,
+    find_soup,
     gain,
     leaders,
     learning_curve,
@@ -20,6 +21,7 @@ from tlsweep.report import (
     unplaced_heads,
 )
 from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Location, Results, Status, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.store.locations import files_below
@@ -150,6 +152,8 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
                 for name, accuracy in arm.start.items()]  # fmt: skip
 
     def against(control: ArmResult) -> tuple[str, ...]:
+        if control.arm == SOUP_ARM:  # which is a rival rather than a control
+            return f"gain of {control.arm}", "", *_gain_of(arms, control)
         return f"gain over {control.arm}", "", difference(gain(arms, control.arm, "val", "accuracy")), ahead(control)
 
     def ahead(control: ArmResult) -> str:
@@ -169,6 +173,10 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
             console.print(
                 line(f"{arm.arm}: nothing was trained; it is what the trials of {MAIN_ARM} begin with", "dim")
             )
+    if soup := find_soup(tables):
+        console.print(line(soup.in_words(), "green" if soup.handed_over else "dim"))
+        if bound := soup.bound_in_words():
+            console.print(line(f"for comparison: {bound}", "dim"))
     if curve:
         console.print()
         lines = [(str(point.labels_per_class), *map(test_accuracy, (point.transfer, point.scratch)),
@@ -180,6 +188,14 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
     if runs := describe_runs(tables.spec.data):
         console.print(line(f"±: standard error over {runs}", "dim"))
+
+
+def _gain_of(arms: list[ArmResult], rival: ArmResult) -> tuple[str, str]:
+    """What a rival of the main arm is ahead of it on validation and test."""
+    behind = [gain(arms, rival.arm, split, "accuracy") for split in ("val", "test")]
+    # None stays None, and 0 is not made -0.0, whose sign would be shown.
+    on_val, on_test = (difference(number and -number) for number in behind)
+    return on_val, with_bounds(on_test, rival.ahead and rival.ahead.reversed())
 
 
 def no_training_helped(spec: SweepSpec, arm: str, trained: Leader) -> str:

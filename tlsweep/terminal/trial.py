@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tlsweep.report import TrialLife, arm_results
 from tlsweep.report.arms import evaluated
+from tlsweep.report.soup import hands_over_soup
 from tlsweep.report.tables import Row, SweepTables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Record, Status, SweepFolder
@@ -58,7 +59,8 @@ def print_start(console: Console, tables: SweepTables) -> None:
             reached = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
             console.print(line(f"{arm.arm}: the winner is {named(arm.trial)}, val accuracy {reached}"))
     model = SweepFolder(tables.path).best
-    if evaluated(tables).get(MAIN_ARM, {}).get("trial") == START and model.exists():
+    winner = evaluated(tables).get(MAIN_ARM, {}).get("trial")
+    if winner == START and not hands_over_soup(tables) and model.exists():
         console.print(named_lines([("model", location(model))]))
 
 

@@ -19,6 +19,8 @@ SCRATCH_ARM: Control = "scratch"
 NO_EXPLORE_ARM: Control = "no-explore"
 HYPERRULE_ARM: Control = "hyperrule"
 PROBE_ARM: Control = "probe"
+SOUP_ARM = "soup"
+"""The average of the main arm's best networks (`soup`)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Arm:
     """Values that are the same in all its trials, whatever `train` says."""
     trials: int | None = None
     """Configurations, each trained to the end; None: as many as the main arm, under the rules of the search. Of 0 the
-    result is what the trials of the main arm begin with."""
+    result follows from the main arm: what its trials begin with, or an average of them."""
 
 
 class Study(SpecModel):
@@ -93,7 +95,13 @@ def study_override(text: str) -> str:
 
 
 def arms_of(
-    controls: Iterable[Control], study: Study, *, weights: bool, freeze: Value, rule: Mapping[str, Value]
+    controls: Iterable[Control],
+    study: Study,
+    *,
+    weights: bool,
+    freeze: Value,
+    rule: Mapping[str, Value],
+    soup: bool = False,
 ) -> tuple[Arm, ...]:
     """All arms, the main one first.
 
@@ -103,6 +111,7 @@ def arms_of(
         weights: whether the main arm starts from any.
         freeze: `train.freeze`.
         rule: what the HyperRule chooses.
+        soup: whether the best networks of the main arm are averaged.
     """
     arms = [Arm(MAIN_ARM, control_of=None), *(_control(name, rule) for name in controls)]
     if study.few_labels and weights and SCRATCH_ARM not in controls:
@@ -115,6 +124,8 @@ def arms_of(
     if study.freeze:
         ways = get_args(Hyperparameters.model_fields["freeze"].annotation)
         arms += [Arm(f"freeze-{way}", hyperparameters={"freeze": way}) for way in ways if way != freeze]
+    if soup:
+        arms.append(Arm(SOUP_ARM, trials=0))
     return tuple(arms)
 
 

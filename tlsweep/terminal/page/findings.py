@@ -9,6 +9,7 @@ from tlsweep.report import (
     arm_results,
     failures,
     faults,
+    find_soup,
     gain,
     landscape,
     lineage,
@@ -32,6 +33,7 @@ def findings(tables: SweepTables) -> list[str]:
     return [
         *(_best(tables, arm) for arm in arms if arm.arm == MAIN_ARM),
         *(_against(arms, arm, _images(tables, arm)) for arm in arms if arm.against is not None),
+        *_soup(tables),
         *(f"{no_training_helped(tables.spec, arm.arm, arm.trained)}." for arm in arms if arm.trained),
         *_schedule(tables),
         *_works(tables),
@@ -72,6 +74,13 @@ def _against(arms: list[ArmResult], control: ArmResult, images: int) -> str:
         f"{control.against} is {difference(ahead.value)} {bounds(ahead.low, ahead.high)} in test accuracy against "
         f"{control.arm} (n={images:,} images, paired; one sweep, so n=1 of seeds): {sure}."
     )
+
+
+def _soup(tables: SweepTables) -> Iterator[str]:
+    if soup := find_soup(tables):
+        yield f"{soup.in_words()}."
+        if bound := soup.bound_in_words():
+            yield f"For comparison: {bound}."
 
 
 def _schedule(tables: SweepTables) -> Iterator[str]:

@@ -11,16 +11,18 @@ from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, SweepSpec
 from tlsweep.spec.model import WEIGHTS
+from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import SweepFolder, SweepState, TrialState
 from tlsweep.store.files import folder_to_fill
 from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
-from tlsweep.store.starts import START, Start, best_start
+from tlsweep.store.starts import SOUP, START, Start, best_start
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.on_workers import where_trials_run
 from tlsweep.sweep.retention import KEPT_TRIALS
 from tlsweep.sweep.trainable import Shared, last_sound
+from tlsweep.sweep.winner.soup import Entry, Soup, make_soup
 
 if TYPE_CHECKING:
     from tlsweep.training import Evaluation
@@ -60,6 +62,25 @@ class Winner:
 
 
 @dataclass(frozen=True)
+class _Finalist:
+    """A network that meets the test split."""
+
+    winner: Winner
+    checkpoint: bytes | None
+    transfer: "Transfer"
+    passed_over: list[dict[str, str]] = field(default_factory=list)
+    """The damaged checkpoints of better trials."""
+    soup: dict[str, Any] | None = None
+    """What came of averaging, where it is an average."""
+
+    def metrics(self, test: dict[str, Any]) -> dict[str, Any]:
+        """What is kept beside the exported network, with its figures on the test split."""
+        winner = self.winner
+        made_of = {"hyperparameters": winner.hyperparameters} if self.soup is None else {"soup": self.soup}
+        return {"trial": winner.trial, **made_of, "validation": winner.validation, "test": test}
+
+
+@dataclass(frozen=True)
 class Tested:
     """What a winner did on the test split."""
 
@@ -69,6 +90,8 @@ class Tested:
     """The columns of predictions.parquet from `fold` on, with a value for each test image."""
     hard_images: list[dict[str, Any]] = field(default_factory=list)
     """Of the main arm's: rows of hard_images.parquet from `fold` on, the hardest image first."""
+    souped: dict[str, Any] | None = None
+    """Of the main arm's: what came of averaging, where that was asked for."""
 
 
 HARD_IMAGES = 100
@@ -92,10 +115,13 @@ def evaluate(ledger: Ledger, shared: Shared, cluster: Cluster, observer: Observe
     main = tests[MAIN_ARM]
     hard = [{"sweep": folder.name, "trial": main.trial, **row} for row in main.hard_images]
     write_table(folder.path, "hard_images", rows_to_table("hard_images", hard))
+    if main.souped is not None:
+        ledger.event("souped", details=main.souped, arm=SOUP_ARM)
     for arm, test in tests.items():
-        trial = None if test.trial == START else test.trial
+        trial = None if test.trial in (START, SOUP) else test.trial
         ledger.event("evaluated", trial, {"trial": test.trial, **test.figures}, arm=arm)
-        ledger.commit()
+    # All at once: a sweep whose main arm has met the test split counts as complete.
+    ledger.commit()
     ledger.write_tables()
 
 
@@ -106,7 +132,8 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
     """Find each arm's winner, and the next best in case its checkpoint is damaged; empty if no trial of the main arm
-    has a score. Where no epoch of training is better than the start, that is the winner."""
+    has a score. Where no epoch of training is better than the start, that is the winner. Of the arm `soup` these are
+    the trials that may be averaged."""
     environment = (state.launched or {}).get("environment")
     found: dict[str, list[Winner]] = {}
     for arm in spec.arms:
@@ -119,55 +146,89 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
             found[arm] = [Winner.untrained(arm, start)]
         elif leaders:
             found[arm] = [Winner.of(leader) for leader in leaders]
+    if spec.soup is not None:
+        found[SOUP_ARM] = [Winner.of(leader) for leader in state.leaders(MAIN_ARM, spec.soup)]
     return found if MAIN_ARM in found else {}
 
 
 def _evaluate_arms(candidates: dict[str, list[Winner]], shared: Shared) -> dict[str, Tested]:
-    """Evaluate a trial of each arm, and export the main arm's to `best/`.
+    """Evaluate a trial of each arm, and export the main arm's to `best/`, or the average that is better.
 
     Raises:
         ResultsError: no checkpoint of the main arm is sound.
     """
-    tests = {}
-    for arm, winners in candidates.items():
-        passed_over: list[dict[str, str]] = []
-        for winner in winners:
-            trail = [winner.checkpoint] if winner.checkpoint else []
-            content, damaged = last_sound(SweepFolder(shared.folder), trail)
-            passed_over += damaged
-            if content is not None or not trail:
-                tested = _evaluate(winner, content, shared)
-                noted = {"passed_over": passed_over} if passed_over else {}
-                tests[arm] = replace(tested, figures=tested.figures | noted)
-                break
-        else:
-            if arm == MAIN_ARM:
-                what = "; ".join(f"{checkpoint['path']} {checkpoint['reason']}" for checkpoint in passed_over)
-                raise ResultsError(f"no model can be handed back: {what}; put a sound copy back, and resume the sweep")
+    averaged = candidates.get(SOUP_ARM)
+    found: dict[str, _Finalist] = {}
+    for arm in (arm for arm in candidates if arm != SOUP_ARM):
+        finalist, passed_over = _first_sound(candidates[arm], shared)
+        if finalist is not None:
+            found[arm] = finalist
+        elif arm == MAIN_ARM:
+            what = "; ".join(f"{checkpoint['path']} {checkpoint['reason']}" for checkpoint in passed_over)
+            raise ResultsError(f"no model can be handed back: {what}; put a sound copy back, and resume the sweep")
+    soup = None if averaged is None else _soup(found[MAIN_ARM], averaged, shared)
+    if soup is not None and soup.network is not None:
+        winner = Winner(SOUP_ARM, SOUP, 0, None, {}, soup.details["validation"])
+        network = soup.network
+        found[SOUP_ARM] = _Finalist(winner, network.checkpoint, network.transfer, soup=soup.details)
+    exported = SOUP_ARM if soup is not None and soup.handed_over else MAIN_ARM
+    tests = {arm: _evaluate(finalist, shared, export=arm == exported) for arm, finalist in found.items()}
+    if soup is not None:
+        tests[MAIN_ARM] = replace(tests[MAIN_ARM], souped=soup.details)
     return tests
 
 
-def _evaluate(winner: Winner, checkpoint: bytes | None, shared: Shared) -> Tested:
+def _first_sound(winners: list[Winner], shared: Shared) -> tuple[_Finalist | None, list[dict[str, str]]]:
+    """The first winner whose checkpoint is sound, or that has none; and which checkpoints are damaged."""
+    passed_over: list[dict[str, str]] = []
+    for winner in winners:
+        trail = [winner.checkpoint] if winner.checkpoint else []
+        content, damaged = last_sound(SweepFolder(shared.folder), trail)
+        passed_over += damaged
+        if content is not None or not trail:
+            transfer = shared.transfer(winner.arm, winner.hyperparameters, trial_seed(shared.spec, winner.number))
+            return _Finalist(winner, content, transfer, passed_over), passed_over
+    return None, passed_over
+
+
+def _soup(winner: _Finalist, averaged: list[Winner], shared: Shared) -> Soup:
+    """The average of some trials, set against the winner; those whose checkpoints are damaged are left out."""
+    found, passed_over = [], list[dict[str, str]]()
+    for trial in averaged:
+        finalist, damaged = _first_sound([trial], shared)
+        passed_over += damaged
+        if finalist is not None:
+            found.append(_entry(finalist))
+    soup = make_soup(_entry(winner), found, shared)
+    return replace(soup, details={**soup.details, "passed_over": passed_over}) if passed_over else soup
+
+
+def _entry(finalist: _Finalist) -> Entry:
+    from tlsweep.training.souping import Ingredient, without_optimizer
+
+    winner, content = finalist.winner, finalist.checkpoint
+    _, digest, epoch = winner.checkpoint or (None, None, 0)
+    network = Ingredient(None if content is None else without_optimizer(content), finalist.transfer)
+    return Entry(winner.trial, epoch, digest, winner.hyperparameters, network)
+
+
+def _evaluate(finalist: _Finalist, shared: Shared, *, export: bool) -> Tested:
     from tlsweep.training import evaluate_runs, export_model, summarise_test, unpack
 
-    folder = SweepFolder(shared.folder)
-    transfer = shared.transfer(winner.arm, winner.hyperparameters, trial_seed(shared.spec, winner.number))
+    checkpoint, transfer = finalist.checkpoint, finalist.transfer
     settings, task = shared.spec.train.settings(), transfer.task
     tests = evaluate_runs(checkpoint, transfer, split="test", settings=settings, compute=shared.compute({}))
     figures = summarise_test(tests, task)
-    if winner.arm == MAIN_ARM:
-        metrics = {
-            "trial": winner.trial,
-            "hyperparameters": winner.hyperparameters,
-            "validation": winner.validation,
-            "test": figures,
-        }
-        with folder_to_fill(folder.best) as best:
+    if export:
+        metrics = finalist.metrics(figures)
+        with folder_to_fill(SweepFolder(shared.folder).best) as best:
             # Of several networks always the first, so that the test has no say in which.
             first = None if checkpoint is None else unpack(checkpoint, len(tests))[0]
             export_model(best, first, transfer, metrics=metrics)
-    tested = Tested(winner.trial, figures, _predictions(tests, transfer, "test"))
-    if winner.arm != MAIN_ARM:
+    if finalist.passed_over:
+        figures = figures | {"passed_over": finalist.passed_over}
+    tested = Tested(finalist.winner.trial, figures, _predictions(tests, transfer, "test"))
+    if finalist.winner.arm != MAIN_ARM:
         return tested
     found: list[dict[str, Any]] = []
     # Of several networks each judges only what it was not trained on, and together they judge every image.

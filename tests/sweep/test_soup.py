@@ -1,0 +1,209 @@
+"""Averages of the best networks: the same after a kill, handed over only where they are better, and shown as such."""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from rich.console import Console
+
+from tlsweep.cluster.nodes import Cluster
+from tlsweep.data import Task, load_task
+from tlsweep.errors import SpecError
+from tlsweep.inference.card import model_card
+from tlsweep.models import Weights
+from tlsweep.observer import Silence
+from tlsweep.pretrained.starting import beginning
+from tlsweep.report import find_best, find_soup, load_tables, tables_by, write_recipe
+from tlsweep.spec import SweepSpec, dump_spec, load_spec
+from tlsweep.store import Results, SweepFolder
+from tlsweep.store.files import write_json, write_text
+from tlsweep.sweep import trainable
+from tlsweep.sweep.assignment import from_result
+from tlsweep.sweep.resuming import read_history
+from tlsweep.sweep.session import Material, open_session, recall
+from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.winner import evaluating, soup
+from tlsweep.terminal import print_best, print_outcome
+from tlsweep.terminal.page.findings import findings
+from tlsweep.training import Transfer, load_exported, souping
+from tlsweep.training.networks import new_network
+from tlsweep.training.souping import Mix
+
+THIS_PROCESS = cast(Cluster, SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0))
+
+
+@pytest.fixture(scope="module")
+def spec() -> SweepSpec:
+    return load_spec("digits", [
+        "data.labels_per_class=5", "model.name=mlp", "model.args={hidden: [8]}", "train.epochs=2", "train.head=zero",
+        "search={strategy: random, trials: 4}", "controls=[]", "soup=3",
+    ])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task(spec: SweepSpec, tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return load_task(spec.data, 0, cache=tmp_path_factory.mktemp("cache"))
+
+
+class _GivesUpItsSlot(BaseException):
+    """Ends a trial as Tune does, past all that its function catches."""
+
+
+class _Killed(BaseException):
+    """What nobody catches."""
+
+
+Sweep = Callable[[str], Results]
+
+
+@pytest.fixture
+def run(spec: SweepSpec, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Begins or resumes a sweep in the folder of this name; this process plays Ray."""
+    state = new_network(Transfer(task, spec.model, weights=None, seed=10)).module.state_dict()
+    weights = Weights.from_state_dict(state, "made up")
+    heads = beginning(Transfer(task, spec.model, weights, 0), spec.train.settings()).heads
+    monkeypatch.setattr(trainable, "fetch", lambda reference: reference)
+    monkeypatch.setattr(trainable, "_with_labels", lambda task, labels, seed: task)
+    monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
+
+    def sweep(name: str) -> Results:
+        folder = SweepFolder(tmp_path / name)
+        (folder.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        write_text(folder.spec, dump_spec(spec))
+        facts = {"data": {"images": {}, "classes": list(task.classes)}}
+        write_json(folder.environment, facts)
+        shared = Shared(spec, folder.path, task, {"digits-source": weights}, 0.0, {("digits-source", None): heads})
+        history = read_history(folder, spec)
+        ledger = recall(spec, folder, history, Silence())
+        with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
+
+            def hear(result: dict[str, Any]) -> None:
+                if not referee.observe(*from_result(result)):
+                    raise _GivesUpItsSlot
+
+            monkeypatch.setattr(trainable.tune, "report", hear)
+            while assignment := referee.assign():
+                referee.started(assignment.trial)
+                with suppress(_GivesUpItsSlot):
+                    make_trainable(shared)(assignment.to_config())
+                    referee.returned(assignment.trial)
+            referee.close()
+            evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
+            write_recipe(folder.path)
+        return Results(folder)
+
+    return sweep
+
+
+def always(handed_over: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an average of two trials and the start, whatever that is worth, and let it win or lose."""
+    search, compare = souping.search_mix, soup._Judge.compare
+    mix = Mix((0, 2), 0.25)
+
+    def searched(count: int, score: Callable[[Mix], souping.Score]) -> tuple[Mix, dict[Mix, souping.Score]]:
+        return mix, search(count, score)[1] | {mix: score(mix)}
+
+    monkeypatch.setattr(souping, "search_mix", searched)
+    monkeypatch.setattr(soup._Judge, "compare", lambda *arguments: compare(*arguments) | {"handed_over": handed_over})
+
+
+def shown(results: Results) -> str:
+    stream = io.StringIO()
+    for show in (print_outcome, print_best):
+        show(Console(file=stream, width=400), results)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_a_kill_before_it_is_written_down_changes_nothing_and_the_better_one_is_handed_over(
+    run: Sweep, monkeypatch: pytest.MonkeyPatch, handed_over: bool
+) -> None:
+    always(handed_over, monkeypatch)
+    whole, write = run("whole"), evaluating.write_table
+
+    def killed(*arguments: Any) -> None:
+        raise _Killed
+
+    monkeypatch.setattr(evaluating, "write_table", killed)  # the model is in best/, and nothing is in the journal
+    with pytest.raises(_Killed):
+        run("killed")
+    monkeypatch.setattr(evaluating, "write_table", write)
+    resumed = run("killed")
+    assert resumed.state().soup == whole.state().soup
+    assert resumed.state().test == whole.state().test
+    model = "model.safetensors"
+    assert (resumed.folder.best / model).read_bytes() == (whole.folder.best / model).read_bytes()
+
+    state, tables = whole.state(), load_tables(whole)
+    best, ranked = find_best(tables), state.leaders("main", 3)
+    assert state.soup is not None
+    assert [part["trial"] for part in state.soup["trials"]] == [ranked[0].trial, ranked[2].trial]
+    assert set(state.test) == {"main", "soup"}
+    assert {row["arm"] for row in tables.predictions} == {"main", "soup"}
+    assert best.result.arm == ("soup" if handed_over else "main")
+    assert best.trial == ranked[0].trial
+    for metric in ("val_loss", "val_ece"):  # of another winner nobody knows an average
+        other = find_best(tables_by(whole, metric))
+        assert (other.soup is None) == ((other.trial, other.epoch) != (best.trial, best.epoch))
+    metrics = json.loads((whole.folder.best / "metrics.json").read_text())
+    assert metrics["trial"] == ("soup" if handed_over else ranked[0].trial)
+    assert metrics["test"]["accuracy"] == state.test[best.result.arm]["accuracy"] == best.result.test["accuracy"]
+    _, info = load_exported(whole.folder.best)
+    made_of = f"the average of the weights of {ranked[0].trial} and {ranked[2].trial} and of what trials begin with"
+    found = find_soup(tables)
+    assert found is not None
+    assert made_of in found.in_words()
+    text = shown(whole)
+    assert found.in_words() in text
+    assert (f"handed over  {made_of}" in text) == handed_over
+    assert found.in_words() in " ".join(findings(tables))
+    assert (made_of in model_card(tables, best, info, "safetensors", with_preprocessing=False)) == handed_over
+    assert ("average" in whole.folder.recipe.read_text()) == handed_over
+
+
+def test_checkpoints_of_as_many_trials_as_may_be_averaged_are_kept(run: Sweep) -> None:
+    """A sweep as it is: the ingredients are among them, and an average is handed over only where it was better."""
+    results = run("sweep")
+    state, details = results.state(), results.state().soup
+    assert details is not None
+    kept = {path.parent.name for path in results.folder.checkpoints.rglob("*.pt")}  # type: ignore[union-attr]
+    assert kept == {trial.trial for trial in state.leaders("main", 3)}
+    assert [part["trial"] for part in details["considered"]] == [trial.trial for trial in state.leaders("main", 3)]
+    judged = details.get("judged_on", {"soup": 0, "winner": 0})
+    assert details["handed_over"] == (judged["soup"] > judged["winner"])
+    metrics = json.loads((results.folder.best / "metrics.json").read_text())
+    assert (metrics["trial"] == "soup") == details["handed_over"]
+    network, _ = load_exported(results.folder.best)
+    assert all(torch.isfinite(tensor).all() for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model.weights=null"], "soup averages networks that were trained from one start, but model.weights are none"),
+        (["train.head=random"], "with train.head random the head of each trial begins elsewhere"),
+        (["data.folds=3"], "data.folds and data.repeats make several of each"),
+        (["soup=1"], "soup = 1"),
+    ],
+)
+def test_what_shares_no_start_is_refused_in_one_message(overrides: list[str], words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec("digits", ["controls=[]", "soup=3", *overrides])
+    assert words in str(caught.value)
+
+
+def test_where_there_is_no_average_a_reason_is_given(spec: SweepSpec, task: Task) -> None:
+    network = souping.Ingredient(None, Transfer(task, spec.model, None, 0))
+    entry = soup.Entry("t0000", 1, "0" * 64, {}, network)
+    shared = Shared(spec, Path(), None, {"digits-source": None}, 0.0)
+    for entries, reason in (([], "no checkpoint of a trial"), ([entry], "they share no start")):
+        made = soup.make_soup(entry, entries, shared)
+        assert made.network is None
+        assert not made.handed_over
+        assert reason in made.details["reason"]

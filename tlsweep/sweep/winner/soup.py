@@ -1,0 +1,169 @@
+"""The average of the main arm's best networks: chosen on one half of the validation images, judged on the other."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tlsweep.spec import MAIN_ARM, derive_seed
+from tlsweep.store.ranking import Rank, rank
+from tlsweep.sweep.trainable import Shared
+
+if TYPE_CHECKING:
+    from tlsweep.data.task import Indices
+    from tlsweep.training import Evaluation
+    from tlsweep.training.souping import Ingredient, Mix
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A trial of the main arm at its best epoch, or what trials begin with."""
+
+    trial: str
+    epoch: int
+    digest: str | None
+    """SHA-256 of its checkpoint; None of the start."""
+    hyperparameters: Mapping[str, Any]
+    network: "Ingredient"
+
+
+@dataclass(frozen=True)
+class Soup:
+    """What came of averaging."""
+
+    details: dict[str, Any]
+    """Those of the event `souped`."""
+    network: "Ingredient | None" = None
+    """The average; None where there is none, and the details say why."""
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether it is better than the winner on the half that judges."""
+        return bool(self.details.get("handed_over"))
+
+
+def make_soup(winner: Entry, entries: Sequence[Entry], shared: Shared) -> Soup:
+    """Average the networks that are the better for it, and compare the average with the winner.
+
+    A function of the journal, the checkpoints and the images: a launch that is killed on the way does it again, with
+    the same result.
+
+    Args:
+        winner: Of the main arm.
+        entries: The trials that may be averaged, the best first.
+        shared: What all trials have in common.
+    """
+    from tlsweep.training.souping import Ingredient, blend, halves, search_mix
+
+    name, _ = start = shared.beginning(MAIN_ARM, winner.hyperparameters)
+    entries = [entry for entry in entries if shared.beginning(MAIN_ARM, entry.hyperparameters) == start]
+    parts = halves(winner.network.transfer.task, shared.spec.seed)
+    if parts is None or not entries or not winner.network.transfer.heads:
+        return Soup({"trials": [], "reason": _why_not(entries, winner), "handed_over": False})
+    judge = _Judge(shared)
+    networks = [entry.network for entry in entries]
+
+    def mixed(mix: "Mix") -> "Ingredient":
+        settings, compute = shared.spec.train.settings(), shared.compute({})
+        seed = derive_seed(shared.spec.seed, "soup", "statistics")
+        checkpoint = blend(networks, mix, seed=seed, settings=settings, compute=compute)
+        return Ingredient(checkpoint, networks[mix.parts[0]].transfer)
+
+    best, tried = search_mix(len(entries), lambda mix: judge.rank(judge.on(mixed(mix), parts[0])))
+    alone = [tried[type(best)((part,))] for part in range(len(entries))]
+    details: dict[str, Any] = {
+        "considered": [
+            {**_named(entry), "score": judge.metric_of(score)} for entry, score in zip(entries, alone, strict=True)
+        ],
+        "weights": name,
+        "ensemble": _ensemble(networks, shared),
+    }
+    if len(best.parts) == 1 and not best.start:
+        reason = "on the half of the validation images that chooses no average is better than the best network alone"
+        return Soup({**details, "trials": [], "reason": reason, "handed_over": False})
+    network = mixed(best)
+    details |= {
+        "trials": [_named(entries[part]) for part in best.parts],
+        "start_share": best.start,
+        "chosen_on": {
+            "images": len(parts[0]),
+            "soup": judge.metric_of(tried[best]),
+            "winner": judge.metric_of(judge.rank(judge.on(winner.network, parts[0]))),
+        },
+        **judge.compare(network, winner.network, parts[1]),
+        "validation": {f"val_{figure}": value for figure, value in judge.figures(network).items() if value is not None},
+    }
+    return Soup(details, network)
+
+
+def _why_not(entries: Sequence[Entry], winner: Entry) -> str:
+    if not entries:
+        return "no checkpoint of a trial that starts from the winner's weights is sound"
+    if not winner.network.transfer.heads:
+        return "the heads of trials began with random values, each trial's with its own, so that they share no start"
+    return "the validation images are fewer than two of each class, and one half has to choose, the other to judge"
+
+
+def _named(entry: Entry) -> dict[str, Any]:
+    return {"trial": entry.trial, "epoch": entry.epoch, "digest": entry.digest}
+
+
+def _ensemble(networks: "Sequence[Ingredient]", shared: Shared) -> dict[str, float] | None:
+    from tlsweep.training.souping import evaluate_ensemble
+
+    settings, compute = shared.spec.train.settings(), shared.compute({})
+    return evaluate_ensemble(networks, split="test", settings=settings, compute=compute)
+
+
+class _Judge:
+    """Tells how good networks are on validation images."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._spec, self._compute = shared.spec, shared.compute({})
+
+    def on(self, network: "Ingredient", images: "Indices | None" = None) -> "Evaluation":
+        """How a network does on some validation images, or on all of them."""
+        from tlsweep.data.views import with_splits
+        from tlsweep.training import evaluate_checkpoint
+
+        transfer = network.transfer
+        if images is not None:
+            transfer = replace(transfer, task=with_splits(transfer.task, {"val": images}))
+        settings = self._spec.train.settings()
+        return evaluate_checkpoint(network.checkpoint, transfer, split="val", settings=settings, compute=self._compute)
+
+    def rank(self, evaluation: "Evaluation") -> Rank:
+        search = self._spec.search
+        value = getattr(evaluation, search.metric.removeprefix("val_"))
+        return rank(value, evaluation.loss, 0, sign=search.sign)
+
+    def metric_of(self, score: Sequence[float]) -> float | None:
+        """The metric of the sweep behind a rank; None where it was no finite number."""
+        return self._spec.search.sign * score[0] if math.isfinite(score[0]) else None
+
+    def figures(self, network: "Ingredient") -> dict[str, float | None]:
+        """All figures on all validation images."""
+        from tlsweep.training.metrics import FIGURES
+
+        evaluation = self.on(network)
+        return {name: getattr(evaluation, name) for name in FIGURES}
+
+    def compare(self, network: "Ingredient", winner: "Ingredient", images: "Indices") -> dict[str, Any]:
+        """Who is better on images that neither was averaged for; the winner's trial and epoch were chosen on them."""
+        from tlsweep.report.intervals import bootstrap_mean
+
+        ours, theirs = self.on(network, images), self.on(winner, images)
+        right = [1.0 * (judged.predictions == judged.labels) for judged in (ours, theirs)]
+        ahead = bootstrap_mean((right[0] - right[1]).tolist(), derive_seed(self._spec.seed, "soup", "bootstrap"))
+        reached, needed = self.rank(ours), self.rank(theirs)
+        return {
+            "judged_on": {
+                "images": len(images),
+                "soup": self.metric_of(reached),
+                "winner": self.metric_of(needed),
+                "ahead": ahead.value,
+                "low": ahead.low,
+                "high": ahead.high,
+            },
+            "handed_over": reached[0] > needed[0],
+        }
