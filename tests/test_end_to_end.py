@@ -214,6 +214,7 @@ def test_what_turns_out_wrong_while_joining_a_cluster_leaves_nothing(
 # Own images, own code
 
 
+@pytest.mark.slow
 def test_own_images_from_the_preset_to_the_model_and_what_goes_into_a_pipe(on_cluster: CommandLine, run: Run) -> None:
     write_images(on_cluster.cwd / "pictures", red=12, green=12, blue=12)
     (on_cluster.cwd / "my.yaml").write_text(run("presets", "folder")[1])

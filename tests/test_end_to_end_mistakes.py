@@ -88,6 +88,7 @@ def test_a_mistake_is_one_message_before_ray_starts(
     assert not here.ray_was_started()
 
 
+@pytest.mark.slow
 def test_a_mistake_that_is_found_while_ray_starts_is_one_message_too(tlsweep: CommandLine) -> None:
     ended = tlsweep.run("launch", "digits", "-o", "train.batch_size=4096")
     assert_one_message(ended, ["train.batch_size = 4096", "has only 100 images", "at most 100"])

@@ -98,6 +98,7 @@ def test_a_job_is_a_launch_somewhere_else(tlsweep: CommandLine, head: Head, tmp_
     assert token not in json.dumps([details.runtime_env, details.metadata, details.entrypoint])
 
 
+@pytest.mark.slow
 def test_what_only_the_cluster_can_find_wrong_is_one_message_too(tlsweep: CommandLine, head: Head) -> None:
     ended = tlsweep.run("resume", "absent", "--on", head.url, "--results", f"{tlsweep.cwd}/shared")
     assert ended.code == 2

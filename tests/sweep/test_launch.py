@@ -100,6 +100,7 @@ def test_the_exported_model_is_the_winner(asha: tuple[SweepSpec, Results]) -> No
     assert info.classes == task.classes
 
 
+@pytest.mark.slow
 def test_a_population_larger_than_its_places_keeps_its_workers_and_does_what_the_log_says(
     ray_address: str, tmp_path: Path, own_code: None
 ) -> None:

@@ -188,7 +188,7 @@ def spoil(sweep: SimulatedSweep, chance: random.Random) -> None:
 def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Path, name: str) -> None:
     whole = undisturbed(name)
     told = set()
-    for at in some(whole.transactions, name, 3):
+    for at in some(whole.transactions, name, 5):
         sweep = SimulatedSweep(tmp_path / f"{at}", *EVERY[name])
         with pytest.raises(Killed), killed_at(at, "after"):
             sweep.launch()
