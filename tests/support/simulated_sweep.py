@@ -225,7 +225,9 @@ class SimulatedSweep:
 
 def assert_complete(sweep: SimulatedSweep) -> None:
     """No (trial, generation, epoch) missing or doubled, every trial in a final state, budgets kept."""
-    assert all(one.status.final for one in sweep.state().trials.values())
+    trials = sweep.state().trials.values()
+    assert all(one.status.final for one in trials)
+    assert all(one.best["checkpoint"] for one in trials if one.best)
     next_epoch: dict[tuple[str, int], int] = {}
     reports = dict.fromkeys(sweep.spec.arms, 0)
     for record in sweep.records():

@@ -164,8 +164,9 @@ def test_interrupted_at_any_step_every_trial_has_an_end_and_the_sweep_goes_on(tm
 def test_launched_again_after_a_budget_ended_it_a_sweep_decides_nothing_more(
     tmp_path: Path, name: str, budget: str
 ) -> None:
-    sweep = SimulatedSweep(tmp_path / "sweep", *EVERY[name], f"budget.{budget}")
+    sweep = SimulatedSweep(tmp_path / "sweep", *EVERY[name], f"budget.{budget}", slots=3)
     sweep.launch()
+    assert_complete(sweep)
     before = sweep.history(), sweep.outcome()
     sweep.launch()
     assert (sweep.history(), sweep.outcome()) == before

@@ -30,10 +30,6 @@ class Spending:
         self._device_seconds[report["arm"]] += seconds * self._devices(report)
         self._elapsed = report.get("elapsed", self._elapsed)
 
-    def epochs_left(self, arm: str) -> int | None:
-        """Epochs that the arm's trials may still train; None where there is no limit."""
-        return None if self._budget.epochs is None else max(0, self._budget.epochs - self._epochs[arm])
-
     def device_hours(self, arm: str) -> float:
         """Hours of GPUs, or of CPU cores where there are none, that the arm's trials took."""
         return self._device_seconds[arm] / HOUR

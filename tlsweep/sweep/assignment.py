@@ -33,6 +33,8 @@ class Assignment:
     """How far it may go without asking anybody."""
     best: tuple[float, float] | None = None
     """The metric and the validation loss of its best epoch so far."""
+    reported: int = 0
+    """The last epoch of this generation that was reported: those up to it are trained again, and their reports stay."""
 
     def to_config(self) -> dict[str, Any]:
         """Make the configuration of a Tune trial."""

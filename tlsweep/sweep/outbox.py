@@ -35,6 +35,7 @@ class Outbox:
     def __init__(self, assignment: Assignment, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._points, self._last_epoch = assignment.decision_points, spec.train.epochs
         self._metric, self._sign = spec.search.metric, spec.search.sign
+        self._reported = assignment.reported
         self._best = None if assignment.best is None else self._rank(*assignment.best)
         timeout = spec.faults.report_timeout
         # A trial must not count as one that hangs because its reports wait here.
@@ -83,10 +84,12 @@ class Outbox:
         if diverged(message.figures, self._metric):
             return None
         reached = self._rank(message.figures[self._metric], message.figures["val_loss"])
+        if message.epoch <= self._reported:
+            # Trained again, maybe because its checkpoint was damaged. Its first report stays, whatever comes out now.
+            return reached if reached == self._best else None
         if self._best_waiting is not None:
             return reached if reached > self._best_waiting[1] else None
-        # As good as the best so far is that very epoch, where it is trained again because its checkpoint was damaged.
-        return reached if self._best is None or reached >= self._best else None
+        return reached if self._best is None or reached > self._best else None
 
     def _drop_best(self) -> None:
         """Forget the checkpoint of what was the best of those that wait."""
@@ -113,8 +116,7 @@ class Post:
     def put(self, message: Message, snapshot: "Snapshot") -> None:
         """Take the report of an epoch; see `Outbox.put`."""
         with self._lock:
-            if self._raised is not None:
-                raise self._raised
+            self._raise()
             if parcels := self._outbox.put(message, snapshot):
                 self._forget_timer()
                 self._send(parcels)
@@ -126,15 +128,24 @@ class Post:
     def flush(self) -> None:
         """Send what waits. The last state is not among it: training has gone on since."""
         with self._lock:
-            self._forget_timer()
-            if parcels := self._outbox.take():
-                self._send(parcels)
+            self._raise()
+            self._send_waiting()
 
     def _send_late(self) -> None:
-        try:
-            self.flush()
-        except BaseException as error:
-            self._raised = error
+        with self._lock:
+            try:
+                self._send_waiting()
+            except BaseException as error:
+                self._raised = error
+
+    def _send_waiting(self) -> None:
+        self._forget_timer()
+        if parcels := self._outbox.take():
+            self._send(parcels)
+
+    def _raise(self) -> None:
+        if self._raised is not None:
+            raise self._raised
 
     def _forget_timer(self) -> None:
         if self._timer is not None:

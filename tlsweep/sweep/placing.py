@@ -8,7 +8,7 @@ from tlsweep.schedulers import DecisionPoints, Promote
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import SweepState, TrialState
-from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
+from tlsweep.sweep.assignment import EACH_EPOCH, Assignment, trial_id, trial_seed
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ledger import Ledger
 
@@ -112,14 +112,16 @@ class Placing:
             hyperparameters=dict(one.hyperparameters if one else candidate.hyperparameters),
             trail=one.trail if one else (),
             micro_batches=dict(self._state.micro_batches),
-            decision_points=self._decision_points(candidate.arm, one.epoch if one else 0),
+            decision_points=self._decision_points(candidate.arm),
             best=self._best(one) if one else None,
+            reported=one.epoch if one and one.last and one.last["generation"] == one.generation else 0,
         )
 
-    def _decision_points(self, arm: str, epoch: int) -> DecisionPoints:
-        """Where a trial that stands at an epoch is to be decided on: by the rules, and where its arm's budget ends."""
-        points, left = self._ledger.rules[arm].decision_points, self._ledger.spending.epochs_left(arm)
-        return points if left is None else points._replace(at=(*points.at, epoch + left))
+    def _decision_points(self, arm: str) -> DecisionPoints:
+        budget = self._ledger.spec.budget
+        # A budget is kept to the epoch, any of which may use it up; what its reports count depends on no clock.
+        unlimited = budget.epochs is None and budget.device_hours is None
+        return self._ledger.rules[arm].decision_points if unlimited else EACH_EPOCH
 
     def _best(self, one: TrialState) -> tuple[float, float] | None:
         return (one.best[self._state.metric], one.best["val_loss"]) if one.best else None

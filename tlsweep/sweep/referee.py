@@ -79,8 +79,13 @@ class Referee:
         self.ending.look()
         trial = self.state.trials[messages[0].trial]
         self.watch.hear(trial.trial)
-        # The first that ends it is the last that counts: what its worker trained meanwhile was in vain.
-        goes_on = all(self._heard(trial, message) for message in messages)
+        if reason := self.ending.why(trial.arm):
+            self._rulings.stop(trial, Stop(reason), spent=True)
+            goes_on = False
+        else:
+            # Of a budget that is used up, or a target that is reached, on the way all that was trained counts: its
+            # worker kept the checkpoint of the best of all these epochs, and no other.
+            goes_on = all(self._reported(trial, message) for message in messages)
         if goes_on and leaving:
             self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
             goes_on = False
@@ -172,17 +177,10 @@ class Referee:
             if trial.status.final:
                 self.placing.give_back(trial.trial)
 
-    def _heard(self, trial: TrialState, message: Message) -> bool:
-        """Take a report, unless the arm has come to its end. True: the trial goes on."""
-        if reason := self.ending.why(trial.arm):
-            self._rulings.stop(trial, Stop(reason), spent=True)
-            return False
-        if message.passed_over:
-            self._rulings.restored(trial, message)
-        return self._reported(trial, message)
-
     def _reported(self, trial: TrialState, message: Message) -> bool:
         """Decide on a trial with a new epoch, and on those that waited for it. True: it goes on."""
+        if message.passed_over:
+            self._rulings.restored(trial, message)
         if message.epoch <= trial.epoch:  # trained again from an older checkpoint: the first report stays
             if message.checkpoint:
                 details = {"checkpoint": message.checkpoint, "digest": message.digest}
