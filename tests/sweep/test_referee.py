@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from referee_harness import Stage
+from simulated_sweep import message, report_row
 
 from tlsweep.errors import ResultsError
 from tlsweep.store import Status, SweepState, read_journal
 from tlsweep.store.tables import read_table
 from tlsweep.sweep.referee import INTERRUPTED
+from tlsweep.sweep.trainable import write_checkpoint
 
 ERROR = "Traceback:\n  line\nValueError: boom\n\n"
 
@@ -93,6 +95,23 @@ def test_each_arm_has_the_whole_budget_and_reports_beyond_it_do_not_count(tmp_pa
     for trial in control[:3]:
         stage.train(trial, 0.5)
     assert stage.referee.ending.halted == "the budget of epochs is used up"
+
+
+def test_of_what_is_sent_at_once_all_counts_so_that_the_best_epoch_has_its_checkpoint(tmp_path: Path) -> None:
+    """Its worker keeps no other than those of the best and of the last epoch."""
+    stage = Stage(tmp_path, "budget.target=0.7")
+    trial = stage.start()[0]
+    before, best = (
+        message(report_row(stage.placed[trial], epoch, accuracy)) for epoch, accuracy in ((1, 0.7), (2, 0.8))
+    )
+    best = best.at(**write_checkpoint(stage.folder, stage.placed[trial], 2, b"the state after epoch 2"))
+    stage.referee.observe(before, best)
+    assert stage.referee.ending.halted == f"{trial} reached the target: val_accuracy 0.7"
+    stage.referee.close()
+    reached = stage.state.trials[trial].best
+    assert reached is not None
+    assert (reached["epoch"], reached["checkpoint"]) == (2, best.checkpoint)
+    assert stage.files() == {best.checkpoint}
 
 
 def test_the_target_is_the_main_arms(tmp_path: Path) -> None:
