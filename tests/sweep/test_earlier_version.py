@@ -2,14 +2,13 @@
 
 import io
 import shutil
-from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from completeness import assert_complete
 from rich.console import Console
+from without_ray import train_all
 
 from tlsweep.data import load_task
 from tlsweep.observer import Silence
@@ -18,11 +17,10 @@ from tlsweep.report.recipe import confirmation
 from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Status, SweepFolder, open_results, read_journal
 from tlsweep.store.tables import read_table
-from tlsweep.sweep import driver, trainable
-from tlsweep.sweep.assignment import from_result
+from tlsweep.sweep import driver
 from tlsweep.sweep.resuming import read_history, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
-from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.trainable import Shared
 from tlsweep.terminal import print_best, print_outcome, print_report
 from tlsweep.training import load_exported
 
@@ -101,10 +99,6 @@ def test_it_goes_on_with_the_users_own_file_as_well(unfinished: Path, monkeypatc
     assert (resumed.data.normalize, resumed.train.settings().head, resumed.trials_per_arm) == ("train", "random", 7)
 
 
-class _GivesUpItsSlot(BaseException):
-    """Ends a trial as Tune does, past all that its function catches."""
-
-
 def test_an_unfinished_sweep_of_an_earlier_version_is_resumed_to_its_end(
     unfinished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,22 +109,9 @@ def test_an_unfinished_sweep_of_an_earlier_version_is_resumed_to_its_end(
     history.check_data(task)
     history.check_weights(None)
     shared = Shared(spec, unfinished, task, {"none": None}, 0.0)
-    monkeypatch.setattr(trainable, "fetch", lambda reference: reference)
-    monkeypatch.setattr(trainable, "_with_labels", lambda task, labels, seed: task)
-    monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
     ledger = recall(spec, folder, history, Silence())
     with open_session(ledger, folder, history, Material(task.fingerprint, None)) as referee:
-
-        def hear(result: dict[str, Any]) -> None:
-            if not referee.observe(*from_result(result)):
-                raise _GivesUpItsSlot
-
-        monkeypatch.setattr(trainable.tune, "report", hear)
-        while assignment := referee.assign():
-            referee.started(assignment.trial)
-            with suppress(_GivesUpItsSlot):
-                make_trainable(shared)(assignment.to_config())
-                referee.returned(assignment.trial)
+        train_all(referee, shared, monkeypatch)
         referee.close()
     assert_complete(open_results(unfinished))
     ends = {trial.trial: trial.status for trial in ledger.state.trials.values()}

@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 import pytest
 import torch
 from rich.console import Console
+from without_ray import train_all
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
@@ -23,11 +23,9 @@ from tlsweep.report import find_best, find_soup, load_tables, tables_by, write_r
 from tlsweep.spec import SweepSpec, dump_spec, load_spec
 from tlsweep.store import Results, SweepFolder
 from tlsweep.store.files import write_json, write_text
-from tlsweep.sweep import trainable
-from tlsweep.sweep.assignment import from_result
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
-from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import evaluating, soup
 from tlsweep.terminal import print_best, print_outcome
 from tlsweep.terminal.page.findings import findings
@@ -51,10 +49,6 @@ def task(spec: SweepSpec, tmp_path_factory: pytest.TempPathFactory) -> Task:
     return load_task(spec.data, 0, cache=tmp_path_factory.mktemp("cache"))
 
 
-class _GivesUpItsSlot(BaseException):
-    """Ends a trial as Tune does, past all that its function catches."""
-
-
 class _Killed(BaseException):
     """What nobody catches."""
 
@@ -68,9 +62,6 @@ def run(spec: SweepSpec, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyP
     state = new_network(Transfer(task, spec.model, weights=None, seed=10)).module.state_dict()
     weights = Weights.from_state_dict(state, "made up")
     heads = beginning(Transfer(task, spec.model, weights, 0), spec.train.settings()).heads
-    monkeypatch.setattr(trainable, "fetch", lambda reference: reference)
-    monkeypatch.setattr(trainable, "_with_labels", lambda task, labels, seed: task)
-    monkeypatch.setattr(trainable.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "here"))
 
     def sweep(name: str) -> Results:
         folder = SweepFolder(tmp_path / name)
@@ -82,17 +73,7 @@ def run(spec: SweepSpec, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyP
         history = read_history(folder, spec)
         ledger = recall(spec, folder, history, Silence())
         with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
-
-            def hear(result: dict[str, Any]) -> None:
-                if not referee.observe(*from_result(result)):
-                    raise _GivesUpItsSlot
-
-            monkeypatch.setattr(trainable.tune, "report", hear)
-            while assignment := referee.assign():
-                referee.started(assignment.trial)
-                with suppress(_GivesUpItsSlot):
-                    make_trainable(shared)(assignment.to_config())
-                    referee.returned(assignment.trial)
+            train_all(referee, shared, monkeypatch)
             referee.close()
             evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
             write_recipe(folder.path)
