@@ -16,7 +16,7 @@ from tlsweep.schedulers import (
     SynchronousPbt,
     make_rules,
 )
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import Budget, SweepSpec
 from tlsweep.spec.search.strategies import STRATEGIES
 
 
@@ -67,3 +67,33 @@ def test_the_control_arm_and_explore_off_copy_without_a_change(strategy: str) ->
     assert changed(spec(strategy=strategy, population=2, quantile=0.5), "no-explore") == set()
     assert changed(spec(strategy=strategy, population=2, quantile=0.5, explore=False), "main") == set()
     assert changed(spec(strategy=strategy, population=2, quantile=0.5, mutate=["lr"]), "main") == {"lr"}
+
+
+EVERY_EPOCH = list(range(1, 21))
+ASHA = {"strategy": "asha", "min_epochs": 1, "reduction_factor": 3}
+THEN_PBT = {**ASHA, "strategy": "asha_then_pbt", "trials": 9, "population": 3}
+
+
+@pytest.mark.parametrize(
+    ("search", "budget", "wanted"),
+    [
+        ({"strategy": "random"}, {}, []),
+        ({"strategy": "random", "patience": 3}, {}, EVERY_EPOCH),
+        ({**ASHA, "form": "stopping"}, {}, [1, 3, 9]),
+        ({**ASHA, "form": "promotion"}, {}, [1, 3, 9]),
+        ({"strategy": "pbt", "interval": 6}, {}, [6, 12, 18]),
+        ({"strategy": "pbt", "interval": 6, "synchronous": True}, {}, [6, 12, 18]),
+        (THEN_PBT, {}, None),
+        (THEN_PBT, {"wall_time": 60}, EVERY_EPOCH),  # the screening's share of it is used up at no rung
+    ],
+)
+def test_a_trial_is_asked_for_where_its_rules_may_decide_something(
+    search: dict[str, object], budget: dict[str, object], wanted: list[int] | None
+) -> None:
+    points = make_rules(spec(**search).model_copy(update={"budget": Budget(**budget)}), "main").decision_points
+    asked = [epoch for epoch in EVERY_EPOCH if points.includes(epoch)]
+    if wanted is None:
+        assert 1 in asked
+        assert len(asked) < len(EVERY_EPOCH)
+    else:
+        assert asked == wanted

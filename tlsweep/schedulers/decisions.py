@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from tlsweep.spec.search.space import Value
 
@@ -208,6 +208,9 @@ class DecisionPoints(NamedTuple):
         return epoch in self.at or (self.every is not None and epoch % self.every == 0)
 
 
+EACH_EPOCH: Final = DecisionPoints(every=1)
+
+
 class Rules:
     """A search strategy for one arm: a deterministic machine over what the journal says. This one stops nobody.
 
@@ -234,7 +237,7 @@ class Rules:
     @property
     def decision_points(self) -> DecisionPoints:
         """Where a trial that begins or goes on now has to be decided on; in between its worker trains on by itself."""
-        return DecisionPoints(every=1)
+        return EACH_EPOCH
 
     def apply(self, fact: Fact) -> None:
         """Take notice of what happened."""

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from tlsweep.schedulers.asha import PromotionAsha
 from tlsweep.schedulers.decisions import (
+    EACH_EPOCH,
     Decision,
     DecisionPoints,
     Fact,
@@ -41,7 +42,7 @@ class Screening(Rules):
     @property
     def decision_points(self) -> DecisionPoints:
         # Where there is a budget the share of the screening can be used up with any report.
-        return DecisionPoints(every=1) if self._limited else self._halving.decision_points
+        return EACH_EPOCH if self._limited else self._halving.decision_points
 
     def apply(self, fact: Fact) -> None:
         self._halving.apply(fact)

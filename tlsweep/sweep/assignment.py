@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tlsweep.schedulers import DecisionPoints
+from tlsweep.schedulers import EACH_EPOCH, DecisionPoints
 from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.store import StoredCheckpoint
 from tlsweep.store.schema import FOLDS, HYPERPARAMETERS, REPORTS
-
-EACH_EPOCH = DecisionPoints(every=1)
 
 
 @dataclass(frozen=True)

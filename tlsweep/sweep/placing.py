@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from tlsweep.schedulers import DecisionPoints, Promote
+from tlsweep.schedulers import EACH_EPOCH, DecisionPoints, Promote
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import SweepState, TrialState
-from tlsweep.sweep.assignment import EACH_EPOCH, Assignment, trial_id, trial_seed
+from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ledger import Ledger
 
@@ -119,7 +119,8 @@ class Placing:
 
     def _decision_points(self, arm: str) -> DecisionPoints:
         budget = self._ledger.spec.budget
-        # A budget is kept to the epoch, any of which may use it up; what its reports count depends on no clock.
+        # Any epoch may use up a budget, which is kept to the epoch; how far a trial gets must not depend on how many of
+        # its reports happened to go as one.
         unlimited = budget.epochs is None and budget.device_hours is None
         return self._ledger.rules[arm].decision_points if unlimited else EACH_EPOCH
 
