@@ -65,7 +65,7 @@ class Trained:
 
     def _keep(self, report: EpochReport, snapshot: Snapshot) -> None:
         self.reports.append(report)
-        self.checkpoints.append(snapshot())
+        self.checkpoints.append(snapshot()())
 
     @property
     def losses(self) -> list[float]:

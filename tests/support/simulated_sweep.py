@@ -21,7 +21,7 @@ from tlsweep.store import Location, Record, Status, SweepFolder, SweepState, rea
 from tlsweep.store.locations import files_below
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import Assignment, Message
-from tlsweep.sweep.outbox import Outbox, messages
+from tlsweep.sweep.outbox import Due, Outbox, messages
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
@@ -181,7 +181,10 @@ class SimulatedSweep:
             self.damaged.discard(written["checkpoint"])
             return written
 
-        stay.sent = messages(stay.outbox.put(message(row), lambda: content), write)
+        due = stay.outbox.put(message(row), lambda: lambda: content)
+        # A thread may send what is due soon, or be so slow that the next report is put first.
+        if due is Due.NOW or (due is Due.SOON and self._chance.random() < 0.7):
+            stay.sent = messages(stay.outbox.take(), write)
 
     def _clock(self) -> float:
         """Time passes between two looks at it: mostly less than a report may be kept back."""

@@ -8,24 +8,28 @@ from typing import Any
 import torch
 
 from tlsweep.spec import ModelSpec
-from tlsweep.training import Compute, EpochReport, Snapshot
+from tlsweep.training import Compute, Copy, EpochReport, Snapshot
 
 SMALL_CNN = ModelSpec(name="cnn", args={"channels": [8, 8], "dense": [16], "dropout": 0.3})
 ONE_THREAD = Compute("cpu", threads=1)
 
 
 class Recorder:
-    """A receiver that keeps every report and, if wanted, every checkpoint."""
+    """A receiver that keeps every report and, if wanted, every checkpoint: as a worker does it, made when asked for."""
 
     def __init__(self, *, checkpoints: bool = True) -> None:
         self.rows: list[EpochReport] = []
-        self.checkpoints: list[bytes] = []
+        self._copies: list[Copy] = []
         self._wants_checkpoints = checkpoints
 
     def __call__(self, row: EpochReport, snapshot: Snapshot) -> None:
         self.rows.append(row)
         if self._wants_checkpoints:
-            self.checkpoints.append(snapshot())
+            self._copies.append(snapshot())
+
+    @property
+    def checkpoints(self) -> list[bytes]:
+        return [copy() for copy in self._copies]
 
     @property
     def numbers(self) -> list[tuple[Any, ...]]:

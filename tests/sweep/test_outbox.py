@@ -1,5 +1,6 @@
 """Reports are kept back while nobody can decide on them, and no longer; with them goes what may be gone on from."""
 
+import itertools
 import math
 import threading
 from functools import cache
@@ -13,12 +14,18 @@ from tlsweep.schedulers import DecisionPoints
 from tlsweep.spec import load_spec
 from tlsweep.store.ranking import rank
 from tlsweep.sweep.assignment import Assignment
-from tlsweep.sweep.outbox import HOLD_SECONDS, Outbox, Parcel, Post
+from tlsweep.sweep.outbox import HOLD_SECONDS, Due, Outbox, Parcel, Post
+from tlsweep.training import Snapshot
 
 EPOCHS = 12
 HOUR = 3600.0
 specs = cache(lambda overrides: load_spec(BASE, [f"train.epochs={EPOCHS}", *overrides]))
 scores = st.lists(st.sampled_from([0.1, 0.5, 0.9, math.nan]), min_size=EPOCHS, max_size=EPOCHS)
+
+
+def snapshot_of(epoch: int) -> Snapshot:
+    """Stands for the checkpoint of an epoch."""
+    return lambda: str(epoch).encode
 
 
 def sent_by(
@@ -33,8 +40,8 @@ def sent_by(
     for epoch, (accuracy, took) in enumerate(zip(accuracies, seconds, strict=True), 1):
         at += took
         row = report_row(assignment, epoch, accuracy)
-        if parcels := outbox.put(message(row), str(epoch).encode):
-            together.append(parcels)
+        if outbox.put(message(row), snapshot_of(epoch)) is not Due.LATER:
+            together.append(outbox.take())
     assert outbox.take() == []
     return together
 
@@ -52,7 +59,7 @@ def test_every_epoch_is_sent_once_in_order_with_what_may_be_gone_on_from(
     parcels = [parcel for parcels in together for parcel in parcels]
     assert [parcel.message.epoch for parcel in parcels] == list(range(1, EPOCHS + 1))
     kept = {parcel.message.epoch for parcel in parcels if parcel.checkpoint is not None}
-    assert all(int(parcel.checkpoint) == parcel.message.epoch for parcel in parcels if parcel.checkpoint is not None)
+    assert all(int(parcel.checkpoint()) == parcel.message.epoch for parcel in parcels if parcel.checkpoint is not None)
     last = {parcels[-1].message.epoch for parcels in together}
     asked = {epoch for epoch, score in enumerate(accuracies, 1) if points.includes(epoch) or math.isnan(score)}
     assert last <= kept
@@ -83,32 +90,36 @@ def test_no_report_is_kept_back_for_longer_than_a_second(
     assert [parcels[-1].message.epoch for parcels in together] == list(last)
 
 
+@pytest.mark.parametrize("epoch_seconds", [0.0, HOUR])
 @pytest.mark.parametrize("ends", [None, SystemExit(0), OSError("the disk is full")])
 def test_what_waits_is_sent_while_a_long_epoch_is_trained_and_an_answer_that_ends_the_trial_ends_it_after_that_epoch(
-    ends: BaseException | None,
+    ends: BaseException | None, epoch_seconds: float
 ) -> None:
-    sent, done = list[int](), threading.Event()
+    sent, done, trains = list[int](), threading.Event(), threading.Event()
 
     def send(parcels: list[Parcel]) -> None:
+        trains.wait()
         sent.extend(parcel.message.epoch for parcel in parcels)
         done.set()
         if ends is not None:
             raise ends
 
     assignment = Assignment("t0000", "main", 0, None, 0, {"lr": 0.1, "batch_size": 8}, decision_points=DecisionPoints())
-    outbox = Outbox(assignment, specs(()), clock=lambda: 0.0)
+    ticks = itertools.count()
+    outbox = Outbox(assignment, specs(()), clock=lambda: epoch_seconds * next(ticks))
     outbox.hold = 0.01
     post = Post(outbox, send)
-    post.put(message(report_row(assignment, 1, 0.5)), bytes)
+    post.put(message(report_row(assignment, 1, 0.5)), snapshot_of(1))
+    trains.set()  # which it could not if the report that was put had to be sent before
     assert done.wait(60)
     if ends is None:
-        post.put(message(report_row(assignment, EPOCHS, 0.5)), bytes)
+        post.put(message(report_row(assignment, EPOCHS, 0.5)), snapshot_of(EPOCHS))
         assert sent == [1, EPOCHS]
         return
 
     def put_until_it_is_answered() -> None:
         while True:
-            post.put(message(report_row(assignment, 2, 0.5)), bytes)
+            post.put(message(report_row(assignment, 2, 0.5)), snapshot_of(2))
 
     with pytest.raises(type(ends)):
         put_until_it_is_answered()

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,7 +14,7 @@ from tlsweep.data import Task
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import Hyperparameters, ModelSpec
 from tlsweep.training import evaluate_checkpoint
-from tlsweep.training.checkpoint import Checkpoint, dump_checkpoint, load_checkpoint
+from tlsweep.training.checkpoint import Checkpoint, copied, dump_checkpoint, load_checkpoint
 from tlsweep.training.devices import Compute
 from tlsweep.training.transfer import Transfer
 
@@ -138,6 +139,15 @@ def test_a_checkpoint_of_another_network_is_refused(digits: Task, checkpoint: by
 
 def test_fields_are_stored_by_name(checkpoint: bytes) -> None:
     assert set(torch.load(io.BytesIO(checkpoint), weights_only=True)) == {"format", *Checkpoint.__dataclass_fields__}
+
+
+def test_a_copy_stays_as_it_is_and_tied_tensors_stay_one(checkpoint: bytes) -> None:
+    weight = torch.ones(2, 3)
+    state = replace(load_checkpoint(checkpoint), tensors={"in": weight, "out": weight}, trained={})
+    before = dump_checkpoint(state)
+    copy = copied(state)
+    weight.zero_()
+    assert dump_checkpoint(copy) == before
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

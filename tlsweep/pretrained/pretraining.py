@@ -80,7 +80,7 @@ def pretrain(
                 "lower model.weights.train.lr"
             )
         if row.epoch == source.epochs:
-            checkpoint = snapshot()
+            checkpoint = snapshot()()
         if progress is not None:
             progress(row.epoch, source.epochs)
 

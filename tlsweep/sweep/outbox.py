@@ -2,12 +2,14 @@
 
 Between two decisions a worker needs nobody. A message to the driver, its transaction and the answer took 8 to 15 ms
 (measured, `tests/bench/exploit.py`, when each epoch was sent by itself), and a checkpoint some more; so several epochs
-go as one, with what may be gone on from: the last state, and the best.
+go as one, with what may be gone on from: the last state, and the best. Where nobody decides on them they go while the
+next epoch is trained: of the state there is a copy, which is made into a checkpoint, written and sent by a thread.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple
 
 from tlsweep.spec import SweepSpec
@@ -16,7 +18,7 @@ from tlsweep.store.ranking import Rank, rank
 from tlsweep.sweep.assignment import Assignment, Message
 
 if TYPE_CHECKING:
-    from tlsweep.training.reports import Snapshot
+    from tlsweep.training.reports import Copy, Snapshot
 
 HOLD_SECONDS = 1.0
 """How long a report may be kept back: so long interrupts, targets and wall time may take to act."""
@@ -26,7 +28,18 @@ class Parcel(NamedTuple):
     """A message, and the checkpoint that goes with it; None where nobody will go on from that epoch."""
 
     message: Message
-    checkpoint: bytes | None
+    checkpoint: "Copy | None"
+
+
+class Due(Enum):
+    """When what waits in an outbox is to be sent."""
+
+    LATER = auto()
+    """Once its second has passed."""
+    SOON = auto()
+    """While the next epoch is trained."""
+    NOW = auto()
+    """Before that: somebody may want to decide on the epoch."""
 
 
 class Outbox:
@@ -47,37 +60,36 @@ class Outbox:
         self._best_waiting: tuple[int, Rank] | None = None
         """Where the best of those that wait stands, if it is as good as any epoch before."""
 
-    def put(self, message: Message, snapshot: "Snapshot") -> list[Parcel]:
+    def put(self, message: Message, snapshot: "Snapshot") -> Due:
         """Take the report of an epoch.
 
         Args:
             message: It, without its checkpoint.
-            snapshot: Makes the checkpoint; called where that will be wanted.
-
-        Returns:
-            What must be sent now, the oldest first; nothing while it can wait.
+            snapshot: Copies the state; called where a checkpoint of it will be wanted.
         """
         due, best = self._due(message), self._is_best(message)
         if best is not None:
             self._drop_best()
             self._best_waiting = (len(self._waiting), best)
-        self._waiting.append(Parcel(message, snapshot() if due or best is not None else None))
-        return self.take() if due else []
+        wanted = due is not Due.LATER or best is not None
+        self._waiting.append(Parcel(message, snapshot() if wanted else None))
+        return due
 
     def take(self) -> list[Parcel]:
-        """Hand out what waits."""
+        """Hand out what waits, the oldest first."""
         waiting, self._waiting = self._waiting, []
         if self._best_waiting is not None:
             self._best, self._best_waiting = self._best_waiting[1], None
         self._sent = self._now()
         return waiting
 
-    def _due(self, message: Message) -> bool:
-        """Whether somebody may want to decide on this epoch, or the next report would be too late."""
+    def _due(self, message: Message) -> Due:
         before, self._put = self._put, self._now()
         too_late = self._put - self._sent + (self._put - before) > self.hold
         decides = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
-        return decides or too_late or diverged(message.figures, self._metric)
+        if decides or diverged(message.figures, self._metric):
+            return Due.NOW
+        return Due.SOON if too_late else Due.LATER
 
     def _is_best(self, message: Message) -> Rank | None:
         """The rank of an epoch that may turn out to be the trial's best."""
@@ -102,9 +114,10 @@ class Outbox:
 
 
 class Post:
-    """Sends what an outbox hands out, and what has waited there for long enough while the next epoch is trained.
+    """Sends what an outbox has: where somebody may decide on it at once, else by a thread.
 
     What sending raises, in whatever thread, it raises where the next report is put: by SystemExit Tune ends a trial.
+    That report is put once the one before has been sent, so that no more than that wait, however slow a storage is.
     """
 
     def __init__(self, outbox: Outbox, send: Callable[[list[Parcel]], None]) -> None:
@@ -117,13 +130,14 @@ class Post:
         """Take the report of an epoch; see `Outbox.put`."""
         with self._lock:
             self._raise()
-            if parcels := self._outbox.put(message, snapshot):
-                self._forget_timer()
-                self._send(parcels)
-            elif self._timer is None:
-                self._timer = threading.Timer(self._outbox.hold, self._send_late)
-                self._timer.daemon = True
-                self._timer.start()
+            match self._outbox.put(message, snapshot):
+                case Due.NOW:
+                    self._send_waiting()
+                case Due.SOON:
+                    self._forget_timer()
+                    self._send_after(0)
+                case Due.LATER if self._timer is None:
+                    self._send_after(self._outbox.hold)
 
     def flush(self) -> None:
         """Send what waits. The last state is not among it: training has gone on since."""
@@ -131,7 +145,12 @@ class Post:
             self._raise()
             self._send_waiting()
 
-    def _send_late(self) -> None:
+    def _send_after(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._send_by_thread)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _send_by_thread(self) -> None:
         with self._lock:
             try:
                 self._send_waiting()
@@ -163,6 +182,6 @@ def messages(parcels: Sequence[Parcel], write: Callable[[int, bytes], dict[str, 
     return [
         parcel.message
         if parcel.checkpoint is None
-        else parcel.message.at(**write(parcel.message.epoch, parcel.checkpoint))
+        else parcel.message.at(**write(parcel.message.epoch, parcel.checkpoint()))
         for parcel in parcels
     ]

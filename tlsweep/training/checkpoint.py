@@ -6,6 +6,7 @@ checkpoint keeps its own randomness.
 
 import io
 import sys
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, get_origin, get_type_hints
 
@@ -53,6 +54,26 @@ class Checkpoint:
     """The weights that training goes on with, where `tensors` are their average."""
     scaling: dict[str, float] = field(default_factory=dict)
     """The scale of the loss, where it is computed in float16."""
+
+
+def copied(checkpoint: Checkpoint) -> Checkpoint:
+    """The same state in memory of its own, on the CPU: training goes on in the other one.
+
+    Tensors that are one stay one, as those of tied layers.
+    """
+    tensors: dict[Hashable, Tensor] = {}
+
+    def copy(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            which = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+            if which not in tensors:
+                tensors[which] = value.detach().to("cpu", copy=True)
+            return tensors[which]
+        if isinstance(value, dict):
+            return {name: copy(item) for name, item in value.items()}
+        return [copy(item) for item in value] if isinstance(value, list) else value
+
+    return Checkpoint(**copy(vars(checkpoint)))
 
 
 def dump_checkpoint(checkpoint: Checkpoint) -> bytes:

@@ -34,8 +34,8 @@ def finetune(
         hyperparameters: those in force from the first step to the last, also after a restore.
         settings: what all trials of a sweep share.
         transfer: the network, what it starts from, and the images.
-        report: receives each epoch's row, and a function that makes the checkpoint, to be called before it returns;
-            it ends the trial by raising.
+        report: receives each epoch's row, and a function that copies the state, to be called before it returns; it
+            ends the trial by raising.
         resume: a checkpoint of this trial or of another one with the same model and task.
         compute: device, threads, and how much the memory is known to take.
         features: has what frozen layers give, for epochs in which the head alone learns: numbers are the same but for
@@ -55,7 +55,7 @@ def finetune(
         while runs.epoch < settings.epochs:
             row = summarise([run_epoch(trainer, device) for trainer in runs.trainers], transfer.task, reporting_seconds)
             started = time.perf_counter()
-            report(row, runs.snapshot)
+            report(row, runs.copy)
             # Told with the next report, as this one has been sent.
             reporting_seconds = time.perf_counter() - started
 

@@ -98,8 +98,11 @@ class EpochReport:
     """Each run, where there are several."""
 
 
-Snapshot = Callable[[], bytes]
-"""Makes the checkpoint of the epoch that is being reported; costs nothing unless it is called."""
+Copy = Callable[[], bytes]
+"""Makes a checkpoint of a copy of the state, at any later time and in any thread."""
+
+Snapshot = Callable[[], Copy]
+"""Copies the state at the end of the epoch that is being reported; costs nothing unless it is called."""
 
 Receiver = Callable[[EpochReport, Snapshot], None]
 """Receives the reports. It ends the trial by raising; the exception leaves `finetune` as it is."""

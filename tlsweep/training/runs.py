@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 
 from tlsweep.errors import ModelError, ResultsError
 from tlsweep.spec import Hyperparameters, TrainSettings
+from tlsweep.training.checkpoint import dump_checkpoint
 from tlsweep.training.devices import Compute
 from tlsweep.training.evaluation import evaluate_checkpoint
 from tlsweep.training.frozen import FeatureSource
 from tlsweep.training.metrics import Evaluation
+from tlsweep.training.reports import Copy
 from tlsweep.training.trainer import Trainer
 from tlsweep.training.transfer import Transfer
 
@@ -43,9 +45,10 @@ class Runs:
         """Epochs completed, of each."""
         return self.trainers[0].epoch
 
-    def snapshot(self) -> bytes:
-        """The checkpoint of this moment, which must be the end of an epoch."""
-        return pack([trainer.snapshot() for trainer in self.trainers])
+    def copy(self) -> Copy:
+        """Copy the state of this moment, which must be the end of an epoch."""
+        states = [trainer.state() for trainer in self.trainers]
+        return lambda: pack([dump_checkpoint(state) for state in states])
 
     def restore(self, content: bytes) -> None:
         """Go on from a checkpoint.

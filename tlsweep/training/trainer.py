@@ -19,7 +19,14 @@ from tlsweep.models.dropping import set_dropping
 from tlsweep.models.features import sees_maps
 from tlsweep.models.heads import check_logits
 from tlsweep.spec import Hyperparameters, TrainSettings, derive_seed
-from tlsweep.training.checkpoint import Checkpoint, changed_tensors, dump_checkpoint, load_checkpoint, restore_network
+from tlsweep.training.checkpoint import (
+    Checkpoint,
+    changed_tensors,
+    copied,
+    dump_checkpoint,
+    load_checkpoint,
+    restore_network,
+)
 from tlsweep.training.devices import (
     Compute,
     autocast,
@@ -303,11 +310,11 @@ class Trainer:
             self.schedule.observe(self.epoch, evaluation.loss)
         return evaluation
 
-    def snapshot(self) -> bytes:
-        """The checkpoint of this moment, which must be the end of an epoch."""
+    def state(self) -> Checkpoint:
+        """A copy of the state of this moment, which must be the end of an epoch."""
         tensors = changed_tensors(self.network, self.untouched)
         trained = self.average.trained()
-        return dump_checkpoint(
+        return copied(
             Checkpoint(
                 epoch=self.epoch,
                 samples=self.samples,
@@ -324,6 +331,10 @@ class Trainer:
                 scaling=self.scaling.state(),
             )
         )
+
+    def snapshot(self) -> bytes:
+        """The checkpoint of this moment, which must be the end of an epoch."""
+        return dump_checkpoint(self.state())
 
     def restore(self, content: bytes) -> None:
         """Go on from a checkpoint, with this trainer's own hyperparameters.

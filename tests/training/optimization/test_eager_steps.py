@@ -24,7 +24,7 @@ model = ModelSpec(args={"channels": [2], "dense": [4]})
 validate_model(model, num_classes=10, channels=1, image_size=8, smallest_batch=1)
 for optimizer in sys.argv[1:]:
     states = []
-    report = lambda row, snapshot: states.append(snapshot())
+    report = lambda row, snapshot: states.append(snapshot()())
     values = Hyperparameters(optimizer=optimizer)
     finetune(values, TrainSettings(epochs=1), Transfer(task, model, None, 0), report=report)
     finetune(values, TrainSettings(epochs=2), Transfer(task, model, None, 0), report=report, resume=states[0])
