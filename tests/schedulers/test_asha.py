@@ -4,13 +4,14 @@ import copy
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from populations import answers, equal, report, tell
 
 from tlsweep.schedulers import Continue, Decision, Observation, Stop, StoppingAsha
-from tlsweep.schedulers.asha import rungs
+from tlsweep.schedulers.asha import cutoff, rungs
 from tlsweep.spec import AshaSearch
 
 Arrival = tuple[str, int, float]
@@ -54,6 +55,14 @@ def test_decisions_equal_rays(order: list[Arrival], min_epochs: int, eta: float,
         assert isinstance(decision, Stop) == (wanted == "STOP")
         if isinstance(decision, Stop):
             stopped.add(name)
+
+
+@given(
+    st.lists(st.sampled_from([0.1, 0.5]) | st.floats(-1e6, 1e6), min_size=1, max_size=40),
+    st.sampled_from([1.01, 1.5, 2, 2.5, 3, 4, 7]),
+)
+def test_the_score_that_the_best_share_reaches_is_numpys_to_the_last_bit(scores: list[float], eta: float) -> None:
+    assert cutoff(sorted(scores, reverse=True), eta) == np.percentile(scores, (1 - 1 / eta) * 100)
 
 
 @settings(max_examples=60, deadline=None)

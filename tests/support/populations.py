@@ -192,6 +192,7 @@ def answers(rules: Rules, trials: list[str]) -> dict[str, object]:
     return {
         "steps": [rules.next_steps(idle=idle) for idle in (False, True)],
         "held": [rules.held(trial) for trial in trials],
+        "free": sorted(rules.free({*trials, "of another arm"})),
         "verdict": [rules.verdict(trial) for trial in trials],
         "needed": [rules.needed(trial) for trial in trials],
     }

@@ -5,10 +5,8 @@ the stopping form is Ray Tune's (`AsyncHyperBandScheduler`, one bracket), whose 
 and `min_reports` 1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
-
-import numpy as np
 
 from tlsweep.schedulers.decisions import (
     Completed,
@@ -27,6 +25,7 @@ from tlsweep.schedulers.decisions import (
     Stop,
     diverged,
 )
+from tlsweep.schedulers.rung import Rung
 from tlsweep.spec.search.common import HalvingSearch
 
 
@@ -42,9 +41,14 @@ def rungs(min_epochs: int, epochs: int, reduction_factor: float) -> list[int]:
     return milestones
 
 
-def cutoff(scores: Sequence[float], reduction_factor: float) -> float:
-    """The score that the best 1/eta of `scores` reach (linear interpolation)."""
-    return float(np.percentile(scores, (1 - 1 / reduction_factor) * 100))
+def cutoff(best_first: Sequence[float], reduction_factor: float) -> float:
+    """The score that the best 1/eta of `best_first` reach: `numpy.percentile`, without sorting them again."""
+    share = (1 - 1 / reduction_factor) * 100 / 100  # as Ray asks numpy for it: the last bit decides on a tie
+    below, part = divmod((len(best_first) - 1) * share, 1)
+    # From the worst one up.
+    low = best_first[-1 - int(below)]
+    high = best_first[max(-2 - int(below), -len(best_first))]
+    return low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part)
 
 
 class Asha(Rules):
@@ -59,20 +63,20 @@ class Asha(Rules):
         self._eta, self._min_reports = search.reduction_factor, search.min_reports
         self._epochs = epochs
         milestones = rungs(search.min_epochs, epochs if below is None else below, search.reduction_factor)
-        self._arrivals: dict[int, dict[str, Observation]] = {rung: {} for rung in milestones}
+        self._rungs = {milestone: Rung() for milestone in milestones}
 
     @property
     def decision_points(self) -> DecisionPoints:
-        return DecisionPoints(at=tuple(self._arrivals))
+        return DecisionPoints(at=tuple(self._rungs))
 
     def apply(self, fact: Fact) -> None:
         if isinstance(fact, Observation) and not diverged(fact):
             rung = self._rung(fact.epoch)
             if rung is not None:
-                self._arrivals[rung].setdefault(fact.trial, fact)
+                self._rungs[rung].arrive(fact)
 
     def _rung(self, epoch: int) -> int | None:
-        return max((rung for rung in self._arrivals if rung <= epoch), default=None)
+        return max((rung for rung in self._rungs if rung <= epoch), default=None)
 
     def _numbers(self, rung: int, score: float, threshold: float | None, compared: int, rank: int) -> dict[str, Any]:
         return {"rung": rung, "score": score, "threshold": threshold, "compared": compared, "rank": rank}
@@ -88,10 +92,9 @@ class StoppingAsha(Asha):
         if stop := diverged(report):
             return stop
         rung = self._rung(report.epoch)
-        if rung is None or self._arrivals[rung][report.trial].epoch != report.epoch:
+        if rung is None or self._rungs[rung].arrivals[report.trial].epoch != report.epoch:
             return Continue()
-        arrivals = self._arrivals[rung]
-        before = [arrivals[trial].score for trial in list(arrivals)[: list(arrivals).index(report.trial)]]
+        before = self._rungs[rung].before(report.trial)
         if len(before) < self._min_reports or report.score >= (threshold := cutoff(before, self._eta)):
             return Continue()
         rank = 1 + sum(score >= report.score for score in before)
@@ -113,13 +116,17 @@ class PromotionAsha(Asha):
         The best `survivors` wait there for whoever asked for that rung.
         """
         super().__init__(search, epochs, below=None if last_rung is None else last_rung + 1)
-        self._closed = None if last_rung is None else max(self._arrivals, default=None)
+        self._closed = None if last_rung is None else max(self._rungs, default=None)
         self._survivors = survivors
         self._trials = search.trials
         self._at: dict[str, int] = {}
         """The highest rung that each trial arrived at."""
         self._held: set[str] = set()
         self._ended: set[str] = set()
+        self._holding: set[str] = set()
+        """Those that are held and have not ended."""
+        self._begun: set[str] = set()
+        """The trials that arrived at a rung, or ended before."""
         self._promoted: set[str] = set()
         self._finished = False
         """Whether a trial was trained to the end."""
@@ -136,90 +143,101 @@ class PromotionAsha(Asha):
                 self._finished |= fact.trial in self._promoted
             case Ended():
                 self._ended.add(fact.trial)
+                self._begun.add(fact.trial)
             case Reopened():
                 self._ended.discard(fact.trial)
+                if fact.trial not in self._at:
+                    self._begun.discard(fact.trial)
+        self._settle(fact.trial)
 
     def _arrived(self, report: Observation) -> None:
         rung = self._rung(report.epoch)
         if diverged(report) or rung is None:
             return
         self._finished |= report.epoch >= self._epochs
-        if self._at.get(report.trial, 0) < rung:
+        before = self._at.get(report.trial, 0)
+        if before < rung:
+            if before:
+                self._rungs[before].settle(report.trial, live=False, held=False)
             self._at[report.trial] = rung
+            self._begun.add(report.trial)
             if report.epoch < self._epochs:
                 self._held.add(report.trial)
+
+    def _settle(self, trial: str) -> None:
+        """Take a trial's place among the others, after whatever happened to it."""
+        live, held = trial not in self._ended, trial in self._held
+        if live and held:
+            self._holding.add(trial)
+        else:
+            self._holding.discard(trial)
+        if trial in self._at:
+            self._rungs[self._at[trial]].settle(trial, live=live, held=held)
 
     def decide(self, report: Observation) -> Decision:
         return diverged(report) or (Hold() if self.held(report.trial) else Continue())
 
     def held(self, trial: str) -> bool:
-        return trial in self._held and trial not in self._ended
+        return trial in self._holding
+
+    def free(self, trials: Set[str]) -> Set[str]:
+        return trials - self._holding
 
     def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
-        waiting = {rung: self._waiting(rung) for rung in self._arrivals}
-        return self._hopeless(waiting) | self._promotion(waiting, idle=idle)
+        return self._hopeless() | self._promotion(idle=idle)
 
-    def _promotion(self, waiting: dict[int, dict[str, int]], *, idle: bool) -> dict[str, Step]:
+    def _promotion(self, *, idle: bool) -> dict[str, Step]:
         """The best of the highest rung where a trial is held that is among the best 1/eta."""
-        # Ranks ascend, so where the first of a rung may not go on nobody there may. To ask all of them took 1.2 ms for
-        # each report of 1000 trials instead of 0.5 (measured, tests/bench/scale.py).
-        best = [next(iter(ranks.items())) for ranks in reversed(waiting.values()) if ranks]
-        for trial, rank in best:
+        # Where the first of a rung may not go on nobody there may.
+        best = [next(iter(rung.waiting)).trial for rung in reversed(self._rungs.values()) if rung.waiting]
+        for trial in best:
             rung = self._at[trial]
-            if rank <= self._places(rung, len(self._arrivals[rung])):
-                return {trial: Promote(self._standing(trial, rank) | {"idle": False})}
+            if self._rungs[rung].rank(trial) <= self._places(rung, len(self._rungs[rung].all)):
+                return {trial: Promote(self._standing(trial) | {"idle": False})}
         if idle and best and not self._finished:
-            trial, rank = best[0]
-            return {trial: Promote(self._standing(trial, rank) | {"idle": True})}
+            return {best[0]: Promote(self._standing(best[0]) | {"idle": True})}
         return {}
 
-    def _hopeless(self, waiting: dict[int, dict[str, int]]) -> dict[str, Step]:
+    def _hopeless(self) -> dict[str, Step]:
         """An end for those that are held and will never be promoted, whatever the trials do that are still to come.
 
         While nobody was trained to the end, the best of them at each rung is kept for when there is nothing else to do.
         """
         hopeless: dict[str, Step] = {}
-        to_come = self._trials - len(self._at.keys() | self._ended)
-        for rung, arrivals in self._arrivals.items():
-            expected = len(arrivals) + to_come
-            places = self._places(rung, expected)
-            beyond = [(trial, rank) for trial, rank in waiting[rung].items() if rank > places]
+        to_come = self._trials - len(self._begun)
+        for milestone, rung in self._rungs.items():
+            expected = len(rung.all) + to_come
+            places = self._places(milestone, expected)
+            beyond = rung.waiting_behind(places)
             dropped = beyond if self._finished else beyond[1:]
-            hopeless |= {trial: self._cut(trial, rank, expected) for trial, rank in dropped}
-            live = sum(self._at[trial] == rung and trial not in self._ended for trial in arrivals)
-            to_come += live - len(dropped)
+            hopeless |= {trial: self._cut(trial, expected) for trial in dropped}
+            to_come += len(rung.live) - len(dropped)
         return hopeless
 
     def hold(self, trial: str) -> None:
         """Let a trial wait where it is, at a rung or between two."""
         self._held.add(trial)
+        self._settle(trial)
 
     def standing(self, trial: str) -> tuple[int, float] | None:
         """The highest rung that a trial arrived at, and its score there; None before its first."""
         if trial not in self._at:
             return None
         rung = self._at[trial]
-        return rung, self._arrivals[rung][trial].score
+        return rung, self._rungs[rung].arrivals[trial].score
 
-    def ranking(self) -> list[str]:
+    def ranking(self) -> Iterator[str]:
         """The trials that have not ended, the best first: by rung, then by score there, then by arrival."""
-        standing = [
-            (rung, report.score, -place, trial)
-            for rung, arrivals in self._arrivals.items()
-            for place, (trial, report) in enumerate(arrivals.items())
-            if self._at[trial] == rung and trial not in self._ended
-        ]
-        return [trial for *_, trial in sorted(standing, reverse=True)]
+        return (key.trial for rung in reversed(self._rungs.values()) for key in rung.live)
 
     def waiting(self) -> list[str]:
         """The trials that are held, by name."""
-        return sorted(trial for trial in self._held if self.held(trial))
+        return sorted(self._holding)
 
     def verdict(self, trial: str) -> Stop:
         if not self.held(trial) or trial not in self._at:
             return super().verdict(trial)
-        rung = self._at[trial]
-        return self._cut(trial, self._waiting(rung)[trial], len(self._arrivals[rung]))
+        return self._cut(trial, len(self._rungs[self._at[trial]].all))
 
     def _places(self, rung: int, arrived: int) -> int:
         """How many of the trials that arrived at a rung may go on from it."""
@@ -228,39 +246,30 @@ class PromotionAsha(Asha):
         # The ⌊n/η⌋ of algorithm 2; the paper has no `min_reports`.
         return int(arrived / self._eta)
 
-    def _waiting(self, rung: int) -> dict[str, int]:
-        """Rank each trial held at the rung among all that arrived there, the best first."""
-        arrivals = self._arrivals[rung]
-        ranking = sorted(arrivals, key=lambda trial: -arrivals[trial].score)  # stable: the earlier of equals first
-        return {trial: rank for rank, trial in enumerate(ranking, 1) if self.held(trial) and self._at[trial] == rung}
-
-    def _standing(self, trial: str, rank: int) -> dict[str, Any]:
+    def _standing(self, trial: str) -> dict[str, Any]:
         """The numbers of a trial that goes on; the threshold is the score of the last place among those so far."""
-        rung = self._at[trial]
-        scores = self._scores(rung)
-        threshold = scores[max(self._places(rung, len(scores)), 1) - 1]
-        return self._numbers(rung, self._arrivals[rung][trial].score, threshold, len(scores), rank)
+        at = self._at[trial]
+        rung = self._rungs[at]
+        threshold = rung.all.score(max(self._places(at, len(rung.all)), 1))
+        return self._numbers(at, rung.arrivals[trial].score, threshold, len(rung.all), rung.rank(trial))
 
-    def _scores(self, rung: int) -> list[float]:
-        """What arrived at a rung, the best first."""
-        return sorted((report.score for report in self._arrivals[rung].values()), reverse=True)
-
-    def _cut(self, trial: str, rank: int, expected: int) -> Stop:
+    def _cut(self, trial: str, expected: int) -> Stop:
         """The end of a trial that stands behind the last place from which one can go on, if `expected` arrive.
 
         The threshold is the score of that place. That of the last place among those so far would be another one: of 8
         at a rung 2 go on, while the third still may if a ninth comes.
         """
-        rung = self._at[trial]
-        scores = self._scores(rung)
-        places = self._survivors if rung == self._closed else self._places(rung, expected)
-        if rung == self._closed:
+        at = self._at[trial]
+        rung = self._rungs[at]
+        rank, compared = rung.rank(trial), len(rung.all)
+        places = self._survivors if at == self._closed else self._places(at, expected)
+        if at == self._closed:
             go_on = f"the best {places} make the population"
         elif places:
             go_on = f"the best {places} of {expected} go on" if places > 1 else f"the best of {expected} goes on"
         else:
             go_on = f"none of {expected} goes on"
-        reason = f"number {rank} of {len(scores)} at the rung of epoch {rung}, where {go_on}"
-        threshold = scores[places - 1] if 0 < places <= len(scores) else None
-        numbers = self._numbers(rung, self._arrivals[rung][trial].score, threshold, len(scores), rank)
+        reason = f"number {rank} of {compared} at the rung of epoch {at}, where {go_on}"
+        threshold = rung.all.score(places) if 0 < places <= compared else None
+        numbers = self._numbers(at, rung.arrivals[trial].score, threshold, compared, rank)
         return Stop(reason, numbers | {"places": places, "expected": expected})

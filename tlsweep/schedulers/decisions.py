@@ -1,7 +1,7 @@
 """What a rule sees, what it may decide, and what every rule is. Plain values; nothing here runs anything."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -256,6 +256,10 @@ class Rules:
     def held(self, trial: str) -> bool:
         """Whether a trial must not be given a slot now."""
         return False
+
+    def free(self, trials: Set[str]) -> Set[str]:
+        """Those of some trials, which may be another arm's, that are not held."""
+        return trials
 
     def verdict(self, trial: str) -> Stop:
         """Why a trial that is still held when the sweep ends got no further."""

@@ -1,6 +1,6 @@
 """Patience: a trial that has stopped getting better ends, whatever else its search decides."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from tlsweep.schedulers.decisions import Completed, Decision, Fact, Observation, Rules, Step, Stop
 from tlsweep.spec.search.common import SearchCommon
@@ -63,6 +63,9 @@ class Patience(Rules):
 
     def held(self, trial: str) -> bool:
         return self._rules.held(trial)
+
+    def free(self, trials: Set[str]) -> Set[str]:
+        return self._rules.free(trials)
 
     def verdict(self, trial: str) -> Stop:
         return self._rules.verdict(trial)

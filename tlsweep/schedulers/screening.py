@@ -4,7 +4,8 @@ A survivor is the same trial: its weights, its optimizer's state and its place i
 bit for bit, from its checkpoint at the rung where it waited.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from itertools import islice
 from typing import TypeAlias
 
 from tlsweep.schedulers.asha import PromotionAsha
@@ -57,7 +58,7 @@ class Screening(Rules):
 
     def next_steps(self, *, idle: bool = False) -> Mapping[str, Step]:
         """End those that will be neither promoted nor among the survivors; where nothing runs, hand over."""
-        survivors = self._halving.ranking()[: self._survivors]
+        survivors = set(islice(self._halving.ranking(), self._survivors))
         steps = {
             trial: step
             for trial, step in self._halving.next_steps().items()
@@ -69,12 +70,15 @@ class Screening(Rules):
     def held(self, trial: str) -> bool:
         return self._halving.held(trial)
 
+    def free(self, trials: Set[str]) -> Set[str]:
+        return self._halving.free(trials)
+
     def verdict(self, trial: str) -> Stop:
         return self._halving.verdict(trial) if self._halving.standing(trial) else super().verdict(trial)
 
     def _handover(self) -> Mapping[str, Step]:
         """The end of those that wait and are not of the population; then who is."""
-        ranking, size = self._halving.ranking(), self._survivors
+        ranking, size = list(self._halving.ranking()), self._survivors
         members = min(size, len(ranking))
         joining = {trial: Join(members, self._place(trial, rank)) for rank, trial in enumerate(ranking[:size], 1)}
         left = [*ranking[size:], *(trial for trial in self._halving.waiting() if not self._halving.standing(trial))]
@@ -140,6 +144,11 @@ class AshaThenPbt(Rules):
 
     def held(self, trial: str) -> bool:
         return self._of(trial).held(trial)
+
+    def free(self, trials: Set[str]) -> Set[str]:
+        if not self._population:
+            return self._screening.free(trials)
+        return self._screening.free(trials - self._members) | self._population.free(trials & self._members)
 
     def verdict(self, trial: str) -> Stop:
         return self._of(trial).verdict(trial)

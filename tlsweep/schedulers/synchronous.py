@@ -1,6 +1,6 @@
 """Synchronous Population Based Training: all members wait for each other at every decision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from tlsweep.schedulers.decisions import Continue, Decision, Exploit, Exploited, Fact, Hold, Observation, Stop, diverged
@@ -78,6 +78,9 @@ class SynchronousPbt(Pbt):
             return False
         now = self._round()
         return now is None or trial in self._outstanding(now)
+
+    def free(self, trials: Set[str]) -> Set[str]:
+        return {trial for trial in trials if not self.held(trial)}
 
     def next_steps(self, *, idle: bool = False) -> Mapping[str, Exploit | Stop]:
         now = self._round()

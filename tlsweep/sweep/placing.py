@@ -1,7 +1,7 @@
 """Who gets the next slot. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from tlsweep.schedulers import EACH_EPOCH, DecisionPoints, Promote
@@ -174,9 +174,13 @@ class Placing:
         return (False, 0, 0, new.number, self._arms[new.arm]) < (False, *self._order(waiting)[1:])
 
     def _runnable(self) -> Iterator[TrialState]:
-        for trial in self._waiting:
+        free: Set[str] = self._waiting
+        for rules in self._ledger.rules.values():
+            free = rules.free(free)
+        exhausted = {arm for arm in self._arms if self._exhausted(arm)}
+        for trial in free:
             one = self._state.trials[trial]
-            if not self._ledger.rules[one.arm].held(trial) and not self._exhausted(one.arm):
+            if one.arm not in exhausted:
                 yield one
 
     def _closed(self, arm: str) -> bool:
