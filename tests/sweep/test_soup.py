@@ -30,6 +30,7 @@ from tlsweep.sweep.winner import evaluating, soup
 from tlsweep.terminal import print_best, print_outcome
 from tlsweep.terminal.page.findings import findings
 from tlsweep.training import Transfer, load_exported, souping
+from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.networks import new_network
 from tlsweep.training.souping import Mix
 
@@ -53,25 +54,33 @@ class _Killed(BaseException):
     """What nobody catches."""
 
 
-Sweep = Callable[[str], Results]
+Sweep = Callable[..., Results]
+
+
+@pytest.fixture(scope="module")
+def begun(spec: SweepSpec, task: Task) -> dict[str, torch.Tensor]:
+    """The weights that trials begin with, bar the head."""
+    return dict(new_network(Transfer(task, spec.model, weights=None, seed=10)).module.state_dict())
 
 
 @pytest.fixture
-def run(spec: SweepSpec, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    """Begins or resumes a sweep in the folder of this name; this process plays Ray."""
-    state = new_network(Transfer(task, spec.model, weights=None, seed=10)).module.state_dict()
-    weights = Weights.from_state_dict(state, "made up")
+def run(
+    spec: SweepSpec, task: Task, begun: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Sweep:
+    """Begins or resumes a sweep in the folder of this name, with fields of its spec changed; this process plays Ray."""
+    weights = Weights.from_state_dict(begun, "made up")
     heads = beginning(Transfer(task, spec.model, weights, 0), spec.train.settings()).heads
 
-    def sweep(name: str) -> Results:
+    def sweep(name: str, **changed: Any) -> Results:
+        one = spec.model_copy(update=changed)
         folder = SweepFolder(tmp_path / name)
         (folder.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text(folder.spec, dump_spec(spec))
+        write_text(folder.spec, dump_spec(one))
         facts = {"data": {"images": {}, "classes": list(task.classes)}}
         write_json(folder.environment, facts)
-        shared = Shared(spec, folder.path, task, {"digits-source": weights}, 0.0, {("digits-source", None): heads})
-        history = read_history(folder, spec)
-        ledger = recall(spec, folder, history, Silence())
+        shared = Shared(one, folder.path, task, {"digits-source": weights}, 0.0, {("digits-source", None): heads})
+        history = read_history(folder, one)
+        ledger = recall(one, folder, history, Silence())
         with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
             train_all(referee, shared, monkeypatch)
             referee.close()
@@ -148,6 +157,44 @@ def test_a_kill_before_it_is_written_down_changes_nothing_and_the_better_one_is_
     assert ("average" in whole.folder.recipe.read_text()) == handed_over
 
 
+@pytest.mark.parametrize("shares", [souping.LEANING_SHARES, (0.25,), ()])
+def test_the_winner_gets_as_much_of_its_start_as_validation_cannot_tell(
+    run: Sweep, begun: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch, shares: tuple[float, ...]
+) -> None:
+    monkeypatch.setattr(souping, "LEANING_SHARES", shares)
+    asked: list[Any] = []
+    judged = soup._Judge.losses
+    monkeypatch.setattr(soup._Judge, "losses", lambda *network: asked.append(judged(*network)) or asked[-1])
+    results = run("start", soup="start")
+    details, tables = results.state().soup, load_tables(results)
+    differences = [losses - asked[0] for losses in asked[1:]]
+    close = [one.mean() <= one.std(ddof=1) / len(one) ** 0.5 for one in differences]
+    found = find_soup(tables)
+    assert details is not None
+    assert found is not None
+    assert found.in_words() in shown(results)
+    assert found.in_words() in " ".join(findings(tables))
+    if not any(close):
+        assert len(close) == len(shares)
+        assert not details["handed_over"]
+        assert "any share of what trials begin with is worse" in found.in_words()
+        return
+    assert close == [False] * (len(close) - 1) + [True]
+    assert details["start_share"] == shares[len(close) - 1]
+    best = find_best(tables)
+    assert best.result.arm == "soup"
+    assert set(results.state().test) == {"main", "soup"}
+    assert [part["trial"] for part in details["trials"]] == [results.state().leaders("main", 1)[0].trial]
+    network, info = load_exported(results.folder.best)
+    report = results.state().trials[best.trial].best
+    assert report is not None
+    trained = load_checkpoint(results.folder.read_checkpoint(report["checkpoint"])).tensors
+    for name, tensor in network.state_dict().items():
+        own, start = (1 - found.start_share) * trained[name], found.start_share * begun[name]
+        assert torch.allclose(tensor, own + start) or torch.allclose(tensor, own)  # heads began with zeros
+    assert found.made_of() in model_card(tables, best, info, "safetensors", with_preprocessing=False)
+
+
 def test_checkpoints_of_as_many_trials_as_may_be_averaged_are_kept(run: Sweep) -> None:
     """A sweep as it is: the ingredients are among them, and an average is handed over only where it was better."""
     results = run("sweep")
@@ -170,13 +217,21 @@ def test_checkpoints_of_as_many_trials_as_may_be_averaged_are_kept(run: Sweep) -
         (["model.weights=null"], "soup averages networks that were trained from one start, but model.weights are none"),
         (["train.head=random"], "with train.head random the head of each trial begins elsewhere"),
         (["data.folds=3"], "data.folds and data.repeats make several of each"),
-        (["soup=1"], "soup = 1"),
+        (["soup=1"], "soup = 1: must be a whole number from 2 to 100, or start"),
+        (["soup=end"], "soup = 'end': must be"),
     ],
 )
 def test_what_shares_no_start_is_refused_in_one_message(overrides: list[str], words: str) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec("digits", ["controls=[]", "soup=3", *overrides])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("overrides", [["model.weights=null"], ["train.head=random"], ["data.folds=3"]])
+def test_a_preset_with_a_share_of_the_start_does_without_where_none_is_shared(overrides: list[str]) -> None:
+    assert load_spec("digits", ["controls=[]", "soup=start"]).arms[-1] == "soup"
+    without = load_spec("digits", ["controls=[]", "soup=start", *overrides])
+    assert (without.soup_trials, list(without.arms)) == (0, ["main"])
 
 
 def test_where_there_is_no_average_a_reason_is_given(spec: SweepSpec, task: Task) -> None:

@@ -150,7 +150,7 @@ def _changes(segments: list[Segment], name: str) -> bool:
 
 
 _SOUP = """\
-# What is handed over is an average of the weights of several trials (`souped` in the events). This is the best trial.
+# What is handed over is an average of weights (`souped` in the events). This is the best trial.
 """
 
 

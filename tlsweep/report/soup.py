@@ -1,5 +1,6 @@
 """What came of averaging the best networks (`soup`), and what is handed over."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,11 +25,16 @@ class Soup:
     handed_over: bool
     """Whether it was better than the winner, and is the exported model."""
     images: int
-    """Validation images that judged: an average was chosen on the others."""
+    """Validation images that judged: an average of several networks was chosen on the others."""
     ahead: Interval | None
-    """By how much more of these images are classified rightly than by the winner; paired."""
+    """By how much more of these images are classified rightly than by the winner; paired. None where it is the winner
+    with as large a share of the start as they cannot tell from none."""
     validation: Mapping[str, float]
     """`val_loss`, … on all validation images."""
+    loss: float = math.nan
+    """Of that one: how much larger its loss is there than the winner's, and"""
+    se: float = math.nan
+    """the standard error of this difference, which is paired."""
     ensemble: Mapping[str, float] = field(default_factory=dict)
     """`networks`, and the `loss` and `accuracy` of the mean of their probabilities on the test split; may be empty."""
 
@@ -42,8 +48,13 @@ class Soup:
 
     def in_words(self) -> str:
         """Whether it is handed over, and why, in a sentence."""
-        if not self.trials or self.ahead is None:
+        if not self.trials:
             return f"soup: there is none, as {one_line(self.reason or 'nothing was recorded')}"
+        if self.ahead is None:
+            return (
+                f"soup: {self.made_of()} is what is handed over: on the {self.images} validation images its loss is "
+                f"{self.loss:+.3f} ± {self.se:.3f} against the winner's, which is no more than they can tell"
+            )
         ahead = f"{self.ahead.value:+.3f} [{self.ahead.low:+.3f}, {self.ahead.high:+.3f}] in accuracy"
         judged = f"on the {self.images} validation images that it was not chosen on ({ahead})"
         if self.handed_over:
@@ -65,6 +76,8 @@ class Soup:
         judged = None
         if ahead := self.ahead:
             judged = {"images": self.images, "ahead": ahead.value, "low": ahead.low, "high": ahead.high}
+        elif self.trials:
+            judged = {"images": self.images, "loss": self.loss, "se": self.se}
         return {
             "trials": list(self.trials),
             "start_share": self.start_share,
@@ -91,8 +104,8 @@ def read_soup(details: Mapping[str, Any]) -> Soup:
     """The details of an event `souped`."""
     ensemble = details.get("ensemble") or {}
     trials, judged = tuple(part["trial"] for part in details["trials"]), details.get("judged_on")
-    if not trials or not judged:
-        return Soup((), 0.0, None, details.get("reason"), False, 0, None, {}, ensemble)
+    if not trials or not judged or not ({"ahead", "low", "high"} <= judged.keys() or {"loss", "se"} <= judged.keys()):
+        return Soup((), 0.0, None, details.get("reason"), False, 0, None, {}, ensemble=ensemble)
     return Soup(
         trials=trials,
         start_share=details.get("start_share", 0.0),
@@ -100,8 +113,10 @@ def read_soup(details: Mapping[str, Any]) -> Soup:
         reason=None,
         handed_over=details["handed_over"],
         images=judged["images"],
-        ahead=Interval(judged["ahead"], judged["low"], judged["high"]),
+        ahead=Interval(judged["ahead"], judged["low"], judged["high"]) if "ahead" in judged else None,
         validation=details.get("validation") or {},
+        loss=judged.get("loss", math.nan),
+        se=judged.get("se", math.nan),
         ensemble=ensemble,
     )
 

@@ -1,6 +1,6 @@
 """The whole spec of a sweep."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -51,11 +51,13 @@ class SweepSpec(SpecModel):
     `hyperrule` is one trial with what the BiT HyperRule chooses for that number of images (Kolesnikov et al. 2020): the
     baseline without a search; `probe` is what the trials begin with, the linear probe on the frozen features of
     `model.weights`, evaluated without any training."""
-    soup: int | None = Field(None, ge=2, le=100)
+    soup: Annotated[int, Field(ge=2, le=100)] | Literal["start"] | None = None
     """In the end the weights of the best trials, at most so many, are averaged: of those that make the average no worse
     on one half of the validation images (greedy soup, Wortsman et al. 2022), with a share of what trials begin with
     where that is better still. The arm `soup` shows it beside `main`; it is handed over where it is better on the other
-    half too. So many checkpoints are kept. Left out: no average."""
+    half too. So many checkpoints are kept. `start`: the best trial alone, with as large a share of what trials begin
+    with, up to one half, as the validation images cannot tell apart from none by the loss: by one standard error. With
+    random weights or heads, and with folds, there is no such average. Left out: no average."""
     train_images: int | None = Field(None, ge=2)
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     usual_layer_decay: float | None = Field(None, gt=0, le=1)
@@ -81,6 +83,14 @@ class SweepSpec(SpecModel):
             raise PydanticCustomError("controls", "one of the controls stands twice")
         return controls
 
+    @field_validator("soup", mode="before")
+    @classmethod
+    def _soup_is_a_number_or_start(cls, value: Any) -> Any:
+        number = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and value != "start" and not (number and 2 <= value <= 100):
+            raise PydanticCustomError("soup", "must be a whole number from 2 to 100, or start")
+        return value
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "SweepSpec":
         self.search.check(self)
@@ -101,8 +111,16 @@ class SweepSpec(SpecModel):
         self._soup_fits()
         return self
 
+    @property
+    def soup_trials(self) -> int:
+        """How many trials may be averaged in the end; 0 where no average is made."""
+        if self.soup != "start":
+            return self.soup or 0
+        one_start = self.model.weights is not None and self.train.settings().head != "random"
+        return int(one_start and self.data.runs == 1)
+
     def _soup_fits(self) -> None:
-        if self.soup is None:
+        if self.soup in (None, "start"):
             return
         if self.model.weights is None:
             raise ValueError(
@@ -189,7 +207,7 @@ class SweepSpec(SpecModel):
             weights=weights,
             freeze=dict(self.train)["freeze"],
             rule=rule,
-            soup=self.soup is not None,
+            soup=self.soup_trials > 0,
         )
 
     @property

@@ -255,8 +255,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "souped": Kind(
             "the best networks were averaged (`soup`), and the average set against the winner",
-            "`trials` (else the `reason`), `start_share`, `weights`, `considered`, `chosen_on`, `judged_on` (how far "
-            "`ahead`, with `low`, `high`), `handed_over`, `validation`, `ensemble` (on the test), `passed_over`",
+            "`trials` (else the `reason`), `start_share`, `weights`, `considered`, `chosen_on`, `judged_on` (`ahead`, "
+            "`low`, `high`, or `loss`, `se`), `handed_over`, `validation`, `ensemble` (on the test), `passed_over`",
         ),
         "node_joined": Kind("a node came to the cluster", _NODE),
         "node_refused": Kind(

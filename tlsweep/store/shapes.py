@@ -99,7 +99,7 @@ _SCHEMAS: Mapping[str, CoreSchema] = {
             "start_share": _FLOAT,
             "weights": core.nullable_schema(_TEXT),
             "reason": _TEXT,
-            "judged_on": _mapping({}, images=_COUNT, ahead=_FLOAT, low=_FLOAT, high=_FLOAT),
+            "judged_on": _mapping(dict.fromkeys(("ahead", "low", "high", "loss", "se"), _FLOAT), images=_COUNT),
             "validation": core.dict_schema(_TEXT, _FLOAT),
             "ensemble": core.nullable_schema(_mapping({}, networks=_COUNT, loss=_FLOAT, accuracy=_FLOAT)),
         },

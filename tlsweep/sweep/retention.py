@@ -19,7 +19,7 @@ KEPT_TRIALS = 3
 
 def kept_trials(spec: SweepSpec, arm: str) -> int:
     """The number of trials whose best checkpoint stays in an arm after they ended: of some a soup may be made."""
-    return max(KEPT_TRIALS, spec.soup or 0) if arm == MAIN_ARM else KEPT_TRIALS
+    return max(KEPT_TRIALS, spec.soup_trials) if arm == MAIN_ARM else KEPT_TRIALS
 
 
 class Retention:

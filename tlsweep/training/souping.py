@@ -26,6 +26,8 @@ from tlsweep.training.transfer import Transfer
 START_SHARES = (0.25, 0.5, 0.75)
 """Shares of the start that are tried beside it: WiSE-FT (Wortsman et al. 2022, arXiv:2109.01903) finds its best ones
 between the ends, and each costs an evaluation."""
+LEANING_SHARES = (0.5, 0.375, 0.25, 0.125)
+"""Shares of the start that a single network may get: up to the half that WiSE-FT recommends untuned."""
 STATISTICS_BATCH = 128
 """Training images at once from which batch norm's statistics are taken again: each batch counts alike, as in torch's
 `update_bn`, so they should be large enough to be alike."""

@@ -111,7 +111,7 @@ def arms_of(
         weights: whether the main arm starts from any.
         freeze: `train.freeze`.
         rule: what the HyperRule chooses.
-        soup: whether the best networks of the main arm are averaged.
+        soup: whether the best networks of the main arm are averaged, or the best one with what it began with.
     """
     arms = [Arm(MAIN_ARM, control_of=None), *(_control(name, rule) for name in controls)]
     if study.few_labels and weights and SCRATCH_ARM not in controls:

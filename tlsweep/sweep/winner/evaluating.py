@@ -146,8 +146,8 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
             found[arm] = [Winner.untrained(arm, start)]
         elif leaders:
             found[arm] = [Winner.of(leader) for leader in leaders]
-    if spec.soup is not None:
-        found[SOUP_ARM] = [Winner.of(leader) for leader in state.leaders(MAIN_ARM, spec.soup)]
+    if spec.soup_trials:
+        found[SOUP_ARM] = [Winner.of(leader) for leader in state.leaders(MAIN_ARM, spec.soup_trials)]
     return found if MAIN_ARM in found else {}
 
 

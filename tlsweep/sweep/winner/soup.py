@@ -1,8 +1,12 @@
-"""The average of the main arm's best networks: chosen on one half of the validation images, judged on the other."""
+"""The average of the main arm's best networks: chosen on one half of the validation images, judged on the other.
+
+Or that of the best one and of what it began with, as far as the validation images cannot tell them apart.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.spec import MAIN_ARM, derive_seed
@@ -10,6 +14,9 @@ from tlsweep.store.ranking import Rank, rank
 from tlsweep.sweep.trainable import Shared
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from tlsweep.data.task import Indices
     from tlsweep.training import Evaluation
     from tlsweep.training.souping import Ingredient, Mix
@@ -53,8 +60,10 @@ def make_soup(winner: Entry, entries: Sequence[Entry], shared: Shared) -> Soup:
         entries: The trials that may be averaged, the best first.
         shared: What all trials have in common.
     """
-    from tlsweep.training.souping import Ingredient, blend, halves, search_mix
+    from tlsweep.training.souping import halves, search_mix
 
+    if shared.spec.soup == "start":
+        return _lean(winner, shared)
     name, _ = start = shared.beginning(MAIN_ARM, winner.hyperparameters)
     entries = [entry for entry in entries if shared.beginning(MAIN_ARM, entry.hyperparameters) == start]
     parts = halves(winner.network.transfer.task, shared.spec.seed)
@@ -62,13 +71,7 @@ def make_soup(winner: Entry, entries: Sequence[Entry], shared: Shared) -> Soup:
         return Soup({"trials": [], "reason": _why_not(entries, winner), "handed_over": False})
     judge = _Judge(shared)
     networks = [entry.network for entry in entries]
-
-    def mixed(mix: "Mix") -> "Ingredient":
-        settings, compute = shared.spec.train.settings(), shared.compute({})
-        seed = derive_seed(shared.spec.seed, "soup", "statistics")
-        checkpoint = blend(networks, mix, seed=seed, settings=settings, compute=compute)
-        return Ingredient(checkpoint, networks[mix.parts[0]].transfer)
-
+    mixed = partial(_mixed, networks, shared)
     best, tried = search_mix(len(entries), lambda mix: judge.rank(judge.on(mixed(mix), parts[0])))
     alone = [tried[type(best)((part,))] for part in range(len(entries))]
     details: dict[str, Any] = {
@@ -91,9 +94,50 @@ def make_soup(winner: Entry, entries: Sequence[Entry], shared: Shared) -> Soup:
             "winner": judge.metric_of(judge.rank(judge.on(winner.network, parts[0]))),
         },
         **judge.compare(network, winner.network, parts[1]),
-        "validation": {f"val_{figure}": value for figure, value in judge.figures(network).items() if value is not None},
+        "validation": judge.validation(network),
     }
     return Soup(details, network)
+
+
+def _lean(winner: Entry, shared: Shared) -> Soup:
+    """Give the winner as large a share of what it began with as the validation images cannot tell from none.
+
+    The one-standard-error rule (Breiman et al. 1984), with the start as the simpler network: of those whose validation
+    loss is no more than one standard error of the paired difference above the winner's, the one nearest to the start.
+    Between the ends weights are often better on other images than at either (Wortsman et al. 2022, arXiv:2109.01903),
+    and trials and epochs were chosen on the same images, which flatters the winner the more, the fewer they are.
+    """
+    from tlsweep.training.souping import LEANING_SHARES, Mix
+
+    if not winner.network.transfer.heads:
+        return Soup({"trials": [], "reason": _why_not([winner], winner), "handed_over": False})
+    judge = _Judge(shared)
+    own = judge.losses(winner.network)
+    for share in LEANING_SHARES:
+        network = _mixed([winner.network], shared, Mix((0,), share))
+        more = judge.losses(network) - own
+        loss, error = float(more.mean()), float(more.std(ddof=1)) / math.sqrt(len(more))
+        if loss <= error:
+            details = {
+                "trials": [_named(winner)],
+                "start_share": share,
+                "weights": shared.beginning(MAIN_ARM, winner.hyperparameters)[0],
+                "judged_on": {"images": len(more), "loss": loss, "se": error},
+                "validation": judge.validation(network),
+                "handed_over": True,
+            }
+            return Soup(details, network)
+    reason = f"by the loss on {len(own)} validation images any share of what trials begin with is worse than none"
+    return Soup({"trials": [], "reason": reason, "handed_over": False})
+
+
+def _mixed(networks: "Sequence[Ingredient]", shared: Shared, mix: "Mix") -> "Ingredient":
+    from tlsweep.training.souping import Ingredient, blend
+
+    settings, compute = shared.spec.train.settings(), shared.compute({})
+    seed = derive_seed(shared.spec.seed, "soup", "statistics")
+    checkpoint = blend(networks, mix, seed=seed, settings=settings, compute=compute)
+    return Ingredient(checkpoint, networks[mix.parts[0]].transfer)
 
 
 def _why_not(entries: Sequence[Entry], winner: Entry) -> str:
@@ -141,12 +185,21 @@ class _Judge:
         """The metric of the sweep behind a rank; None where it was no finite number."""
         return self._spec.search.sign * score[0] if math.isfinite(score[0]) else None
 
-    def figures(self, network: "Ingredient") -> dict[str, float | None]:
-        """All figures on all validation images."""
+    def validation(self, network: "Ingredient") -> dict[str, float]:
+        """All figures on all validation images, by the names of their columns."""
         from tlsweep.training.metrics import FIGURES
 
         evaluation = self.on(network)
-        return {name: getattr(evaluation, name) for name in FIGURES}
+        figures = {f"val_{name}": getattr(evaluation, name) for name in FIGURES}
+        return {name: value for name, value in figures.items() if value is not None}
+
+    def losses(self, network: "Ingredient") -> "npt.NDArray[np.float64]":
+        """The cross-entropy of each validation image."""
+        import numpy as np
+
+        probabilities = self.on(network).label_probabilities
+        # As float32 a probability may be 0, and the loss is a finite number.
+        return -np.log(np.maximum(probabilities, np.finfo(np.float32).tiny), dtype=np.float64)
 
     def compare(self, network: "Ingredient", winner: "Ingredient", images: "Indices") -> dict[str, Any]:
         """Who is better on images that neither was averaged for; the winner's trial and epoch were chosen on them."""
