@@ -22,7 +22,7 @@ from outcomes import decisions, numbers
 
 from tlsweep.store import Results, SweepFolder
 
-KILLS = {"asha": 8, "pbt": 6, "pbt-synchronous": 6}
+KILLS = {"asha": 5, "pbt": 3, "pbt-synchronous": 3}
 """A kill costs a start of some 12 s. All stood twenty; every point of a journal is tried in test_resume_anywhere."""
 SEARCHES = {
     "asha": "{strategy: asha, trials: 24, min_epochs: 2}",
@@ -121,7 +121,7 @@ def test_with_one_slot_kills_change_nothing(ray_address: str, tlsweep: CommandLi
 @pytest.mark.timeout(900)
 def test_with_two_slots_nothing_is_missing_or_doubled(ray_address: str, tlsweep: CommandLine) -> None:
     write_spec(tlsweep.cwd, SEARCHES["pbt"], slots=2)
-    assert_complete(run_and_kill(tlsweep, ray_address, 3, random.Random(0)))
+    assert_complete(run_and_kill(tlsweep, ray_address, 2, random.Random(0)))
 
 
 def signal_group(number: signal.Signals) -> Callable[[CommandLine, Running], None]:
