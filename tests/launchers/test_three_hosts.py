@@ -45,7 +45,10 @@ def test_without_the_token_nobody_gets_in(lone_head: RayHosts, verb: str, token:
     }[verb]
     outsider = lone_head.network.hosts[1]
     with lone_head.tlsweep(*arguments, host=outsider, env=token, cwd=OWN_CODE) as running:
-        assert_one_message(running.wait(30), [told, lone_head.head.address, "RAY_AUTH_TOKEN_PATH"])
+        ended = running.wait()
+    assert_one_message(ended, [told, lone_head.head.address, "RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token"])
+    assert ended.err.count("\n") == 1
+    assert not any(value in ended.err for value in token.values())
 
 
 def test_hosts_are_lost_and_added_and_the_sweep_ends_complete() -> None:
