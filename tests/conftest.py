@@ -49,11 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, lambda *_: None)
 
 
-WHOLE_PROGRAMS = ({"tlsweep"}, {"ray_address", "cluster", "address", "store"})
+WHOLE_PROGRAMS = ({"tlsweep", "private", "installed"}, {"ray_address", "cluster", "address", "store", "lone_head"})
 """Fixtures of the tests that start tlsweep as a process, which take longest, and of those that start Ray or servers."""
 LONG_FILES = (
     "test_resume_anywhere", "test_out_of_memory", "test_starting", "test_damaged_folders", "test_exported",
-    "test_exporting", "test_cli_streams", "test_fuzz", "test_tables",
+    "test_exporting", "test_cli_streams", "test_fuzz", "test_tables", "test_onprem", "test_prometheus", "test_elastic",
 )  # fmt: skip
 """Of the others those that take 20 s and more."""
 
