@@ -77,9 +77,12 @@ def gated(num_classes: int, in_channels: int, image_size: int, free: int, gate: 
 
 
 class Hostile(Traced):
-    """Does something bad to its process in the training step number `at`, once: `marker` says that it has."""
+    """Does the bad things of `what` to its process, one each time that it gets to the training step number `at`.
 
-    what: str
+    `marker` has a line for each that was done.
+    """
+
+    what: tuple[str, ...]
     at: int
     marker: Path
     steps = 0
@@ -88,9 +91,10 @@ class Hostile(Traced):
         if self.training:
             self.steps += 1
             time.sleep(0.005)
-            if self.steps == self.at and not self.marker.exists():
-                self.marker.touch()
-                misbehave(self.what)
+            done = len(self.marker.read_text().split()) if self.marker.exists() else 0
+            if self.steps == self.at and done < len(self.what):
+                _append(self.marker, f"{self.what[done]}\n")
+                misbehave(self.what[done])
         return super().forward(images)
 
 
@@ -104,7 +108,9 @@ def misbehave(what: str) -> None:
         time.sleep(10**6)
 
 
-def hostile(num_classes: int, in_channels: int, image_size: int, what: str, at: int, marker: str) -> nn.Module:
+def hostile(
+    num_classes: int, in_channels: int, image_size: int, what: tuple[str, ...], at: int, marker: str
+) -> nn.Module:
     network = Hostile(num_classes, in_channels, image_size)
     network.what, network.at, network.marker = what, at, Path(marker)
     return network

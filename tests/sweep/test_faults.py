@@ -51,8 +51,8 @@ def digits(*overrides: str) -> SweepSpec:
     return load_spec(base, overrides)
 
 
-def hostile(tmp_path: Path, what: str, at: int = 30) -> tuple[str, str]:
-    return "model.name=own_code:hostile", f"model.args={{what: {what}, at: {at}, marker: {tmp_path}/done}}"
+def hostile(tmp_path: Path, *what: str, at: int = 30) -> tuple[str, str]:
+    return "model.name=own_code:hostile", f"model.args={{what: {list(what)}, at: {at}, marker: {tmp_path}/done}}"
 
 
 def kinds(results: Results, kind: str) -> list[dict[str, Any]]:
@@ -64,19 +64,19 @@ def kinds(results: Results, kind: str) -> list[dict[str, Any]]:
 def undisturbed(ray_address: str, own_code: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """What the hostile network gives when it is not hostile."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return launch(digits(*hostile(folder, "nothing")), results=folder, address=ray_address)
+    return launch(digits(*hostile(folder)), results=folder, address=ray_address)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["SIGKILL", "exit"])
 def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_checkpoint(
-    ray_address: str, tmp_path: Path, undisturbed: Results, what: str
+    ray_address: str, tmp_path: Path, undisturbed: Results
 ) -> None:
-    results = launch(digits(*hostile(tmp_path, what)), results=tmp_path, address=ray_address)
-    assert (tmp_path / "done").exists()
-    (retried,) = kinds(results, "retried")
-    assert retried["counted"] == 1
-    assert retried["error"]
+    """By a signal, then by its own end."""
+    results = launch(digits(*hostile(tmp_path, "SIGKILL", "exit")), results=tmp_path, address=ray_address)
+    assert (tmp_path / "done").read_text().split() == ["SIGKILL", "exit"]
+    retried = kinds(results, "retried")
+    assert [one["counted"] for one in retried] == [1, 1]
+    assert all(one["error"] for one in retried)
     assert_complete(results)
     assert set(results.to_pandas("trials").status) == {"finished"}
     assert decisions(results) == decisions(undisturbed)
@@ -86,14 +86,13 @@ def test_a_worker_that_dies_is_replaced_and_its_trial_goes_on_from_its_last_chec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["SIGSTOP", "hang"])
-def test_a_worker_that_hangs_is_ended_after_the_timeout(
-    ray_address: str, tmp_path: Path, undisturbed: Results, what: str
-) -> None:
-    spec = digits(*hostile(tmp_path, what), "faults.report_timeout=8s", "faults.max_failures=9")
+def test_a_worker_that_hangs_is_ended_after_the_timeout(ray_address: str, tmp_path: Path, undisturbed: Results) -> None:
+    """As a process that is stopped, then as one that waits for ever."""
+    spec = digits(*hostile(tmp_path, "SIGSTOP", "hang", at=8), "faults.report_timeout=8s", "faults.max_failures=9")
     results = launch(spec, results=tmp_path, address=ray_address)
+    assert (tmp_path / "done").read_text().split() == ["SIGSTOP", "hang"]
     retried = kinds(results, "retried")  # on a busy machine a worker may also take that long to start
-    assert retried
+    assert len(retried) >= 2
     assert all("no report for 8 s" in one["reason"] for one in retried)
     assert_complete(results)
     assert decisions(results) == decisions(undisturbed)
@@ -152,10 +151,8 @@ def test_a_full_disk_under_the_checkpoints_stops_the_sweep_and_loses_nothing(
 def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
     ray_address: str, tmp_path: Path, small_disk: Path, undisturbed: Results
 ) -> None:
-    spec = digits(*hostile(tmp_path, "nothing"))
-    launch(
-        digits(*hostile(tmp_path, "nothing"), "budget.epochs=3"), results=small_disk, name="full", address=ray_address
-    )
+    spec = digits(*hostile(tmp_path))
+    launch(digits(*hostile(tmp_path), "budget.epochs=3"), results=small_disk, name="full", address=ray_address)
     more = spec.model_copy(update={"budget": spec.budget.model_copy(update={"epochs": None})})
     (small_disk / "full" / "journal.jsonl").open("ab").close()
     ballast = small_disk / "ballast"
@@ -190,7 +187,7 @@ def test_a_full_disk_under_the_journal_stops_the_sweep_and_loses_nothing(
 def stopped(ray_address: str, own_code: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """`undisturbed`, as far as 8 epochs: the third of the second trial is the last."""
     folder = tmp_path_factory.mktemp("stopped")
-    spec = digits(*hostile(folder, "nothing"), "budget.epochs=8")
+    spec = digits(*hostile(folder), "budget.epochs=8")
     return launch(spec, results=folder, name="it", address=ray_address)
 
 
