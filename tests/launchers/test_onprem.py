@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,15 +10,18 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import own_code
 import pytest
 import yaml
 from command_line import MODULE, wait_until
 from hosts import REPOSITORY, hosts
 from manifests import filled
+from outcomes import records_of
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ssh_hosts import USER, ssh_hosts
 
@@ -26,11 +30,13 @@ from tlsweep.store import Results, SweepFolder
 RAY = str(Path(sys.executable).with_name("ray"))
 SPEC = """\
 name: tiny
-data: {source: digits}
-train: {epochs: 60, lr: {loguniform: [1e-4, 1e-2]}}
-search: {strategy: random, trials: 8}
+data: {source: digits, labels_per_class: 5}
+model: {name: own_code:gated, args: {free: 15, gate: GATE}}
+train: {epochs: 4, lr: {loguniform: [1e-4, 1e-2]}, batch_size: 5}
+search: {strategy: random, trials: 4}
 resources: {gpus: 0}
 """
+"""Trials wait in their second epoch until the gate is there."""
 
 
 def config(head: str = "10.0.0.1", workers: str = "10.0.0.2, 10.0.0.3", key: str = "~/.ssh/tlsweep") -> dict[str, Any]:
@@ -63,7 +69,9 @@ def test_ray_up_launch_ray_down() -> None:
         head, worker = network.hosts
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(config(head.address, worker.address, str(key))))
-        (folder / "spec.yaml").write_text(SPEC)
+        gate, journal = folder / "gate", folder / "results" / "tiny" / "journal.jsonl"
+        (folder / "spec.yaml").write_text(SPEC.replace("GATE", str(gate)))
+        shutil.copy(own_code.__file__, folder)
         for host in network.hosts:
             (folder / f"home-{host.name}" / "venv").symlink_to(sys.prefix)
         operator = Operator(folder)
@@ -77,12 +85,18 @@ def test_ray_up_launch_ray_down() -> None:
                 wait_until(lambda: operator.nodes(url) == {"host1", "host2"}, timeout=90)
             except TimeoutError:
                 pytest.fail(operator.run(RAY, "exec", str(file), "tail -n 50 /tmp/ray/session_latest/logs/monitor.*"))
-            operator.run(*MODULE, "submit", "spec.yaml", url, "--results", str(folder / "results"))
+            with ThreadPoolExecutor() as pool:
+                submitted = pool.submit(
+                    operator.run, *MODULE, "submit", "spec.yaml", url, "--results", str(folder / "results")
+                )
+                wait_until(lambda: submitted.done() or len({one["node"] for one in records_of(journal, "report")}) == 2)
+                gate.touch()
+                submitted.result()
         assert "Total Usage" in operator.run(RAY, "exec", str(file), "ray status")
         operator.run(RAY, "down", "--yes", str(file))
 
         reports = Results(SweepFolder(folder / "results" / "tiny")).to_pandas("reports")
-        assert len(reports) == 8 * 60
+        assert len(reports) == 4 * 4
         assert reports.node.nunique() == 2
         assert (folder / "home-host2" / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
         assert "gcs_server" not in head.run(["ps", "-eo", "comm"]).stdout

@@ -1,11 +1,13 @@
 """cluster/slurm.sbatch under a real Slurm with two nodes."""
 
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import own_code
 import pytest
 from command_line import wait_until
 from hosts import REPOSITORY, hosts
@@ -16,11 +18,13 @@ from tlsweep.store import Results, SweepFolder
 SCRIPT = str(REPOSITORY / "cluster" / "slurm.sbatch")
 SPEC = """\
 name: tiny
-data: {source: digits}
-train: {epochs: 25, lr: {loguniform: [1e-4, 1e-2]}}
+data: {source: digits, labels_per_class: 5}
+model: {name: own_code:gated, args: {free: 15, gate: GATE}}
+train: {epochs: 4, lr: {loguniform: [1e-4, 1e-2]}, batch_size: 5}
 search: {strategy: random, trials: 4}
 resources: {gpus: 0}
 """
+"""Trials wait in their second epoch until the gate is there."""
 
 
 @pytest.fixture
@@ -37,7 +41,9 @@ def cluster() -> Iterator[tuple[Slurm, Path]]:
 def test_sweep_on_two_nodes_is_stopped_in_order_and_resumed(cluster: tuple[Slurm, Path]) -> None:
     slurm, folder = cluster
     settings = {"VENV": sys.prefix}
-    (folder / "spec.yaml").write_text(SPEC)
+    gate = folder / "gate"
+    (folder / "spec.yaml").write_text(SPEC.replace("GATE", str(gate)))
+    shutil.copy(own_code.__file__, folder)
     journal = folder / "results" / "tiny" / "journal.jsonl"
 
     job = slurm.submit("--nodes=2", SCRIPT, "spec.yaml", **settings)
@@ -50,12 +56,13 @@ def test_sweep_on_two_nodes_is_stopped_in_order_and_resumed(cluster: tuple[Slurm
     assert job.wait(90) == 130, logs(folder)
     assert not job_folder.exists()
 
+    gate.touch()
     job = slurm.submit("--nodes=1", SCRIPT, "--resume", "tiny", **settings)
     assert job.wait(150) == 0, logs(folder)
     results = Results(SweepFolder(folder / "results" / "tiny"))
     reports = results.to_pandas("reports")
     assert not reports.duplicated(["trial", "generation", "epoch"]).any()
-    assert len(reports) == 4 * 25
+    assert len(reports) == 4 * 4
     assert reports.node.nunique() == 3  # two in the first job, one in the second
 
 
