@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import own_code
 import pandas as pd
 import pytest
 import users_files
@@ -23,9 +24,10 @@ from tlsweep.store import Results, open_results
 PLAIN = "-o model.weights=none -o controls=[]"
 """The digits without pretraining and its control arm."""
 SMALL = f"{PLAIN} -o search.strategy=random -o search.trials=2 -o train.epochs=2 -o train.batch_size=8".split()
+# They are only looked at: a network that takes its time leaves the cores to other tests.
 ENDLESS = (
     f"{PLAIN} -o search.strategy=pbt -o search.population=3 -o search.interval=5 -o train.epochs=100000 "
-    "-o train.batch_size=8"
+    "-o train.batch_size=8 -o model.name=own_code:paced -o model.args.seconds=0.005"
 ).split()
 FOLDER = ["-o", "model.name=cnn", "-o", "model.weights=none", "-o", "data.image_size=32", "-o", "train.batch_size=8"]
 FEW = ["-o", "search.trials=2", "-o", "search.min_epochs=1", "-o", "train.epochs=2"]
@@ -100,6 +102,7 @@ class Watched:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with command_line(tmp_path_factory.mktemp("watched")) as tlsweep:
+        shutil.copy(own_code.__file__, tlsweep.cwd)
         with tlsweep.start("launch", "digits", *ENDLESS, "--local") as running:
             running.until(lambda: reported_rows(tlsweep))
             tables = [reported_rows(tlsweep)]
@@ -145,6 +148,7 @@ def interrupted_until_it_is_heard(running: Running, said: str) -> Ended:
 
 
 def test_sigint_twice_ends_at_once_with_what_was_reported(tlsweep: CommandLine, run: Run) -> None:
+    shutil.copy(own_code.__file__, tlsweep.cwd)
     tlsweep.environment = {"RAY_ADDRESS": "127.0.0.1:9"}  # nobody is there, and --local does not ask
     said = "stopped at once; what was reported until now is on disk, and 'tlsweep resume digits' goes on with it"
     with tlsweep.start("launch", "digits", *ENDLESS, *PRIVATE) as running:
