@@ -137,18 +137,7 @@ def of_another_moment(path: Path, chance: random.Random) -> None:
         truncated(path, chance)
 
 
-DAMAGES = (
-    truncated,
-    truncated,
-    flipped,
-    flipped,
-    flipped,
-    removed,
-    a_folder,
-    empty,
-    of_another_kind,
-    of_another_moment,
-)
+DAMAGES = (truncated, flipped, flipped, removed, a_folder, empty, of_another_kind, of_another_moment)
 
 
 @pytest.mark.parametrize("file", FILES)
