@@ -47,6 +47,7 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
+    """With its dashboard it costs 15 s of a core: tests of it are slow ones, so that it starts once in CI."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
     port, dashboard, agent = (one.getsockname()[1] for one in sockets)
     for one in sockets:
@@ -145,6 +146,7 @@ def test_a_job_is_left_alone_watched_stopped_and_gone_on_with(tlsweep: CommandLi
     assert_complete(open_results("digits", shared))
 
 
+@pytest.mark.slow
 def test_a_token_file_that_cannot_be_read_is_named(tlsweep: CommandLine, head: Head) -> None:
     tlsweep.environment = {"RAY_AUTH_TOKEN_PATH": "/nowhere/token"}
     ended = tlsweep.run("status", "--on", head.url)
@@ -154,6 +156,7 @@ def test_a_token_file_that_cannot_be_read_is_named(tlsweep: CommandLine, head: H
     )
 
 
+@pytest.mark.slow
 def test_an_unknown_job_is_named(tlsweep: CommandLine, head: Head) -> None:
     ended = tlsweep.run("attach", "nonesuch", "--on", head.url)
     assert (ended.code, "there is no job 'nonesuch'" in ended.err) == (2, True)
@@ -177,6 +180,7 @@ def test_an_address_that_is_none_is_one_line(run: Run, url: str, told: str) -> N
     assert "secret" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [None, "http://10.0.0.1:8265"])
 def test_who_asks_one_cluster_does_not_name_it_for_later_commands(
     head: Head, monkeypatch: pytest.MonkeyPatch, named: str | None
@@ -189,12 +193,14 @@ def test_who_asks_one_cluster_does_not_name_it_for_later_commands(
     assert os.environ.get(ADDRESS) == named
 
 
+@pytest.mark.slow
 def test_results_that_would_vanish_with_the_job_are_refused(tlsweep: CommandLine, head: Head) -> None:
     ended = tlsweep.run("submit", "digits", head.url)
     assert ended.code == 2
     assert "--results results: a job has no working directory that stays" in ended.err
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_gone_for_good_is_given_up(head: Head) -> None:
     told: list[str] = []
     with flaky_line(head.port) as line:
