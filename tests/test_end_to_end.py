@@ -201,6 +201,7 @@ def test_a_signal_before_trials_run_leaves_nothing_behind(tlsweep: CommandLine) 
     wait_until(lambda: not tlsweep.ray_processes())
 
 
+@pytest.mark.slow  # as slow tests have this Ray anyway
 @pytest.mark.parametrize(
     ("override", "told"),
     [

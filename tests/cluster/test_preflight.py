@@ -177,6 +177,7 @@ def test_a_node_without_tlsweep_can_still_answer() -> None:
     assert answer.stdout.decode().strip() == "None"
 
 
+@pytest.mark.slow  # as slow tests have this Ray anyway
 def test_the_driver_s_own_node_alone_is_not_asked(ray_address: str, tmp_path: Path) -> None:
     assert ask(load_spec(SPEC), ray_address, [], tmp_path) == 0
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ class Elsewhere:
         return 0.0
 
 
+@pytest.mark.slow  # as slow tests have this Ray anyway
 def test_progress_comes_in_order_and_what_is_raised_is_one_message(ray_address: str) -> None:
     def counting(upto: int, *, progress: Callable[[int, int], None]) -> str:  # pickled by value, as it is local
         for done in range(upto):
