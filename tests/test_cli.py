@@ -157,6 +157,24 @@ def test_confirm_trains_the_recipe_of_a_sweep_again(run: Run, tmp_path: Path, sw
     assert (passed["name"], passed["local"], passed["results"]) == (None, True, "results")  # the name may be numbered
 
 
+@pytest.mark.parametrize(("arguments", "repeats", "number"), [((), 1, 0), (("--seeds", "3"), 3, None)])
+def test_replay_trains_a_recipe_again_where_it_is_or_with_other_seeds(
+    run: Run, tmp_path: Path, sweep_room: SimpleNamespace, arguments: tuple[str, ...], repeats: int, number: int | None
+) -> None:
+    found = make_sweep(tmp_path / "results", "mine")
+    write_recipe(found.path)
+    sweep_room.outcome = lambda options: make_sweep(tmp_path / "results", "other")
+    code, _, err = run("replay", str(found.path), "--data", "x", *arguments)
+    assert (code, "unknown field 'path'; it is a field of source folder, table" in err) == (2, True)
+    assert (
+        run("replay", str(found.path / "recipe.yaml"), *arguments, "-o", "resources.cpus=2", "--name", "n", "-q")[0]
+        == 0
+    )
+    ((spec, passed),) = sweep_room.calls
+    assert (spec.name, spec.search.strategy, passed["name"]) == ("mine-replayed", "recipe", "n")
+    assert (spec.data.repeats, spec.search.schedule[0].number, spec.resources.cpus) == (repeats, number, 2)
+
+
 def test_a_study_is_a_flag(run: Run, tmp_path: Path, sweep_room: SimpleNamespace) -> None:
     sweep_room.outcome = lambda options: make_sweep(tmp_path / "results")
     assert run("launch", "--study", "freeze", "--study", "few_labels=5,10", "-q")[0] == 0

@@ -180,6 +180,38 @@ def confirm(
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 
+@app.command()
+def replay(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml, or the folder in which one lies.")],
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Other images: what data.path is to be; -o for the rest.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Networks, each with a seed of its own; default: the recipe's own seeds.")
+    ] = None,
+    override: Overrides = None,
+    local: Local = False,
+    address: Address = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the results folder; default: the recipe's folder, then -replayed.")
+    ] = None,
+    results: ResultsFolder = "results",
+    quiet: Quiet = False,
+) -> None:
+    """Train a recipe again, on its own images or on others: its schedule, without a search."""
+    from tlsweep.report.recipe import replayed
+    from tlsweep.spec.recipe import check_overrides
+    from tlsweep.store.folder import name_like
+
+    file = recipe / "recipe.yaml" if recipe.is_dir() else recipe
+    spec = replayed(file, seeds)
+    spec["name"] = f"{name_like(file.resolve().parent.name)}-replayed"
+    changes = (*([] if data is None else [f"data.path={data}"]), *(override or ()))
+    check_overrides(spec, changes)
+    where = {"results": results, "local": local, "address": address}
+    raise typer.Exit(_run(spec, changes, name=name, resume=None, quiet=quiet, where=where))
+
+
 def _unnamed(results: str, on: str | None) -> UserError:
     """What to say of a resume that does not say of what; which sweeps a cluster has is not known here."""
     from tlsweep.store import to_location

@@ -1,6 +1,7 @@
 """The recipe: the piecewise schedule of hyperparameters that led to a result, enough to train it again."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tlsweep.errors import ResultsError, SpecError
@@ -71,6 +72,7 @@ def _head(spec: SweepSpec, trial: str, arm: str, epoch: int, reached: Mapping[st
         "trial": trial,
         "arm": arm,
         "seed": spec.seed,
+        "metric": spec.search.metric,
         "reached": {"epoch": epoch}
         | {name: value for name, value in reached.items() if name.startswith("val_") and value is not None},
         **spec.train.settings().model_dump(mode="json"),
@@ -118,10 +120,31 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
     spec, again = results.spec, recipe_spec(kept, repeats)
     return {
         **again,
-        "search": again["search"] | {"metric": spec.search.metric},
+        "search": again["search"] | {"metric": spec.search.metric},  # earlier versions wrote none into the recipe
         "resources": spec.resources.model_dump(mode="json"),
         "faults": spec.faults.model_dump(mode="json"),
     }
+
+
+def replayed(file: Path, seeds: int | None) -> dict[str, Any]:
+    """The spec, as a mapping, that trains the recipe in a file again; see `recipe_spec`.
+
+    Raises:
+        SpecError: there is no such file, it holds no recipe, or one of what was not trained.
+    """
+    try:
+        kept = read_yaml(file.read_text(encoding="utf-8"), f"'{one_line(str(file))}'")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SpecError(
+            f"'{one_line(str(file))}' cannot be read ({reason}); a sweep that has ended has a recipe.yaml in its folder"
+        ) from error
+    if isinstance(kept, dict) and kept.get("schedule") == []:
+        raise SpecError(
+            f"'{one_line(str(file))}' is the recipe of what trials began with: nothing was trained, so there is no "
+            "training to repeat"
+        )
+    return recipe_spec(kept, seeds)
 
 
 def _has_ended(state: SweepState) -> bool:

@@ -1,4 +1,4 @@
-"""A recipe, trained again: the piecewise schedule that led to a result, with other seeds."""
+"""A recipe, trained again: the piecewise schedule that led to a result."""
 
 from collections.abc import Mapping
 
@@ -15,20 +15,20 @@ class Replay(Rules):
     """
 
     def __init__(self, search: RecipeSearch, constants: Mapping[str, Value]) -> None:
-        self._schedule, self._constants = search.schedule, constants
+        self._search, self._constants = search, constants
 
     @property
     def decision_points(self) -> DecisionPoints:
-        return DecisionPoints(at=tuple(step.to_epoch for step in self._schedule))
+        return DecisionPoints(at=tuple(step.to_epoch for step in self._search.schedule))
 
     def decide(self, report: Observation) -> Decision:
         if stop := diverged(report):
             return stop
-        if report.epoch >= self._schedule[-1].to_epoch:
+        if report.epoch >= self._search.schedule[-1].to_epoch:
             return Stop("the recipe ends here")
-        step = next(step for step in self._schedule if report.epoch < step.to_epoch)
+        before, step = (self._search.step_after(epoch) for epoch in (report.epoch - 1, report.epoch))
         wanted = {**self._constants, **step.values}
         new = {name: wanted.get(name, value) for name, value in report.hyperparameters.items()}
-        if report.checkpoint is None or new == report.hyperparameters:
+        if report.checkpoint is None or (new == report.hyperparameters and step.number == before.number):
             return Continue()
         return Exploit.of(report, new, {"recipe": f"to epoch {step.to_epoch}"})

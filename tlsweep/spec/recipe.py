@@ -12,12 +12,13 @@ _STEP = ("from_epoch", "to_epoch", "trial", "number")
 """What an entry of a recipe's schedule holds beside hyperparameters."""
 
 
-def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
-    """The spec, as a mapping, that trains a recipe on the same data, `repeats` times, each with a seed of its own.
+def recipe_spec(recipe: Mapping[str, Any], repeats: int | None) -> dict[str, Any]:
+    """The spec, as a mapping, that trains a recipe on the same data.
 
     Args:
         recipe: the content of a `recipe.yaml`.
-        repeats: networks to train; with folds, of each fold.
+        repeats: networks to train, each with a seed of its own; with folds, of each fold. None: as many as there were,
+            with the seeds that they had, so that the validation curve is the same.
 
     Raises:
         SpecError: it lacks something.
@@ -29,10 +30,12 @@ def recipe_spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
         raise SpecError(f"recipe.yaml is no recipe ({what}); put it back as it was, or write it again") from None
 
 
-def _spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
+def _spec(recipe: Mapping[str, Any], repeats: int | None) -> dict[str, Any]:
+    again = repeats is None
     steps = [
         {
             "to_epoch": step["to_epoch"],
+            **({"number": step["number"]} if again else {}),
             "values": {name: value for name, value in step.items() if name not in _STEP and name != "weights"},
         }
         for step in recipe["schedule"]
@@ -41,10 +44,11 @@ def _spec(recipe: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     return as_it_was_meant(
         {
             "seed": recipe["seed"],
-            "data": {**recipe["data"], "repeats": repeats},
+            "data": recipe["data"] if again else {**recipe["data"], "repeats": repeats},
             "model": recipe["model"],
             "train": {**settings, **recipe["constants"], **steps[0]["values"]},
-            "search": {"strategy": "recipe", "schedule": steps},
+            "search": {"strategy": "recipe", "schedule": steps}
+            | ({"metric": recipe["metric"]} if "metric" in recipe else {}),
         }
     )
 

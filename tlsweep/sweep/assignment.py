@@ -105,10 +105,19 @@ def trial_id(arm: str, number: int) -> str:
     return f"t{number:04d}" if arm == MAIN_ARM else f"t{number:04d}-{arm}"
 
 
-def trial_seed(spec: SweepSpec, number: int) -> int:
-    """Initialisation, order of samples and augmentation of a trial follow from it; equal in all arms."""
-    # A recipe that is trained again with the seed that found it would only confirm itself.
-    return derive_seed(spec.seed, "confirmation" if isinstance(spec.search, RecipeSearch) else "trial", number)
+def trial_seed(spec: SweepSpec, number: int, epoch: int = 0) -> int:
+    """Initialisation, order of samples and augmentation of a trial follow from it; equal in all arms.
+
+    Args:
+        spec: Of the sweep.
+        number: The trial's.
+        epoch: Where it goes on: a recipe may have come from one trial and gone on in another.
+    """
+    if not isinstance(spec.search, RecipeSearch):
+        return derive_seed(spec.seed, "trial", number)
+    again = spec.search.step_after(epoch).number
+    # A recipe that is confirmed with the seed that found it would only confirm itself.
+    return derive_seed(spec.seed, *(("confirmation", number) if again is None else ("trial", again)))
 
 
 def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:

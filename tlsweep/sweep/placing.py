@@ -108,7 +108,7 @@ class Placing:
             arm=candidate.arm,
             generation=one.generation if one else 0,
             parent_trial=one.parent_trial if one else None,
-            seed=trial_seed(self._ledger.spec, candidate.number),
+            seed=trial_seed(self._ledger.spec, candidate.number, one.epoch if one else 0),
             hyperparameters=dict(one.hyperparameters if one else candidate.hyperparameters),
             trail=one.trail if one else (),
             micro_batches=dict(self._state.micro_batches),

@@ -125,12 +125,15 @@ class RecipeStep(SpecModel):
 
     to_epoch: int = Field(ge=1)
     """The epoch with which it ends, since the beginning."""
+    number: int | None = Field(None, ge=0)
+    """The trial, by its number, whose random choices are made again; left out: others are made."""
     values: dict[str, float | int | str | bool] = {}
     """Hyperparameters of this step; the others are as in `train`."""
 
 
 class RecipeSearch(SearchCommon):
-    """No search: a schedule that an earlier sweep found is trained again (`tlsweep confirm`), with other seeds."""
+    """No search: a schedule that an earlier sweep found is trained again, with other seeds (`tlsweep confirm`) or with
+    its own (`tlsweep replay`)."""
 
     strategy: Literal["recipe"]
     """How configurations are chosen, and which of them go on."""
@@ -154,6 +157,10 @@ class RecipeSearch(SearchCommon):
 
     def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
         return dict(self.schedule[0].values)
+
+    def step_after(self, epoch: int) -> RecipeStep:
+        """The step by which training goes on after an epoch; the last one where it does not."""
+        return next((step for step in self.schedule if step.to_epoch > epoch), self.schedule[-1])
 
     @property
     def trials(self) -> int:
