@@ -25,13 +25,17 @@ KNOWS = {
     "report": {"spec", "store"},
     "inference": {"spec", "data", "models", "training", "store", "report"},
     "observer": {"spec", "store"},
+    "tracking": {"spec", "store", "observer"},
     "cluster": {"spec", "data", "store", "observer"},
     "sweep": {
         *("spec", "data", "models", "training", "pretrained", "store"),
-        *("schedulers", "report", "observer", "cluster"),
+        *("schedulers", "report", "observer", "tracking", "cluster"),
     },
     "jobs": {"spec", "store", "observer", "cluster"},
-    "planning": {"spec", "data", "models", "training", "pretrained", "store", "observer", "cluster", "sweep"},
+    "planning": {
+        *("spec", "data", "models", "training", "pretrained", "store"),
+        *("observer", "tracking", "cluster", "sweep"),
+    },
     "terminal": {"spec", "store", "report", "inference", "observer", "planning", "jobs"},
 }
 
@@ -42,6 +46,9 @@ FENCES = {
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
     "plotly": ("report/figures/",),
+    "tensorboardX": ("tracking/",),
+    "mlflow": ("tracking/",),
+    "wandb": ("tracking/",),
     "rich": ("terminal/", "cli/"),
     "typer": ("cli/",),
 }

@@ -1,5 +1,6 @@
 """How a sweep tells people what it is doing. The terminal implements `Observer`; the API passes none."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from tlsweep.spec import SweepSpec
 from tlsweep.store import Record, SweepFolder, SweepState
 from tlsweep.store.spending import Spending
+from tlsweep.text import one_line
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Observer(Protocol):
     def begin(self, view: SweepView) -> None:
         """Trials are about to run."""
 
+    def warn(self, text: str) -> None:
+        """Something beside the sweep went wrong, which people should read whenever they look; at any time."""
+
     def record(self, record: Record) -> None:
         """A report or an event was written to the journal and applied to the state."""
 
@@ -52,13 +57,17 @@ class Observer(Protocol):
 
 
 class Silence:
-    """The observer that tells nobody."""
+    """The observer that tells nobody, but of what went wrong."""
 
     def phase(self, text: str) -> None: ...
 
     def progress(self, done: int, total: int) -> None: ...
 
     def begin(self, view: SweepView) -> None: ...
+
+    def warn(self, text: str) -> None:
+        # A program that uses the API has its own ways of showing or collecting these; else it is on standard error.
+        logging.getLogger("tlsweep").warning(one_line(text))
 
     def record(self, record: Record) -> None: ...
 
@@ -82,6 +91,10 @@ class Several:
     def begin(self, view: SweepView) -> None:
         for observer in self._observers:
             observer.begin(view)
+
+    def warn(self, text: str) -> None:
+        for observer in self._observers:
+            observer.warn(text)
 
     def record(self, record: Record) -> None:
         for observer in self._observers:

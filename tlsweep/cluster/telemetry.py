@@ -68,6 +68,8 @@ class Telemetry:
 
     def progress(self, done: int, total: int) -> None: ...
 
+    def warn(self, text: str) -> None: ...
+
     def begin(self, view: SweepView) -> None:
         """Trials are about to run."""
         if os.environ.get("RAY_enable_metrics_collection", "1").lower() in ("0", "false"):  # noqa: SIM112  # as Ray spells it

@@ -1,8 +1,8 @@
 """What an observer of a sweep is told, as lines of JSON: written by a job on a cluster, read where it was submitted.
 
 The file lies beside the job's log, in the folder that Ray's dashboard serves. Each line has `at`, the driver's
-monotonic clock, and `kind`: `phase` and `progress`; `past`, a record of an earlier launch; `begin`; `record`;
-`standing`, how far it is, for those who read no more than the end; `end`; and at last `outcome` or `error`.
+monotonic clock, and `kind`: `phase`, `progress` and `warning`; `past`, a record of an earlier launch; `begin`;
+`record`; `standing`, how far it is, for those who read no more than the end; `end`; and at last `outcome` or `error`.
 """
 
 import json
@@ -101,6 +101,9 @@ class JobStream:
         self._write("begin", spec=spec, results=str(view.folder.path), slots=view.slots, began=view.began)
         self._standing(view)
 
+    def warn(self, text: str) -> None:
+        self._write("warning", text=text)
+
     def record(self, record: Record) -> None:
         if self._view is None or self._file is None:
             return
@@ -195,6 +198,8 @@ class Playback:
                 observer.phase(line["text"])
             case "progress":
                 observer.progress(line["done"], line["total"])
+            case "warning":
+                observer.warn(line["text"])
             case "past":
                 self._past.append(line["record"])
             case "begin":

@@ -10,6 +10,8 @@ from tlsweep.spec.sweep import SweepSpec
 
 EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.device_hours", "budget.wall_time")
 """Fields that may grow; a budget may also be lifted (`null`)."""
+_DECIDES_NOTHING = ("name", "track")
+"""Fields that may change: a folder may have been renamed since, and no tracker has a say in what is trained."""
 
 
 def unwritten(spec: SweepSpec) -> dict[str, set[str]]:
@@ -39,8 +41,7 @@ def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
     """
     found = {}
     for field, old, new in _differences(before.model_dump(mode="json"), now.model_dump(mode="json")):
-        # A folder may have been renamed since; its name decides nothing.
-        if field == "name":
+        if field in _DECIDES_NOTHING:
             continue
         if field not in EXTENDABLE:
             raise SpecError(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.augmentation import with_preset
@@ -18,6 +18,8 @@ from tlsweep.spec.search.study import HYPERRULE_ARM, PROBE_ARM, SCRATCH_ARM, Arm
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 """What a sweep, and so its folder, may be called."""
+
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 FOUND_OUT = ("train_images", "usual_layer_decay")
 """Fields that a launch fills in, and that a resume takes as they are."""
@@ -58,6 +60,10 @@ class SweepSpec(SpecModel):
     half too. So many checkpoints are kept. `start`: the best trial alone, with as large a share of what trials begin
     with, up to one half, as the validation images cannot tell apart from none by the loss: by one standard error. With
     random weights or heads, and with folds, there is no such average. Left out: no average."""
+    track: tuple[Tracker, ...] = ()
+    """Programs that also get what trials report, a run for each trial: `tensorboard` (event files), `mlflow`, `wandb`
+    (Weights & Biases). They write below the sweep's folder, unless MLFLOW_TRACKING_URI, WANDB_MODE or WANDB_DIR say
+    otherwise. One that fails stops, and the sweep goes on. A resume may change it."""
     train_images: int | None = Field(None, ge=2)
     """Images in the training split, from which `controls: hyperrule` follows. A launch fills it in."""
     usual_layer_decay: float | None = Field(None, gt=0, le=1)
@@ -71,17 +77,18 @@ class SweepSpec(SpecModel):
     def _augmentation_by_name(cls, values: Any) -> Any:
         return with_preset(values)
 
-    @field_validator("controls", mode="before")
+    @field_validator("controls", "track", mode="before")
     @classmethod
-    def _one_control_is_a_list(cls, value: Any) -> Any:
+    def _one_name_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
-    @field_validator("controls")
+    @field_validator("controls", "track")
     @classmethod
-    def _controls_differ(cls, controls: tuple[Control, ...]) -> tuple[Control, ...]:
-        if len(set(controls)) < len(controls):
-            raise PydanticCustomError("controls", "one of the controls stands twice")
-        return controls
+    def _names_differ(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            what = "controls" if info.field_name == "controls" else "trackers"
+            raise PydanticCustomError("twice", f"one of the {what} stands twice")
+        return names
 
     @field_validator("soup", mode="before")
     @classmethod

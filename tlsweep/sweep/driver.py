@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
 from tlsweep.text import one_line
+from tlsweep.tracking import Tracking, check_trackers
 
 if TYPE_CHECKING:
     from tlsweep.sweep.trainable import Shared
@@ -97,6 +98,7 @@ def launch(
     """
     require_spec(spec, "launch")
     refuse_idle(spec)
+    check_trackers(spec.track, to_location(results))
     with Interrupts() as interrupts:
         watcher = observer or Silence()
         # Before the images, which may take minutes to read, and again when the folder is made.
@@ -160,6 +162,7 @@ def resume(
         loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", *FOUND_OUT)})
         loaded = going_on(load_spec(stored), loaded)
         history = read_history(folder, loaded)
+        check_trackers(loaded.track, folder.path)
         watcher.phase("reading images")
         task = read_images(loaded, watcher)
         say(watcher, task.remarks)
@@ -219,6 +222,12 @@ def _storage_errors_explained(folder: SweepFolder) -> Iterator[None]:
 
 
 def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: Where) -> Results:
+    """Do all that is left to do, and let trackers see it."""
+    with Tracking(spec, work.folder, history.records, work.observer) as tracking:
+        return _carry_out(spec, replace(work, observer=Several(work.observer, tracking)), task, history, where)
+
+
+def _carry_out(spec: SweepSpec, work: _Work, task: Task, history: History, where: Where) -> Results:
     """Start Ray while the network is built, run the trials, evaluate the winner."""
     folder, observer = work.folder, work.observer
     ledger = recall(spec, folder, history, observer, work.lease)

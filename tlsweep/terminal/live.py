@@ -15,6 +15,7 @@ from rich.text import Text
 from tlsweep.store import Record
 from tlsweep.store.folder import command
 from tlsweep.terminal.board import board
+from tlsweep.terminal.console import line
 from tlsweep.terminal.notable import notable
 from tlsweep.terminal.progress import Tally, measure
 from tlsweep.text import one_line
@@ -66,6 +67,10 @@ class LiveView:
     def begin(self, view: "SweepView") -> None:
         self._view, self._running = view, True
         self.resume = command("resume", view.folder.path)
+
+    def warn(self, text: str) -> None:
+        # Above the picture, where it stays when that vanishes.
+        self._console.print(line(f"warning: {text}", "yellow"))
 
     def record(self, record: Record) -> None:
         if self._view is None:

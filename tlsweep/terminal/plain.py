@@ -1,5 +1,6 @@
 """The view for pipes and continuous integration: one line for each notable thing; and the one that says nothing."""
 
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -39,6 +40,10 @@ class QuietView:
 
     def begin(self, view: "SweepView") -> None:
         self.resume = command("resume", view.folder.path)
+
+    def warn(self, text: str) -> None:
+        # Quiet is about what goes well.
+        print(f"warning: {one_line(text)}", file=sys.stderr, flush=True)
 
     def record(self, record: Record) -> None: ...
 
@@ -82,6 +87,9 @@ class PlainView(QuietView):
             self._say(line)
         elif record["type"] == "report" and self._is_due():
             self._say(self._progress(self._view))
+
+    def warn(self, text: str) -> None:
+        self._say(f"warning: {text}")
 
     def _progress(self, view: "SweepView") -> str:
         now = measure(view, self._tally, self._clock())
