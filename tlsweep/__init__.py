@@ -1,9 +1,10 @@
 """tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.
 
 The Python API: `load_spec`, `launch`, `resume`, `open_results`. Each is imported when it is first used, so that
-`import tlsweep` costs nothing. `tlsweep.figures` draws a sweep.
+`import tlsweep` costs nothing. `tlsweep.figures` draws a sweep. In a notebook `launch` and `resume` show what they do.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,5 +28,11 @@ def __getattr__(name: str) -> Any:
     if name == "figures":
         return import_module("tlsweep.report.figures")
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        found = getattr(import_module(_HOMES[name]), name)
+        # Only there, where the kernel has imported more than this module already.
+        if name in ("launch", "resume") and "ipykernel" in sys.modules:
+            from tlsweep.terminal import notebook
+
+            return notebook.shown(found) if notebook.in_notebook() else found
+        return found
     raise AttributeError(f"module 'tlsweep' has no attribute '{name}'")

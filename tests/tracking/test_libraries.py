@@ -52,9 +52,7 @@ def test_a_bucket_takes_no_files_of_trackers(name: str, way_out: str, monkeypatc
     check_trackers([name], Path("results"))
     with pytest.raises(SpecError) as refused:
         check_trackers([name], to_location(BUCKET))
-    assert str(refused.value) == (
-        f"track: {name} writes files, and '{BUCKET}' is no folder; {way_out}, or take it out"
-    )
+    assert str(refused.value) == (f"track: {name} writes files, and '{BUCKET}' is no folder; {way_out}, or take it out")
     if (elsewhere := LIBRARIES[name].elsewhere) is not None:
         monkeypatch.setenv(elsewhere, "http://127.0.0.1:1")
         check_trackers([name], to_location(BUCKET))

@@ -3,6 +3,7 @@
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,9 @@ from tlsweep.spec.sweep import NAME
 from tlsweep.store.folder import SweepFolder, command, find_sweep_folder, refuse_without_journal
 from tlsweep.store.journal import read_journal
 from tlsweep.store.locations import Location, to_location
+from tlsweep.store.ranking import rank
 from tlsweep.store.shapes import wrong_environment
+from tlsweep.store.shown import figure, html_table
 from tlsweep.store.state import SweepState, TrialState
 from tlsweep.text import one_line
 
@@ -29,6 +32,14 @@ class Results:
 
     def __init__(self, folder: SweepFolder) -> None:
         self.folder = folder
+
+    def __repr__(self) -> str:
+        (_, trials), *others = self._facts()
+        said = "; ".join([trials, *(f"{name} {text}" for name, text in others)])
+        return f"Results({one_line(str(self.path))!r}: {said})"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.name, [*self._facts(), ("folder", str(self.path))])
 
     @property
     def name(self) -> str:
@@ -134,6 +145,15 @@ class Results:
         """The trial with the best validation metric, also where its start is better; None before the first report."""
         return self.state().winner(arm)
 
+    def _facts(self) -> list[tuple[str, str]]:
+        """What is said of it in a line; of one that cannot be read, why."""
+        try:
+            metric, sign = self.spec.search.metric, self.spec.search.sign
+            needed = ("arm", "status", "trial", "number", "best_epoch", "best_val_loss", f"best_{metric}")
+            return _facts(self.trials.select(list(dict.fromkeys(needed))).to_pylist(), metric, sign)
+        except (ResultsError, LookupError) as error:
+            return [("trials", str(error))]
+
     def _table(self, table: str) -> "pa.Table":
         from tlsweep.store.tables import read_table
 
@@ -146,6 +166,18 @@ class Results:
         except (OSError, ValueError) as error:
             verb = "resume" if table in ("predictions", "hard_images") else "repair"
             raise damaged(self.folder, f"{table}.parquet", error, verb) from None
+
+
+def _facts(trials: list[dict[str, Any]], metric: str, sign: int) -> list[tuple[str, str]]:
+    """Count trials, and name the best, by the table of trials: a long journal takes seconds to read."""
+    states = ", ".join(f"{count} {status}" for status, count in Counter(row["status"] for row in trials).items())
+    facts = [("trials", f"{len(trials)} trials ({states})" if trials else "no trials")]
+    scored = [row for row in trials if row["arm"] == MAIN_ARM and row[f"best_{metric}"] is not None]
+    if scored:
+        best = max(scored, key=lambda row: rank(row[f"best_{metric}"], row["best_val_loss"], row["number"], sign=sign))
+        reached = f"{metric} {figure(best[f'best_{metric}'])}"
+        facts.append(("best", f"{best['trial']}, {reached} at epoch {best['best_epoch']}"))
+    return facts
 
 
 def damaged(folder: SweepFolder, file: str, reason: object = None, verb: str = "repair") -> ResultsError:

@@ -13,6 +13,8 @@ from tlsweep.store.locations import Location
 from tlsweep.store.ranking import Rank, rank
 from tlsweep.store.replaying import replay
 from tlsweep.store.schema import HYPERPARAMETERS
+from tlsweep.store.shown import figure, html_table
+from tlsweep.text import shortened
 
 
 class Status(StrEnum):
@@ -67,7 +69,7 @@ class StoredCheckpoint(NamedTuple):
     """Epochs that its weights have been trained for."""
 
 
-@dataclass
+@dataclass(repr=False)
 class TrialState:
     """One trial, as of the last record."""
 
@@ -100,6 +102,23 @@ class TrialState:
     """Generation and epoch of the last retry."""
     device_seconds: float = 0.0
     error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"TrialState({self.trial}: {', '.join(f'{name} {text}' for name, text in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"trial {self.trial}", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What is said of it in a line."""
+        facts = [("status", str(self.status)), ("epoch", str(self.epoch))]
+        facts += [(name, figure(self.hyperparameters[name])) for name in ("lr", "batch_size") if name in self.start]
+        if self.best is not None:
+            facts.append(("best epoch", str(self.best["epoch"])))
+            facts += [(name, figure(self.best[name])) for name in ("val_loss", "val_accuracy")]
+        if self.reason is not None:
+            facts.append(("reason", shortened(self.reason, 120)))
+        return facts
 
     @property
     def resumable(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune import TuneError
 from ray.tune.experiment import Trial
+from ray.tune.experimental.output import IS_NOTEBOOK
 from ray.tune.search import SearchAlgorithm
 
 from tlsweep.cluster.elastic import Elastic
@@ -139,6 +140,9 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
             # A failed trial is an event of the sweep, told and counted by the referee, not an error of the stage.
             raise_on_failed_trial=False,
             verbose=0,
+            # In a notebook Tune clears the cell, with our view in it, and shows an empty box, however quiet it is to be
+            # (ray 2.60, progress_reporter.py, `JupyterNotebookReporter.setup`). Elsewhere it warns of any reporter.
+            progress_reporter=tune.CLIReporter() if IS_NOTEBOOK else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""The view for a terminal: one picture, redrawn four times a second by a thread of its own."""
+"""The picture of a sweep that changes in place, and the view that draws it on a terminal, four times a second."""
 
 import time
 from collections.abc import Callable
@@ -24,38 +24,23 @@ if TYPE_CHECKING:
     from tlsweep.observer import SweepView
 
 
-class LiveView:
-    """A context manager and an observer; the picture vanishes at the end, to make room for the outcome.
+class Picture:
+    """An observer that can draw how things stand. The sweep's thread tells it; any thread may draw."""
 
-    The sweep's thread calls `phase`, `record`, …; the redrawing thread only reads what they leave behind.
-    """
-
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prepare the picture; it is drawn while the block runs.
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin before the first phase.
 
         Args:
-            console: A terminal.
             clock: What the times of the sweep are measured by.
         """
         self.resume: str | None = None
-        self._console, self._clock = console, clock
+        self._clock = clock
         self._spinner = Spinner("dots")
         self._phase, self._done = "starting", 0
         self._total, self._note = 0, ""
         self._view: SweepView | None = None
         self._tally = Tally()
         self._running = False
-        # Last: it draws at once.
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
-
-    def __enter__(self) -> "LiveView":
-        self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._live.stop()
 
     def phase(self, text: str) -> None:
         self._phase, self._done = text, 0
@@ -68,10 +53,6 @@ class LiveView:
         self._view, self._running = view, True
         self.resume = command("resume", view.folder.path)
 
-    def warn(self, text: str) -> None:
-        # Above the picture, where it stays when that vanishes.
-        self._console.print(line(f"warning: {text}", "yellow"))
-
     def record(self, record: Record) -> None:
         if self._view is None:
             return
@@ -81,10 +62,10 @@ class LiveView:
     def end(self) -> None:
         self._running, self._phase = False, "finishing"
 
-    def _render(self) -> RenderableType:
+    def draw(self, width: int, height: int) -> RenderableType:
+        """What there is to see now, in at most `width` × `height` characters."""
         if self._view is None:
             return self._preparing()
-        width, height = self._console.size
         return board(
             self._view,
             measure(self._view, self._tally, self._clock()),
@@ -101,3 +82,35 @@ class LiveView:
             cells += [ProgressBar(self._total, self._done, width=30), Text(f"{self._done:,} of {self._total:,}")]
         row.add_row(*cells)
         return row
+
+
+class LiveView(Picture):
+    """A context manager; the picture vanishes at the end, to make room for the outcome."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare the picture; it is drawn while the block runs, by a thread of its own.
+
+        Args:
+            console: A terminal.
+            clock: What the times of the sweep are measured by.
+        """
+        super().__init__(clock)
+        self._console = console
+        # Last: it draws at once.
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "LiveView":
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def warn(self, text: str) -> None:
+        # Above the picture, where it stays when that vanishes.
+        self._console.print(line(f"warning: {text}", "yellow"))
+
+    def _render(self) -> RenderableType:
+        return self.draw(*self._console.size)
