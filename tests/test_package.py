@@ -93,9 +93,14 @@ def test_the_installed_program_answers_without_the_checkout(python: Path, instal
 @pytest.mark.slow
 def test_the_installed_program_launches_a_sweep(python: Path, installed: CommandLine) -> None:
     small = ("-o", "search.trials=2", "-o", "search.min_epochs=1", "-o", "train.epochs=2", "-o", "controls=[]")
+    small += ("-o", "track=tensorboard")
     ended = installed.run("launch", "digits", "--local", *small, program=(str(python.with_name("tlsweep")),))
     assert (ended.code, ended.err) == (0, "")
     assert {"recipe.yaml", "trials.parquet", "best"} <= {path.name for path in (installed.results / "digits").iterdir()}
+    # One run for each trial, and that of the sweep, which is written last.
+    assert sorted(path.name for path in (installed.results / "digits" / "tensorboard").iterdir()) == [
+        "sweep", "t0000", "t0001",
+    ]  # fmt: skip
 
 
 def test_the_lowest_versions_that_are_tried_are_those_that_are_asked_for() -> None:

@@ -26,8 +26,8 @@ README = ROOT / "README.md"
 FOLDERS = ("tlsweep", "cluster", "results", "tests")
 READMES = [README, *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("README.md")))]
 ROOMS = (
-    "spec", "data", "models", "training", "pretrained", "store", "schedulers", "report", "inference", "cluster",
-    "sweep", "jobs", "planning", "terminal", "cli",
+    "spec", "data", "models", "training", "pretrained", "store", "schedulers", "report", "inference", "tracking",
+    "cluster", "sweep", "jobs", "planning", "terminal", "cli",
 )  # fmt: skip
 """The rooms from left to right."""
 BESIDE = {

@@ -29,6 +29,9 @@ class Witness:
         self.view = view
         self.told.append("begin")
 
+    def warn(self, text: str) -> None:
+        self.told.append(f"warning: {text}")
+
     def record(self, record: Record) -> None:
         self.told.append(record.get("kind", "report"))
 
@@ -56,6 +59,7 @@ def test_a_view_elsewhere_sees_what_one_beside_the_driver_sees(tmp_path: Path) -
     with JobStream(tmp_path / "stream") as stream:
         both = Several(here, stream)
         both.phase("reading images")
+        both.warn("tracking has stopped")
         both.progress(10, 20)
         both.begin(view_of(builder))
         both.record(builder.create("t0001", 1))

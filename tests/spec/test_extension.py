@@ -23,6 +23,7 @@ def spec(*overrides: str) -> SweepSpec:
 
 def test_nothing_changed_is_nothing_extended() -> None:
     assert extensions(spec(), spec("name=elsewhere")) == {}
+    assert extensions(spec("track=mlflow"), spec("track=[tensorboard, wandb]")) == {}
 
 
 @pytest.mark.parametrize(

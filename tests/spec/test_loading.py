@@ -203,6 +203,8 @@ BOUNDS = [
     ("search.reduction_factor=1.0000001", "must be at least 1.01"),
     ("search={strategy: pbt, population: 1000000}", "search.population = 1000000: must be at most 10000"),
     ("controls=[hyperrule, hyperrule]", "one of the controls stands twice"),
+    ("track=[mlflow, mlflow]", "one of the trackers stands twice"),
+    ("track=tensorbord", "must be one of tensorboard, mlflow, wandb; did you mean 'tensorboard'?"),
     (f"data.memory_limit={'9' * 390}GB", "data.memory_limit = inf: must be a finite number"),
 ]
 GPUS = [

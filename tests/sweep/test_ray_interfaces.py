@@ -3,11 +3,13 @@
 import inspect
 from pathlib import Path
 
+from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import JupyterNotebookReporter
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm
 from ray.tune.utils.object_cache import _ObjectCache
@@ -53,6 +55,13 @@ def test_the_head_tells_which_nodes_are_leaving_and_which_may_come() -> None:
 
     assert parameters(GlobalState.get_draining_nodes) == parameters(GlobalState.get_cluster_config) == ["self"]
     assert {"resources", "max_count", "name"} <= set(autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields_by_name)
+
+
+def test_a_notebook_is_left_alone_by_a_reporter_that_tune_is_given() -> None:
+    assert 'self.display("")' in inspect.getsource(JupyterNotebookReporter.__init__)  # else it need be given none
+    source = inspect.getsource(tune.run)
+    assert "progress_reporter = progress_reporter or _detect_reporter(" in source
+    assert "if air_verbosity is not None and IS_NOTEBOOK:" in source
 
 
 def test_the_wrapped_controller_offers_what_the_adapter_calls() -> None:

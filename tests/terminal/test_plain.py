@@ -122,3 +122,15 @@ def test_quiet_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         view.end()
     assert capsys.readouterr() == ("", "")
     assert view.resume
+
+
+def test_what_goes_wrong_beside_the_sweep_is_said_by_every_view(capsys: pytest.CaptureFixture[str]) -> None:
+    """And stays to be read: the picture on a terminal vanishes at its end."""
+    stream, terminal = io.StringIO(), io.StringIO()
+    PlainView(stream).warn("tracking by \x1b[2J has stopped")
+    QuietView().warn("tracking by \x1b[2J has stopped")
+    with LiveView(Console(file=terminal, force_terminal=True, width=80)) as view:
+        view.warn("tracking by \x1b[2J has stopped")
+    said = "warning: tracking by \\x1b[2J has stopped"
+    assert (stream.getvalue(), capsys.readouterr()) == (f"{said}\n", ("", f"{said}\n"))
+    assert said in terminal.getvalue()

@@ -21,6 +21,7 @@ from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import configuration, starting_values
 from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled
 from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
+from tlsweep.tracking import check_trackers, tracked_where
 
 if TYPE_CHECKING:
     from tlsweep.planning.rehearsal import Rehearsal
@@ -83,6 +84,8 @@ class Plan:
     """How many training images the classes have."""
     findings: tuple[str, ...] = ()
     """What is odd about the images, a line for each kind."""
+    tracked: tuple[str, ...] = ()
+    """What trackers will get, and where: a line for each."""
     remarks: tuple[str, ...] = ()
     """What the spec allows, and is hardly meant."""
 
@@ -108,6 +111,8 @@ def make_plan(
     from tlsweep.training import Compute
 
     refuse_idle(spec)
+    location = to_location(results)
+    check_trackers(spec.track, location)
     watcher = observer or Silence()
     watcher.phase("reading images")
     prepared = prepare(spec, read_images(spec, watcher), watcher)
@@ -124,7 +129,12 @@ def make_plan(
     beginnings, frozen = try_heads(spec, prepared, compute), try_features(spec, prepared, compute)
     watcher.phase("trying the corners of the space")
     try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
-    return replace(_planned(spec, prepared, rehearsal, slots, nodes_checked), beginnings=beginnings, frozen=frozen)
+    return replace(
+        _planned(spec, prepared, rehearsal, slots, nodes_checked),
+        beginnings=beginnings,
+        frozen=frozen,
+        tracked=tuple(tracked_where(spec.track, str(location / (spec.name or "NAME")))),
+    )
 
 
 def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:

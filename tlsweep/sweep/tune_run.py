@@ -141,7 +141,7 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
             raise_on_failed_trial=False,
             verbose=0,
             # In a notebook Tune clears the cell, with our view in it, and shows an empty box, however quiet it is to be
-            # (ray 2.60, progress_reporter.py, `JupyterNotebookReporter.setup`). Elsewhere it warns of any reporter.
+            # (ray 2.60, progress_reporter.py, `JupyterNotebookReporter.__init__`). Elsewhere it warns of any reporter.
             progress_reporter=tune.CLIReporter() if IS_NOTEBOOK else None,
         )
 

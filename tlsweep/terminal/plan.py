@@ -47,6 +47,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("nodes", _nodes(plan.nodes_checked)),
         ("time", f"{_span(plan)} of training if nothing is stopped early; starting and reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
+        *(("track", line) for line in plan.tracked),
         *(("note", remark) for remark in plan.remarks),
     ]  # fmt: skip
     console.print(named_lines([(name, text) for name, text in lines if text]))
