@@ -98,9 +98,12 @@ def test_the_installed_program_launches_a_sweep(python: Path, installed: Command
     assert (ended.code, ended.err) == (0, "")
     assert {"recipe.yaml", "trials.parquet", "best"} <= {path.name for path in (installed.results / "digits").iterdir()}
     # One run for each trial, and that of the sweep, which is written last.
-    assert sorted(path.name for path in (installed.results / "digits" / "tensorboard").iterdir()) == [
-        "sweep", "t0000", "t0001",
-    ]  # fmt: skip
+    tracked = installed.results / "digits" / "tensorboard"
+    assert sorted(path.name for path in tracked.iterdir()) == ["sweep", "t0000", "t0001"]
+    shutil.rmtree(tracked)
+    again = installed.run("resume", "digits", "--local", program=(str(python.with_name("tlsweep")),))
+    assert (again.code, again.err) == (0, "")
+    assert sorted(path.name for path in tracked.iterdir()) == ["sweep", "t0000", "t0001"]  # of a complete sweep, too
 
 
 def test_the_lowest_versions_that_are_tried_are_those_that_are_asked_for() -> None:

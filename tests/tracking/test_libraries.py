@@ -1,7 +1,9 @@
 """Before a sweep starts: a tracker's library is there, and has a place to write to; or one line says what to do."""
 
 import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +11,9 @@ from tlsweep.errors import SpecError
 from tlsweep.store import to_location
 from tlsweep.tracking import check_trackers, tracked_where
 from tlsweep.tracking.libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    from in_process import Run
 
 BUCKET = "s3://bucket/sweeps"
 
@@ -37,6 +42,17 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it(name: str, mon
     assert str(refused.value).startswith(f"track: {name} needs {module}, which cannot be imported (import of {module}")
     assert str(refused.value).endswith(f"; install it: pip install 'tlsweep[{name}]'")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("verb", ["launch", "check"])
+def test_it_is_missed_before_anything_is_read_or_made(
+    verb: str, run: "Run", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlsweep.tracking.libraries.make_tracker", lambda name: import_module("no_such_library"))
+    code, out, err = run(verb, "digits", "-o", "track=wandb")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.endswith("install it: pip install 'tlsweep[wandb]'\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
