@@ -12,7 +12,7 @@ from tlsweep.store import Journal, SweepFolder, create_sweep_folder, find_sweep_
 from tlsweep.store.boundary import real_file
 
 READ = ["spec.yaml", "environment.json", "journal.jsonl", "recipe.yaml", "reports.parquet", "trials.parquet", "best",
-        "best/model.json", "best/model.safetensors"]  # fmt: skip
+        "best/model.json", "best/model.safetensors", "tensorboard"]  # fmt: skip
 WRITTEN = [*READ, ".lock", "ray.log", "folds.parquet", "checkpoints", "checkpoints/t0000",
            "checkpoints/t0000/g0-e0001-01234567.pt"]  # fmt: skip
 

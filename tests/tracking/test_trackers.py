@@ -1,6 +1,7 @@
 """What TensorBoard, MLflow and Weights & Biases hold is what the journal says, read by programs other than our own."""
 
 import json
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -230,3 +231,20 @@ def test_runs_say_what_the_journal_says_and_go_on_after_a_kill(
     assert runs["sweep"].test == 0.875
     assert runs["t0000"].test == (None if name == "wandb" else 0.875)
     assert capfd.readouterr() == ("", "")  # it would stand in the picture of the sweep
+
+
+def test_event_files_are_written_into_no_folder_of_somebody_else(sweep: SweepBuilder, tmp_path: Path) -> None:
+    """Nor is anything removed there, nor made again where the sweep's folder was removed."""
+    folder, other = sweep.folder.path, tmp_path / "other"
+    assert isinstance(folder, Path)
+    other.mkdir()
+    (other / "events.out.tfevents.1").write_text("mine")
+    (folder / "tensorboard").mkdir()
+    (folder / "tensorboard" / "t0000").symlink_to(other)
+    with pytest.raises(OSError, match="a link leads out of the sweep's folder"):
+        launch("tensorboard", sweep, [sweep.records])
+    assert [file.read_text() for file in other.iterdir()] == ["mine"]
+    shutil.rmtree(folder)
+    with pytest.raises(OSError, match="not there any more"):
+        launch("tensorboard", sweep, [sweep.records])
+    assert not folder.exists()

@@ -212,3 +212,31 @@ def test_how_a_launch_ended_follows_from_its_records(tmp_path: Path, kinds: list
     for record in builder.records:
         log.add(record)
     assert log.outcome().status is status
+
+
+def test_who_presses_ctrl_c_waits_no_longer(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, waits, witness = threading.Event(), [], Witness()
+
+    class Silent(Bookkeeper):
+        def begin(self, trial: TrackedTrial) -> int:
+            answer.wait()
+            return 0
+
+    def join(self: delivery.Delivery, seconds: float) -> None:
+        waits.append(round(seconds))
+        if seconds:
+            raise KeyboardInterrupt
+        plain(self, seconds)
+
+    plain = delivery.Delivery.join
+    monkeypatch.setattr(delivery.Delivery, "join", join)
+    monkeypatch.setattr(tracking, "make_tracker", lambda name: lambda sweep: Silent(Store()))
+    for more, seconds in (({}, tracking.LAST_WAIT), ({"kind": "interrupted"}, tracking.INTERRUPTED_WAIT)):
+        with Tracking(make_spec(track="wandb"), SweepFolder(tmp_path / "demo"), records, witness) as told:
+            told.record({**records[-1], "trial": None, **more})
+        assert waits == [seconds, 0]
+        waits.clear()
+    answer.set()
+    assert len(witness.warnings) == 2

@@ -14,7 +14,7 @@ from tlsweep.store.locations import Location
 from tlsweep.text import one_line
 
 _FILES = {"spec.yaml", "environment.json", "journal.jsonl", ".lock", "ray.log", "recipe.yaml", "report.html"}
-_FOLDERS = {"best", "checkpoints"}
+_FOLDERS = {"best", "checkpoints", "tensorboard", "mlflow", "wandb"}
 
 
 def refuse_links(folder: Location) -> None:

@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from tlsweep.store import Status
 from tlsweep.text import shortened
-from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update
+from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update, own_file
 
 FOLDER = "mlflow"
 EXPERIMENT = "tlsweep"
@@ -134,10 +134,9 @@ class MlflowTracker:
 
 
 def _own_store(sweep: TrackedSweep) -> str:
-    assert sweep.folder is not None  # `check_trackers` has refused it
-    folder = sweep.folder / FOLDER
-    folder.mkdir(exist_ok=True)
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    file = own_file(sweep, f"{FOLDER}/mlflow.db")
+    file.parent.mkdir(exist_ok=True)
+    return f"sqlite:///{file}"
 
 
 def _artifacts(sweep: TrackedSweep) -> str | None:

@@ -7,7 +7,6 @@ events is used: its SummaryWriter has a thread and a pipe for each trial.
 import math
 from collections import OrderedDict
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from tensorboardX import summary
@@ -15,7 +14,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update
+from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update, own_file
 
 FOLDER = "tensorboard"
 SWEEP = "sweep"
@@ -28,8 +27,7 @@ class TensorboardTracker:
     """Writes the files anew in each launch, from the journal: what a kill has torn off, or left twice, is not there."""
 
     def __init__(self, sweep: TrackedSweep) -> None:
-        assert sweep.folder is not None  # `check_trackers` has refused it
-        self._sweep, self._folder = sweep, sweep.folder / FOLDER
+        self._sweep = sweep
         self._files: OrderedDict[str, EventsWriter] = OrderedDict()
         self._parts: dict[str, int] = {}
         self._ends: dict[str, tuple[Row, ...]] = {}
@@ -77,7 +75,7 @@ class TensorboardTracker:
 
     def _clear(self, run: str) -> None:
         """Remove what an earlier launch wrote, and tell a TensorBoard that has read it to forget it."""
-        for file in (self._folder / run).glob("events.out.tfevents.*"):
+        for file in own_file(self._sweep, f"{FOLDER}/{run}").glob("events.out.tfevents.*"):
             file.unlink()
         # All from this step on is dropped (tensorboard 2.21, event_accumulator.py, `_MaybePurgeOrphanedData`).
         self._event(run, Event(wall_time=self._sweep.began, step=0, session_log=SessionLog(status=SessionLog.START)))
@@ -92,14 +90,17 @@ class TensorboardTracker:
 
     def _event(self, run: str, event: Any) -> None:
         if run not in self._files:
-            self._files[run] = self._opened(self._folder / run, run)
+            self._files[run] = self._opened(run)
             if len(self._files) > _OPEN:
                 self._close(next(iter(self._files)))
         self._files.move_to_end(run)
         self._files[run].write_event(event)
 
-    def _opened(self, folder: Path, run: str) -> EventsWriter:
-        folder.mkdir(parents=True, exist_ok=True)
+    def _opened(self, run: str) -> EventsWriter:
+        folder = own_file(self._sweep, f"{FOLDER}/{run}")
+        # One by one: of a sweep whose folder was removed meanwhile nothing is made again.
+        for made in (folder.parent, folder):
+            made.mkdir(exist_ok=True)
         # A number of its own: files are named by the second, and one of that name would be written over.
         self._parts[run] = self._parts.get(run, -1) + 1
         return EventsWriter(str(folder / "events"), f".{self._parts[run]:06d}")

@@ -1,5 +1,6 @@
 """What a tracker is told, and the interface that each of them has: the seam between a sweep and the libraries."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Status
+from tlsweep.store.boundary import real_file
 from tlsweep.text import shortened
 
 
@@ -89,6 +91,20 @@ class Tracker(Protocol):
 
     def close(self, outcome: Outcome) -> None:
         """Write what is held back, and the end of the sweep."""
+
+
+def own_file(sweep: TrackedSweep, path: str) -> Path:
+    """A file or folder of a tracker below the sweep's folder, which is there, and in which no link leads elsewhere.
+
+    Raises:
+        OSError: there is a link, as in a folder that is somebody else's, or the folder has gone.
+    """
+    assert sweep.folder is not None  # `check_trackers` has refused it
+    if not sweep.folder.is_dir():
+        raise OSError(errno.ENOENT, "the sweep's folder is not there any more", str(sweep.folder))
+    if not real_file(sweep.folder, path):
+        raise OSError(errno.ELOOP, "a link leads out of the sweep's folder", path)
+    return sweep.folder / path
 
 
 def said_by(error: BaseException) -> str:

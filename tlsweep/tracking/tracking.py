@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +17,8 @@ from tlsweep.tracking.tracker import TrackedSweep
 
 LAST_WAIT = 60.0
 """Seconds that the end of a sweep waits for all its trackers together."""
+INTERRUPTED_WAIT = 10.0
+"""The same where it was interrupted: what asks for an end often kills half a minute later, as Slurm does."""
 
 
 class Tracking:
@@ -38,6 +41,7 @@ class Tracking:
         self._records, self._observer = list(records if spec.track else ()), observer
         self._deliveries: list[Delivery] = []
         self._told: set[str] = set()
+        self._patience = LAST_WAIT
 
     def __enter__(self) -> "Tracking":
         return self
@@ -52,11 +56,11 @@ class Tracking:
             self._observer.phase(f"handing on the last figures to {', '.join(self._spec.track)}")
         for delivery in self._deliveries:
             delivery.close()
-        # Who presses Ctrl-C again waits for nothing.
-        seconds = LAST_WAIT if error is None or isinstance(error, Exception) else 0.0
-        until = time.monotonic() + seconds
-        for delivery in self._deliveries:
-            delivery.join(max(until - time.monotonic(), 0.0))
+        # A second signal has raised KeyboardInterrupt, which is no Exception: then nobody wants to wait.
+        seconds = self._patience if error is None or isinstance(error, Exception) else 0.0
+        with suppress(KeyboardInterrupt):  # who presses Ctrl-C here waits no longer, and the sweep is what it was
+            self._wait(seconds)
+        self._wait(0.0)
         self._tell()
 
     def phase(self, text: str) -> None: ...
@@ -73,6 +77,8 @@ class Tracking:
         """Pass a record on; it is in the journal."""
         if not self._spec.track:
             return
+        if record.get("kind") == "interrupted":
+            self._patience = min(LAST_WAIT, INTERRUPTED_WAIT)
         self._records.append(record)
         self._start()
         self._tell()
@@ -89,6 +95,12 @@ class Tracking:
         for record in records:
             for delivery in self._deliveries:
                 delivery.put(record)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for all trackers together."""
+        until = time.monotonic() + seconds
+        for delivery in self._deliveries:
+            delivery.join(max(until - time.monotonic(), 0.0))
 
     def _sweep(self, first: Record) -> TrackedSweep:
         # By what no other sweep has, and what stays where the folder is renamed: the moment of the first launch, which

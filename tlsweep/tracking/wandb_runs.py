@@ -19,7 +19,7 @@ import wandb
 
 from tlsweep.errors import SpecError
 from tlsweep.store import Status
-from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update
+from tlsweep.tracking.tracker import Outcome, Row, TrackedSweep, TrackedTrial, Update, own_file
 
 FOLDER = "wandb"
 PROJECT = "tlsweep"
@@ -60,7 +60,6 @@ class WandbTracker:
 
     def __init__(self, sweep: TrackedSweep) -> None:
         self._sweep, self._mode = sweep, mode()
-        self._folder = _folder(sweep)
         self._runs: OrderedDict[str, Any] = OrderedDict()
         self._trials: dict[str, TrackedTrial] = {}
         self._rows: defaultdict[str, list[tuple[int, Row]]] = defaultdict(list)
@@ -78,6 +77,13 @@ class WandbTracker:
         for folder in written:
             shutil.rmtree(folder)
         return 0
+
+    @property
+    def _folder(self) -> Path:
+        """Where wandb makes its folder `wandb/`: the sweep's, unless WANDB_DIR says another one."""
+        if said := os.environ.get("WANDB_DIR"):
+            return Path(said)
+        return own_file(self._sweep, FOLDER).parent
 
     def update(self, trial: TrackedTrial, update: Update) -> None:
         self._rows[trial.name] += enumerate(update.rows, update.first)
@@ -147,14 +153,6 @@ class WandbTracker:
 
     def _id(self, what: str) -> str:
         return re.sub(r"[^A-Za-z0-9_-]", "-", f"{self._sweep.id}-{what}")
-
-
-def _folder(sweep: TrackedSweep) -> Path:
-    """Where wandb makes its folder `wandb/`: the sweep's, unless WANDB_DIR says another one."""
-    if said := os.environ.get("WANDB_DIR"):
-        return Path(said)
-    assert sweep.folder is not None  # `check_trackers` has refused it
-    return sweep.folder
 
 
 def _reports(run: Path) -> int | None:
