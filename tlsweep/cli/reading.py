@@ -4,7 +4,8 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -50,6 +51,14 @@ def report(
             help="On the page of one sweep: show images that its winner gets wrong, and labels that may be wrong.",
         ),
     ] = True,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the figures of one sweep as files there, which takes a Chrome."),
+    ] = None,
+    form: Annotated[
+        Literal["svg", "png", "pdf"] | None,
+        typer.Option("--format", help="With --pictures: what files they are; default: svg."),
+    ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Show the page in a browser while the sweep runs, until Ctrl-C.")
     ] = False,
@@ -65,11 +74,21 @@ def report(
     from tlsweep.terminal.format import location
     from tlsweep.terminal.page import write_page
 
+    if form is not None and pictures is None:
+        raise UserError("--format says what files --pictures writes: add --pictures FOLDER, or leave it out")
+    if pictures is not None and (as_page or serve or (names and len(names) > 1)):
+        raise UserError("--pictures writes files of one sweep: leave --html, --serve and other sweeps out")
     if as_page and serve:
         raise UserError("--html writes the page once, --serve shows it live: leave one of them out")
     if not serve and (given := [option for option, value in (("--host", host), ("--port", port)) if value is not None]):
         raise UserError(f"{given[0]} says where --serve listens: add --serve, or leave {given[0]} out")
     found = [open_sweep(name, results) for name in names] if names else [open_sweep(None, results)]
+    if pictures is not None:
+        from tlsweep.terminal.page.pictures import write_pictures
+
+        for place in write_pictures(found[0], pictures, form or "svg", metric):
+            print(location(place))
+        return
     if as_page:
         print(location(write_page(found, metric, images=with_images)))
         return

@@ -12,7 +12,7 @@ import shutil
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import wandb
@@ -144,7 +144,7 @@ class WandbTracker:
         )
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT, group=self._sweep.name, job_type=job_type, name=name,
-            id=self._id(what), config=config, dir=str(self._folder), mode=self._mode, reinit="create_new",
+            id=self._id(what), config=config, dir=str(self._folder), mode=cast(Any, self._mode), reinit="create_new",
             resume="allow" if self._mode == "online" else None, settings=settings,
         )  # fmt: skip
         run.define_metric("epoch")

@@ -92,6 +92,8 @@ def test_nobody_else_can_read_it_and_nothing_can_be_done_with_it(tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--pictures", "x", "--html"], ["--pictures writes files of one sweep", "leave --html"]),
+        (["--format", "png"], ["--format says what files --pictures writes", "add --pictures"]),
         (["--serve", "--html"], ["--html writes the page once", "leave one of them out"]),
         (["--port", "8000"], ["--port says where --serve listens", "add --serve"]),
         (["--serve", "--host", "203.0.113.7"], ["--host 203.0.113.7", "nobody can listen there", "this machine alone"]),

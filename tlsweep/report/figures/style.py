@@ -58,12 +58,17 @@ def number(value: Any) -> str:
     return plain(value)
 
 
+TITLE = 36
+"""Pixels that the title takes above the legend; a page has it in a heading of its own instead."""
+
+
 def figure(title: str, caption: str, height: int = 420, *, wide: bool = False) -> go.Figure:
     """An empty figure; the caption, which says what is drawn and what is left out, is in `layout.meta`."""
     found = go.Figure()
     found.update_layout(
-        title={"text": title}, meta={"caption": caption, "wide": wide}, height=height,
-        margin={"l": 64, "r": 24, "t": 48, "b": 56},
+        title={"text": title, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 12}, "x": 0.02},
+        meta={"caption": caption, "wide": wide}, height=height + TITLE,
+        margin={"l": 64, "r": 24, "t": 48 + TITLE, "b": 56},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, hovermode="closest",
     )  # fmt: skip
     return found

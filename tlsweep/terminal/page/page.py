@@ -130,11 +130,15 @@ def _sections(sweeps: Sequence[SweepTables], charts: list[dict[str, Any]]) -> li
 
 
 def _card(figure: "go.Figure", name: str, charts: list[dict[str, Any]]) -> str:
+    from tlsweep.report.figures.style import TITLE
+
     # plotly's own JSON: it knows its types, and makes null of what is not finite.
     drawn = json.loads(figure.to_json())
     layout = drawn["layout"]
     layout.pop("template", None)
     title, meta = layout.pop("title")["text"], layout.pop("meta")
+    layout["height"] -= TITLE
+    layout["margin"]["t"] -= TITLE
     charts.append({"data": drawn["data"], "layout": layout})
     of = f" <small>{_text(name)}</small>" if name else ""
     return (

@@ -1,0 +1,68 @@
+"""Every figure of a sweep becomes a file, drawn by a real Chrome; what is missing for that is said in one message."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from builders import make_hostile_sweep, make_sweep
+
+from tlsweep.errors import UserError
+from tlsweep.report import figures
+from tlsweep.report.figures import FIGURES, load
+from tlsweep.store import Results
+from tlsweep.terminal.page import pictures
+from tlsweep.terminal.page.pictures import Format, write_pictures
+
+BEGINS = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", get_args(Format))
+def test_every_figure_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format) -> None:
+    if not shutil.which("chromium"):
+        pytest.skip("needs the Debian package chromium")
+    sweep = make_hostile_sweep(tmp_path)
+    if form != "svg":  # which of them it is does not matter to Chrome
+        monkeypatch.setattr(figures, "FIGURES", FIGURES[:2])
+    places = write_pictures(sweep, tmp_path / "new" / "folder", form)
+    titles = [figure.layout.title.text for draw in figures.FIGURES if (figure := draw(load(sweep))) is not None]
+    assert len({place.name for place in places}) == len(titles)
+    for place, title in zip(places, titles, strict=True):
+        content = place.read_bytes()
+        assert content.startswith(BEGINS[form])
+        assert form != "svg" or title in content.decode()
+        assert b"<script" not in content
+
+
+def no_kaleido(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(pictures, "find_spec", lambda name: None)
+
+
+def no_chrome(patch: pytest.MonkeyPatch) -> None:
+    patch.delenv("BROWSER_PATH", raising=False)
+    patch.setattr("choreographer.browsers.chromium.Chromium.find_browser", lambda *arguments, **options: None)
+
+
+@pytest.mark.parametrize(
+    ("missing", "folder", "words"),
+    [
+        (no_kaleido, "new", "kaleido, which is not installed: pip install 'tlsweep[pictures]'"),
+        (no_chrome, "new", "a Chrome or Chromium, and none that works was found"),
+        (no_chrome, "file", "cannot be written: File exists"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: Callable[[pytest.MonkeyPatch], None],
+    folder: str,
+    words: str,
+) -> None:
+    sweep: Results = make_sweep(tmp_path)
+    (tmp_path / "file").touch()
+    missing(monkeypatch)
+    with pytest.raises(UserError) as caught:
+        write_pictures(sweep, tmp_path / folder, "svg")
+    assert words in str(caught.value)
