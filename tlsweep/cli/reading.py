@@ -2,10 +2,10 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -74,17 +74,11 @@ def report(
     from tlsweep.terminal.format import location
     from tlsweep.terminal.page import write_page
 
-    if form is not None and pictures is None:
-        raise UserError("--format says what files --pictures writes: add --pictures FOLDER, or leave it out")
-    if pictures is not None and (as_page or serve or (names and len(names) > 1)):
-        raise UserError("--pictures writes files of one sweep: leave --html, --serve and other sweeps out")
-    if as_page and serve:
-        raise UserError("--html writes the page once, --serve shows it live: leave one of them out")
-    if not serve and (given := [option for option, value in (("--host", host), ("--port", port)) if value is not None]):
-        raise UserError(f"{given[0]} says where --serve listens: add --serve, or leave {given[0]} out")
+    ways = {"--html": as_page, "--serve": serve, "--pictures": pictures is not None}
+    _refuse_together(ways, {"--format": form, "--host": host, "--port": port}, sweeps=len(names or [None]))
     found = [open_sweep(name, results) for name in names] if names else [open_sweep(None, results)]
     if pictures is not None:
-        from tlsweep.terminal.page.pictures import write_pictures
+        from tlsweep.report.figures.files import write_pictures
 
         for place in write_pictures(found[0], pictures, form or "svg", metric):
             print(location(place))
@@ -98,6 +92,28 @@ def report(
     for at, sweep in enumerate(found):
         print("\n" * bool(at), end="")
         print_report(make_console(), sweep, metric)
+
+
+def _refuse_together(ways: Mapping[str, bool], given: Mapping[str, Any], *, sweeps: int) -> None:
+    """Refuse options of `report` that do not fit together.
+
+    Args:
+        ways: how the report is wanted.
+        given: options of one way only; None where not given.
+        sweeps: how many are to be shown.
+
+    Raises:
+        UserError: they do not.
+    """
+    if given["--format"] is not None and not ways["--pictures"]:
+        raise UserError("--format says what files --pictures writes: add --pictures FOLDER, or leave it out")
+    if ways["--pictures"] and (ways["--html"] or ways["--serve"] or sweeps > 1):
+        raise UserError("--pictures writes files of one sweep: leave --html, --serve and other sweeps out")
+    if ways["--html"] and ways["--serve"]:
+        raise UserError("--html writes the page once, --serve shows it live: leave one of them out")
+    for option in ("--host", "--port"):
+        if given[option] is not None and not ways["--serve"]:
+            raise UserError(f"{option} says where --serve listens: add --serve, or leave {option} out")
 
 
 def _serve(

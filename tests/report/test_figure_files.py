@@ -10,10 +10,9 @@ from builders import make_hostile_sweep, make_sweep
 
 from tlsweep.errors import UserError
 from tlsweep.report import figures
-from tlsweep.report.figures import FIGURES, load
+from tlsweep.report.figures import FIGURES, files, load
+from tlsweep.report.figures.files import Format, write_pictures
 from tlsweep.store import Results
-from tlsweep.terminal.page import pictures
-from tlsweep.terminal.page.pictures import Format, write_pictures
 
 BEGINS = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
 
@@ -37,7 +36,7 @@ def test_every_figure_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def no_kaleido(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pictures, "find_spec", lambda name: None)
+    patch.setattr(files, "find_spec", lambda name: None)
 
 
 def no_chrome(patch: pytest.MonkeyPatch) -> None:
