@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NoReturn
@@ -52,12 +52,12 @@ def raise_storage_error(error: OSError, location: str) -> NoReturn:
     raise StorageError(error.strerror or str(error), location, error.errno) from error
 
 
-def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
+def write_whole(path: Path, content: bytes | Iterable[bytes], *, sync: bool = False) -> None:
     """Write a file under a temporary name beside it, then rename it: an old one, or a link, is replaced in one moment.
 
     Args:
         path: The file; its folder must be there.
-        content: What it holds.
+        content: What it holds; in pieces, where that is much.
         sync: Whether it must survive a crash of the machine. Without, the new name may then have nothing behind it.
 
     Raises:
@@ -71,7 +71,7 @@ def write_whole(path: Path, content: bytes, *, sync: bool = False) -> None:
             # O_EXCL and O_NOFOLLOW: in a folder that others may write to, no link of theirs is followed (open(2)).
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             with open(file, "wb") as stream:
-                stream.write(content)
+                stream.writelines([content] if isinstance(content, bytes) else content)
                 stream.flush()
                 if sync:  # before the rename: a file system may write the new name down ahead of the content
                     os.fsync(file)

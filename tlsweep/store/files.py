@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ from tlsweep.store.objects import ObjectPath
 from tlsweep.text import one_line
 
 
-def write_whole(location: Location, content: bytes, *, folders: bool = True) -> None:
+def write_whole(location: Location, content: bytes | Iterable[bytes], *, folders: bool = True) -> None:
     """Write a whole file. Not synced: a crash of the machine may leave it damaged.
 
     Args:
         location: The file.
-        content: What it holds.
+        content: What it holds; in pieces, where that is much.
         folders: Whether to make missing folders. Where a sweep's was moved while it runs, none may appear in its place.
 
     Raises:
         StorageError: it cannot be written.
     """
     if isinstance(location, ObjectPath):
-        location.write_bytes(content)
+        location.write_bytes(content if isinstance(content, bytes) else b"".join(content))
         return
     if folders:
         with storing(location):

@@ -7,6 +7,9 @@ from typing import Any
 from tlsweep.store.journal import Record, is_finite
 from tlsweep.store.schema import METRICS
 
+Key = tuple[str, int]
+"""Trial and generation."""
+
 
 @dataclass
 class Stretch:
@@ -33,6 +36,11 @@ class Stretch:
     """The report of its last epoch."""
 
     @property
+    def parent(self) -> Key:
+        """The stretch that it began with the weights of; of one that was sampled a key that none has."""
+        return self.parent_trial or "", self.parent_generation or 0
+
+    @property
     def to_epoch(self) -> int:
         """Epochs that its weights have been trained for; `from_epoch` where none was completed."""
         return self.last["epoch"] if self.last else self.from_epoch
@@ -47,12 +55,14 @@ class Stretches:
     """All stretches of a sweep, as of the last record."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], Stretch] = {}
+        self._known: dict[Key, Stretch] = {}
+        self._news: set[Key] = set()
 
     def apply(self, record: Record) -> None:
         """Take a record, in the order of the journal."""
         trial, generation = record["trial"], record["generation"]
         known = self._known.get((trial, generation))
+        self._news.add((trial, generation))
         if record["type"] == "report":
             if known:
                 known.last = record
@@ -100,6 +110,13 @@ class Stretches:
         """
         return [self._row(stretch, metric, sign) for _, stretch in sorted(self._known.items())]
 
+    def take_changed(self, metric: str, sign: int) -> list[tuple[Key, dict[str, Any]]]:
+        """The rows, of `rows`, that are new or may have changed since they were last asked for here, by their keys."""
+        news, self._news = self._news, set()
+        # What a stretch gained is measured from what its parent reached.
+        changed = [(key, one) for key, one in self._known.items() if key in news or one.parent in news]
+        return [(key, self._row(stretch, metric, sign)) for key, stretch in changed]
+
     def _row(self, stretch: Stretch, metric: str, sign: int) -> dict[str, Any]:
         start, end = self._start(stretch, metric, sign), stretch.reached(metric)
         gain = None if start is None or end is None else sign * (end - start)
@@ -110,7 +127,7 @@ class Stretches:
         """The metric of the weights that a stretch began with."""
         if isinstance(stretch.start_score, float) and is_finite(stretch.start_score):
             return sign * stretch.start_score
-        parent = self._known.get((stretch.parent_trial or "", stretch.parent_generation or 0))
+        parent = self._known.get(stretch.parent)
         # A recipe's step begins where the one before it ended.
         if parent is None or parent.to_epoch != stretch.from_epoch:
             return None

@@ -1,0 +1,36 @@
+"""Rows that are replaced one by one: only what has changed is converted again."""
+
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from tlsweep.store.schema import TABLES
+from tlsweep.store.tables.arrow import cell, cells_to_table
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class ReplacedRows(Generic[_Key]):
+    """The rows of a table by a key, as columns of what Arrow takes."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._columns: dict[str, list[Any]] = {name: [] for name in TABLES[table]}
+        self._places: dict[_Key, int] = {}
+
+    @property
+    def keys(self) -> Collection[_Key]:
+        """The keys of the rows, in the order in which these came."""
+        return self._places.keys()
+
+    def put(self, key: _Key, row: Mapping[str, Any]) -> None:
+        """Add a row, or replace the one that has this key; what it lacks is null."""
+        place = self._places.setdefault(key, len(self._places))
+        for (name, column), cells in zip(TABLES[self._table].items(), self._columns.values(), strict=True):
+            cells[place : place + 1] = [cell(row.get(name), column.type)]
+
+    def to_table(self, order: Iterable[_Key] | None = None) -> pa.Table:
+        """All rows, in the order of keys or in that in which they came."""
+        whole = cells_to_table(self._table, list(self._columns.values()))
+        return whole if order is None else whole.take(pa.array([self._places[key] for key in order], pa.int64()))
