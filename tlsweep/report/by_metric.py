@@ -1,20 +1,20 @@
 """The tables of a sweep, ranked by another metric than the one that it was searched by."""
 
 import difflib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
+import numpy as np
+
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import winner
-from tlsweep.report.tables import Row, SweepTables, check, load_tables
+from tlsweep.report.tables import SweepTables, check, load_tables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Results
-from tlsweep.store.journal import is_finite
-from tlsweep.store.ranking import rank
+from tlsweep.store.rows import ReportRows, Row
 from tlsweep.store.schema import ERRORS, METRICS
 from tlsweep.text import one_line, shortened
 
@@ -71,21 +71,20 @@ def _check_metric(tables: SweepTables, metric: str) -> None:
         )
 
 
-def _has(reports: Sequence[Row], metric: str) -> bool:
-    return any(is_finite(row.get(metric)) for row in reports)
+def _has(reports: ReportRows, metric: str) -> bool:
+    return bool(np.isfinite(reports.numbers(metric)).any())
 
 
 def _best_rows(tables: SweepTables, metric: str) -> Mapping[str, Row]:
     """The best report of each trial that has one, as the sweep itself would have found it (`SweepState`)."""
-    sign, found = metric_sign(metric), defaultdict[str, list[Row]](list)
-    for row in tables.reports:
-        if is_finite(row[metric]) and is_finite(row["val_loss"]):
-            found[row["trial"]].append(row)
-    # The first of equals, as `max` finds it.
-    return {
-        trial: max(rows, key=lambda row: rank(row[metric], row["val_loss"], 0, sign=sign))
-        for trial, rows in found.items()
-    }
+    reports = tables.reports
+    trials, names = reports.codes("trial")
+    values, losses = metric_sign(metric) * reports.numbers(metric), reports.numbers("val_loss")
+    sound = np.flatnonzero(np.isfinite(values) & np.isfinite(losses))
+    # As `rank` has it, the best of each trial last; of equals that is the first.
+    order = sound[np.lexsort((-sound, -losses[sound], values[sound], trials[sound]))]
+    last = np.flatnonzero(np.diff(trials[order], append=-1))
+    return {names[trials[at]]: row for at, row in zip(order[last], reports.at(order[last]), strict=True)}
 
 
 def _reached(best: Row) -> Row:

@@ -12,13 +12,11 @@ from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import rank
 from tlsweep.store.results import damaged
+from tlsweep.store.rows import ReportRows, Row, to_rows
 from tlsweep.store.shapes import wrong_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Row = Mapping[str, Any]
-"""A row of a Parquet table: column to value, None for null."""
 
 _REPORT_COLUMNS = (
     "arm", "trial", "generation", "epoch", "lr", "batch_size", "val_loss", "val_accuracy", "val_precision",
@@ -37,7 +35,7 @@ class SweepTables:
     path: Location
     spec: SweepSpec
     environment: Mapping[str, Any]
-    reports: Sequence[Row]
+    reports: ReportRows
     """The columns of reports.parquet that the tables below need."""
     events: Sequence[Record]
     """The events as in the journal: `details` is a mapping, `time` in seconds since 1970."""
@@ -96,7 +94,7 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
         path=results.path,
         spec=results.spec,
         environment=results.environment,
-        reports=_reports(results, more),
+        reports=results.read_reports(dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))),
         events=_events(results),
         trials=trials,
         predictions=[] if predictions is None else _some(predictions, _PREDICTION_COLUMNS).to_pylist(),
@@ -104,11 +102,6 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
     )
     check(found, results)
     return found
-
-
-def _reports(results: Results, more: Sequence[str]) -> list[dict[str, Any]]:
-    table = results.reports
-    return _rows(_some(table, dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))))
 
 
 def _some(table: "pa.Table", columns: Iterable[str]) -> "pa.Table":
@@ -140,25 +133,18 @@ def check(tables: SweepTables, results: Results) -> None:
 
 def _events(results: Results) -> list[Record]:
     try:
-        return [_decode(row) for row in _rows(results.events)]
+        return [_decode(row) for row in to_rows(results.events)]
     except (ValueError, RecursionError) as error:
         raise damaged(results.folder, "events.parquet", error) from None
 
 
-def _rows(table: "pa.Table") -> list[dict[str, Any]]:
-    """The rows, with `time` in seconds since 1970: pyarrow would import pandas to convert timestamps, half a second."""
-    times: Any = table["time"]
-    seconds = [time / 1e6 for time in times.cast("int64").to_pylist()]
-    return [row | {"time": time} for row, time in zip(table.drop_columns("time").to_pylist(), seconds, strict=True)]
-
-
-def _decode(row: dict[str, Any]) -> Record:
+def _decode(row: Row) -> Record:
     """Read an event as the journal has it from its row.
 
     Raises:
         ValueError: it is none that tlsweep writes.
     """
-    event = {"type": "event"} | row | {"details": json.loads(row["details"]) if row["details"] else {}}
+    event = {"type": "event", **row, "details": json.loads(row["details"]) if row["details"] else {}}
     if wrong := wrong_value(event) if isinstance(event["details"], dict) else "its details are no mapping":
         raise ValueError(wrong)
     return event
@@ -176,10 +162,13 @@ def leaders(tables: SweepTables, arm: str | None = None) -> list[Leader]:
         key=lambda row: rank(row[f"best_{search.metric}"], row["best_val_loss"], row["number"], sign=search.sign),
         reverse=True,
     )
-    return [_leader(row, known[row["trial"], row["best_generation"]]) for row in ranked]
+    # Once, as a row has a hundred columns, and a sweep ten thousand rows.
+    columns = [name for name in (ranked[0] if ranked else ()) if name.startswith("best_val_")]
+    metrics = {name.removeprefix("best_"): name for name in columns}
+    return [_leader(row, known[row["trial"], row["best_generation"]], metrics) for row in ranked]
 
 
-def _leader(row: Row, hyperparameters: Mapping[str, Value]) -> Leader:
+def _leader(row: Row, hyperparameters: Mapping[str, Value], metrics: Mapping[str, str]) -> Leader:
     return Leader(
         trial=row["trial"],
         arm=row["arm"],
@@ -187,7 +176,7 @@ def _leader(row: Row, hyperparameters: Mapping[str, Value]) -> Leader:
         generation=row["best_generation"],
         best_epoch=row["best_epoch"],
         epochs=row["epoch"],
-        metrics={name.removeprefix("best_"): value for name, value in row.items() if name.startswith("best_val_")},
+        metrics={name: row[column] for name, column in metrics.items()},
         status=row["status"],
     )
 

@@ -4,7 +4,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from tlsweep.store.folder import SweepFolder, command, find_sweep_folder, refuse
 from tlsweep.store.journal import read_journal
 from tlsweep.store.locations import Location, to_location
 from tlsweep.store.ranking import rank
+from tlsweep.store.rows import ReportRows
+from tlsweep.store.schema import REPORTS
 from tlsweep.store.shapes import wrong_environment
 from tlsweep.store.shown import figure, html_table
 from tlsweep.store.state import SweepState, TrialState
@@ -79,12 +81,14 @@ class Results:
 
     def reports_of(self, trial: str) -> list[dict[str, Any]]:
         """The rows of `reports` of one trial, without the time, as mappings."""
-        import pyarrow.compute as pc
-
         # pyarrow imports pandas to make Python's times of its own, which takes half a second.
-        reports = self.reports.drop_columns(["time"])
-        rows: list[dict[str, Any]] = reports.filter(pc.equal(reports["trial"], trial)).to_pylist()
+        columns = [name for name in REPORTS if name != "time"]
+        rows: list[dict[str, Any]] = self._table("reports", columns, trial).to_pylist()
         return rows
+
+    def read_reports(self, columns: Collection[str]) -> ReportRows:
+        """Those of these columns of `reports` that it has: earlier versions wrote fewer."""
+        return ReportRows(self._table("reports", columns))
 
     @property
     def folds(self) -> "pa.Table | None":
@@ -154,11 +158,11 @@ class Results:
         except (ResultsError, LookupError) as error:
             return [("trials", str(error))]
 
-    def _table(self, table: str) -> "pa.Table":
+    def _table(self, table: str, columns: Collection[str] | None = None, trial: str | None = None) -> "pa.Table":
         from tlsweep.store.tables import read_table
 
         try:
-            return read_table(self.path, table)
+            return read_table(self.path, table, columns, trial)
         except FileNotFoundError:
             if any(record["type"] == "report" for record in read_journal(self.folder.journal)):
                 raise damaged(self.folder, f"{table}.parquet") from None

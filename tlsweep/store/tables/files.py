@@ -1,11 +1,12 @@
 """Tables as Parquet files: written whole, and read back column by column."""
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tlsweep.store.files import cannot_write, write_whole
@@ -58,13 +59,16 @@ def _parquet(rows: pa.Table) -> bytes:
     return content.getvalue()
 
 
-def read_table(folder: Location, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(
+    folder: Location, table: str, columns: Collection[str] | None = None, trial: str | None = None
+) -> pa.Table:
     """One of the tables of a results folder, as it is on disk now.
 
     Args:
         folder: The sweep's.
         table: Its name.
         columns: Those to read, of which earlier versions wrote fewer; None for all.
+        trial: Whose rows to read; None for those of all.
 
     Raises:
         FileNotFoundError: it is missing.
@@ -77,11 +81,21 @@ def read_table(folder: Location, table: str, columns: Sequence[str] | None = Non
             there = file.schema_arrow
             _check(there, table)
             names = None if columns is None else [name for name in columns if name in there.names]
-            found = file.read(names)
+            found = file.read(names) if trial is None else _rows_of(trial, file, names)
             found.validate(full=True)
     except (pa.ArrowException, KeyError, IndexError, TypeError) as error:  # a damaged footer raises all of these
         raise ValueError(str(error)) from error
     return found
+
+
+def _rows_of(trial: str, file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    """The rows of one trial: of other row groups than those in which it is nothing but names is read."""
+    found = []
+    for group in range(file.num_row_groups):
+        rows = pc.equal(file.read_row_group(group, ["trial"])["trial"], trial)
+        if pc.any(rows).as_py():
+            found.append(file.read_row_group(group, columns).filter(rows))
+    return pa.concat_tables(found) if found else file.read_row_groups([], columns)
 
 
 def _opened(path: Location) -> BinaryIO:
