@@ -1,7 +1,7 @@
 """Making files of a sweep again that were lost or damaged: from its journal, without training anything."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -15,6 +15,7 @@ from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Record, Results, SweepFolder, SweepState, lock_folder, read_journal
 from tlsweep.store.files import write_json, write_text
 from tlsweep.store.folder import refuse_without_journal
+from tlsweep.store.journal import read_launches
 from tlsweep.store.locations import Location
 from tlsweep.store.results import damaged, read_spec, with_sound_name
 from tlsweep.text import one_line
@@ -38,30 +39,37 @@ def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None
     """
     refuse_without_journal(folder)
     with lock_folder(folder, phase):
-        records = list(read_journal(folder.journal))
-        if not records:
+        if next(read_journal(folder.journal), None) is None:
             raise ResultsError(f"'{folder.journal}' holds nothing, and all else is made from it; put a copy back")
-        restore(folder, records)
-        state = Results(folder).state()
+        state = restore(folder)
     lines = [] if Results(folder).environment else ["environment.json: the journal of an earlier version lacks it"]
     return [*lines, *(unevaluated(folder, state.launched or {}) if MAIN_ARM in state.test else [])]
 
 
-def restore(folder: SweepFolder, records: list[Record]) -> None:
-    """Do the work of `repair` where the sweep's lock is held and its journal has been read."""
+def restore(folder: SweepFolder) -> SweepState:
+    """Do the work of `repair` where the sweep's lock is held; what the journal comes to.
+
+    Raises:
+        ResultsError: the journal is damaged; nothing was written.
+    """
     from tlsweep.store.tables import TableWriter
 
-    launches = [record["details"] for record in records if record.get("kind") in ("launched", "resumed")]
-    launched: Mapping[str, Any] = launches[-1] if launches else {}
-    spec = sound_spec(folder, launched)
+    launches = read_launches(folder.journal)
+    launched: Mapping[str, Any] = launches[-1]["details"] if launches else {}
+    spec, tables = sound_spec(folder, launched), TableWriter(folder.path, folder.name)
+
+    def records() -> Iterator[Record]:
+        for record in read_journal(folder.journal):
+            yield record
+            tables.add([record])  # which fits: it has been folded
+
+    state = SweepState(spec.search.metric, spec.search.sign).replay(records(), folder.journal)
     write_text(folder.spec, dump_spec(spec))
     _restore_environment(folder, launched)
-    state = SweepState(spec.search.metric, spec.search.sign).replay(records, folder.journal)
-    tables = TableWriter(folder.path, folder.name)
-    tables.add(records)
     tables.write(state)
     if MAIN_ARM in state.test:
         write_recipe(folder.path)
+    return state
 
 
 def sound_spec(folder: SweepFolder, launched: Mapping[str, Any]) -> SweepSpec:

@@ -3,6 +3,7 @@
 In a folder it is a file, and on disk before it has an effect; on object storage see journal_parts.py.
 """
 
+import io
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -15,13 +16,17 @@ from tlsweep.files import open_own
 from tlsweep.store.files import cannot_write
 from tlsweep.store.journal_parts import read_objects
 from tlsweep.store.lease import Lease
-from tlsweep.store.lines import FIRST, Record, check_of, encode, whole_lines
+from tlsweep.store.lines import FIRST, Record, check_of, decode, encode, whole_lines
 from tlsweep.store.locations import Location
 from tlsweep.store.object_journal import ObjectJournal
 from tlsweep.store.objects import ObjectPath
+from tlsweep.store.records import check_record
 from tlsweep.text import one_line
 
-__all__ = ["AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_journal"]
+__all__ = ["AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_journal", "read_launches"]
+
+
+_LAUNCHES = ("launched", "resumed")
 
 
 class Journal:
@@ -42,7 +47,7 @@ class Journal:
         except OSError as error:
             raise cannot_write(path, error) from error
         try:
-            for line in whole_lines(path.read_bytes(), path):
+            for line in whole_lines(_stored(path), path):
                 self._size += len(line.content)
                 self._last = line.check
             os.ftruncate(self._file, self._size)
@@ -110,22 +115,45 @@ def read_journal(location: Location) -> Iterator[Record]:
     Raises:
         ResultsError: it is damaged before its end, or names what lies outside the sweep's folder.
     """
-    content = b""
-    if isinstance(location, ObjectPath):
-        content = read_objects(location)
-    else:
-        try:
-            # Read at once: what a writer appends meanwhile must not look like whole lines behind a torn one.
-            content = location.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ResultsError(
-                f"'{one_line(str(location))}' cannot be read ({error.strerror}), and all else is made from it; put a "
-                "sound copy of it in its place"
-            ) from None
-    for line in whole_lines(content, location):
+    for line in whole_lines(_stored(location), location):
         yield from line.records
+
+
+def read_launches(location: Location) -> list[Record]:
+    """The records of launches and resumes, in order; what else there is, is passed over unseen, which is quick.
+
+    Raises:
+        ResultsError: one of them names what lies outside the sweep's folder.
+    """
+    found: list[Record] = []
+    for content in _stored(location):
+        line = decode(content) if any(b'"%b"' % kind.encode() in content for kind in _LAUNCHES) else None
+        for record in line.records if line else ():
+            check_record(record, f"'{one_line(str(location))}'")
+            if record.get("kind") in _LAUNCHES:
+                found.append(record)
+    return found
+
+
+def _stored(location: Location) -> Iterator[bytes]:
+    """The lines of a journal, of which the last may be torn; none where there is no journal."""
+    if isinstance(location, ObjectPath):
+        yield from io.BytesIO(read_objects(location))
+        return
+    try:
+        with location.open("rb") as file:
+            # Up to here: what a writer appends meanwhile must not look like whole lines behind a torn one.
+            left = os.fstat(file.fileno()).st_size
+            while line := file.readline(left):
+                left -= len(line)
+                yield line
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ResultsError(
+            f"'{one_line(str(location))}' cannot be read ({error.strerror}), and all else is made from it; put a "
+            "sound copy of it in its place"
+        ) from None
 
 
 def is_finite(value: Any) -> bool:

@@ -13,6 +13,7 @@ second. Those epochs are trained again, from checkpoints that are only removed w
 superfluous; nothing else is lost.
 """
 
+import io
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -95,7 +96,7 @@ def highest_launch(location: ObjectPath) -> int:
 def accepted(location: ObjectPath, records: int | None) -> list[Line]:
     """The first lines of a journal, as many as hold `records` records."""
     lines, known = [], 0
-    for line in whole_lines(read_objects(location), location):
+    for line in whole_lines(io.BytesIO(read_objects(location)), location):
         if records is not None and known >= records:
             break
         known += len(line.records)

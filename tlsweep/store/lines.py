@@ -8,7 +8,7 @@ that was lost, doubled or moved is known. Earlier versions wrote lines without i
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from tlsweep.errors import ResultsError
@@ -60,7 +60,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} cannot be written to the journal")
 
 
-def _decode(content: bytes) -> Line | None:
+def decode(content: bytes) -> Line | None:
     """A line with its records; None where it is not whole."""
     if not content.endswith(b"\n") or content[8:9] != b" ":
         return None
@@ -76,20 +76,23 @@ def _decode(content: bytes) -> Line | None:
     return Line(content, first.pop(_FOLLOWS, None) if isinstance(first, dict) else None, records)
 
 
-def whole_lines(content: bytes, location: Location) -> Iterator[Line]:
-    """The lines of a journal's content, up to a torn one at the end.
+def whole_lines(content: Iterable[bytes], location: Location) -> Iterator[Line]:
+    """The lines of a journal, up to a torn one at the end.
+
+    Args:
+        content: The lines, each with its line feed; JSON escapes those of a text.
+        location: Where they were read; a message names it.
 
     Raises:
         ResultsError: a line before the end is damaged, so that stopping there would lose others; one was lost, doubled
             or moved; or it says what no sweep writes.
     """
-    # JSON escapes the line feeds of a text, so each one in the file is the end of a line.
-    lines = content.split(b"\n")[:-1]
+    lines = iter(content)
     before: Line | None = None
     for number, text in enumerate(lines, 1):
-        line = _decode(text + b"\n")
+        line = decode(text)
         if line is None:
-            if any(_decode(later + b"\n") for later in lines[number:]):
+            if any(map(decode, lines)):
                 raise _damaged(location, number, f"is damaged in line {number}, and whole lines follow")
             return
         if not _in_order(before, line):

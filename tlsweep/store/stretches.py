@@ -114,7 +114,7 @@ class Stretches:
         """The rows, of `rows`, that are new or may have changed since they were last asked for here, by their keys."""
         news, self._news = self._news, set()
         # What a stretch gained is measured from what its parent reached.
-        changed = [(key, one) for key, one in self._known.items() if key in news or one.parent in news]
+        changed = [(key, known) for key, known in self._known.items() if key in news or known.parent in news]
         return [(key, self._row(stretch, metric, sign)) for key, stretch in changed]
 
     def _row(self, stretch: Stretch, metric: str, sign: int) -> dict[str, Any]:

@@ -232,8 +232,8 @@ def _carry_out(spec: SweepSpec, work: _Work, task: Task, history: History, where
     folder, observer = work.folder, work.observer
     ledger = recall(spec, folder, history, observer, work.lease)
     _check_extension(ledger, history)
-    if history.records and _complete(ledger, folder):
-        restore(folder, history.records)
+    if history.begun and _complete(ledger, folder):
+        restore(folder)
         return Results(folder)
     ray = RayStart(
         spec.resources,
@@ -258,7 +258,7 @@ def _carry_out(spec: SweepSpec, work: _Work, task: Task, history: History, where
 
 def _settled(ledger: Ledger, work: _Work, history: History, task: Task) -> Ledger:
     """The ledger with what follows from the network in its spec; a sweep that goes on has that already."""
-    spec = ledger.spec if history.records else settled(ledger.spec, task)
+    spec = ledger.spec if history.begun else settled(ledger.spec, task)
     if spec is ledger.spec:
         return ledger
     return recall(spec, work.folder, history, work.observer, work.lease)

@@ -1,5 +1,6 @@
 """What a resume finds, and whether it may go on with it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Location, Record, Status, SweepFolder, SweepState, TrialState, read_journal
+from tlsweep.store.journal import read_launches
 from tlsweep.store.locations import files_below
 from tlsweep.store.results import with_sound_name
 from tlsweep.store.spending import Spending
@@ -20,11 +22,17 @@ from tlsweep.text import one_line
 class History:
     """What earlier launches of a sweep left."""
 
-    records: list[Record]
+    records: Iterable[Record]
+    """In order; of a journal, which may be larger than memory, they are read anew each time."""
     launched: dict[str, Any]
     """What the last of them was launched with; empty where none came so far."""
     extended: dict[str, tuple[Any, Any]]
     """Fields of the spec that were extended since: (before, now)."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether they left any record."""
+        return any(True for _ in self.records)
 
     def check_data(self, task: Task) -> None:
         """Refuse images that are not those that the sweep began with.
@@ -66,6 +74,16 @@ class History:
             )
 
 
+@dataclass(frozen=True)
+class _Stored(Iterable[Record]):
+    """The records of a journal, as often as they are asked for."""
+
+    journal: Location
+
+    def __iter__(self) -> Iterator[Record]:
+        return read_journal(self.journal)
+
+
 def _first(names: set[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(f"'{one_line(name)}'" for name in sorted(names)[:5]) + more
@@ -77,8 +95,11 @@ def stored_spec(folder: SweepFolder) -> StoredSpec:
     Raises:
         ResultsError: it is missing or damaged in both.
     """
-    launched = _launches(list(read_journal(folder.journal)))
-    return sound_tree(folder, launched[-1]["details"] if launched else {})
+    launched: Record = {"details": {}}
+    for record in read_journal(folder.journal):  # to its end, so that a damaged one is refused before anything starts
+        if record.get("kind") in ("launched", "resumed"):
+            launched = record
+    return sound_tree(folder, launched["details"])
 
 
 def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
@@ -86,20 +107,15 @@ def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
 
     Raises:
         SpecError: the spec is another one; the message names the field.
-        ResultsError: the journal is damaged before its end.
+        ResultsError: the journal cannot be read.
     """
-    records = list(read_journal(folder.journal))
-    launched = _launches(records)
+    records, launched = _Stored(folder.journal), read_launches(folder.journal)
     if not launched:
         return History(records, {}, {})
     details = launched[-1]["details"]
     # Not by Tuner.restore, which brings back trials without their scheduler: ASHA's rungs are empty then, and PBT's
     # clocks at 0 (ray#30838).
     return History(records, details, extensions(load_spec(with_sound_name(details["spec"])), spec))
-
-
-def _launches(records: list[Record]) -> list[Record]:
-    return [record for record in records if record.get("kind") in ("launched", "resumed")]
 
 
 def reopened(state: SweepState, spec: SweepSpec, folder: Location, exhausted: set[str]) -> list[str]:

@@ -83,7 +83,9 @@ class GrowingFile:
             content, found = _row_group(rows.slice(0, GROUP), self._end)
             self._closed.seek(self._end)
             self._closed.write(content)
-            self._groups, self._end, rows = _joined(self._groups, found), self._end + len(content), rows.slice(GROUP)
+            self._groups = _joined(self._groups, found)
+            self._end += len(content)
+            rows = rows.slice(GROUP)
         self._open, self._rows = [rows.combine_chunks()], len(rows)
 
 
