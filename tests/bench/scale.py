@@ -1,12 +1,17 @@
 """What a sweep costs its driver and its network as it grows: reports, trials, tables, and what a new node fetches.
 
     python tests/bench/scale.py --output results/reference/scale.json
+    python tests/bench/scale.py --large --output results/bench/large.parquet
 
 `reports`: the real ledger, referee, retention and journal take down reports of simulated trials; no Ray, no training.
 `fsync` shows what putting each line on disk costs: it depends on the disk alone, the rest on the processor. Memory is
 the growth of the process, tables written. `tables`: the files are written again now and then; how long that takes at
 10^5 reports. `ray`: trials that do next to nothing, on a private Ray; the processor time of the driver for each report.
 `new_node`: the bytes that a node fetches from the object store before its first trial.
+
+`--large` measures a million reports alone: 10,000 trials of 100 epochs (`--trials`, `--epochs` for others), tables
+written whenever they are due, each figure of a report drawn by itself; then the commands that read the folder, each a
+process of its own.
 """
 
 import argparse
@@ -16,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +31,10 @@ sys.path[:0] = [str(HERE.parent / "support"), str(HERE)]
 
 from simulated_sweep import SimulatedSweep, Stay, message, report_row  # noqa: E402
 
+from tlsweep.spec import dump_spec  # noqa: E402
 from tlsweep.store import TrialState  # noqa: E402
+from tlsweep.store.files import write_text  # noqa: E402
+from tlsweep.store.schema import METRICS  # noqa: E402
 from tlsweep.sweep.assignment import Message  # noqa: E402
 from tlsweep.sweep.referee import Referee  # noqa: E402
 
@@ -71,6 +81,48 @@ class Timed(SimulatedSweep):
         checkpoint = f"checkpoints/{stay.assignment.trial}/g{stay.assignment.generation}-e{stay.epoch:04d}-01234567.pt"
         row = report_row(stay.assignment, stay.epoch, self.random.random())
         return message(row | {"checkpoint": checkpoint, "digest": "0" * 64})
+
+
+class Large(Timed):
+    """As `Timed`, to its end, with tables written as they are due; memory is looked at on the way."""
+
+    def __init__(self, path: Path, trials: int, epochs: int) -> None:
+        chosen = ("search.strategy=random", f"search.trials={trials}", f"train.epochs={epochs}")
+        super().__init__(path, *chosen, slots=GPUS)
+        self.memory: list[int] = []
+        """Bytes of the process, after each tenth of the reports."""
+        self.working: list[float] = []
+        """Processor seconds of each report: a machine that is busy makes the others look longer."""
+        self._tenth = trials * epochs // 10
+
+    def _run(self, referee: Referee, steps: int | None) -> None:
+        stays: list[Stay] = []
+        while True:
+            while len(stays) < self.slots and (assignment := referee.assign()):
+                stays.append(Stay(assignment, epoch=_epoch(referee.state.trials.get(assignment.trial))))
+                referee.started(assignment.trial)
+            if not stays:
+                return
+            stays = [stay for stay in stays if self._observed(referee, stay)]
+
+    def _observed(self, referee: Referee, stay: Stay) -> bool:
+        told, began = self._message(stay), time.thread_time()
+        goes_on: bool = _timed(self.observing, referee.observe, told)
+        self.working.append(time.thread_time() - began)
+        if len(self.observing) % self._tenth == 0:
+            self.memory.append(_memory())
+        return goes_on
+
+    def _message(self, stay: Stay) -> Message:
+        found = super()._message(stay)
+        return replace(found, figures={**found.figures, **{name: self.random.random() for name in METRICS}})
+
+
+def _memory() -> int:
+    import psutil
+
+    size: int = psutil.Process().memory_info().rss
+    return size
 
 
 def _epoch(trial: TrialState | None) -> int:
@@ -130,12 +182,12 @@ def tables(count: int) -> dict[str, Any]:
         state = sweep.launch()
         records = sweep.records()
         writer = TableWriter(sweep.folder.path, "sweep")
-        writer.add(records)
         began = time.perf_counter()
+        writer.add(records)
         writer.write(state)
         first = time.perf_counter() - began
-        writer.add(records[-1:])
         began = time.perf_counter()
+        writer.add(records[-1:])
         writer.write(state)
         again = time.perf_counter() - began
         replayed = time.perf_counter()
@@ -148,6 +200,61 @@ def tables(count: int) -> dict[str, Any]:
             "parquet_bytes": (sweep.folder.path / "reports.parquet").stat().st_size,
             "replay_s": round(time.perf_counter() - replayed, 2),
         }
+
+
+def large(trials: int, epochs: int, folder: str) -> list[dict[str, Any]]:
+    """Run a large simulated sweep in this process; rows of figures."""
+    os.fdatasync = lambda file: None
+    Timed(Path(folder) / "first", *overrides("random", 4), slots=4).launch()
+    sweep, before = Large(Path(folder) / "sweep", trials, epochs), _memory()
+    write_text(sweep.folder.spec, dump_spec(sweep.spec))
+    sweep.launch()
+    tenth = len(sweep.working) // 10
+    files = {path.name: path.stat().st_size for path in Path(folder, "sweep").iterdir() if path.is_file()}
+    figures = {
+        "first tenth: s for each report": sum(sweep.working[:tenth]) / tenth,
+        "last tenth: s for each report": sum(sweep.working[-tenth:]) / tenth,
+        "longest report: processor s": max(sweep.working),
+        "longest report: s": max(sweep.observing),
+        "memory after the first tenth: MB more than at the start": (sweep.memory[0] - before) / 1e6,
+        "memory after the last tenth: MB more than at the start": (sweep.memory[-1] - before) / 1e6,
+        "reports.parquet: MB": files["reports.parquet"] / 1e6,
+        "journal: MB": files["journal.jsonl"] / 1e6,
+    }
+    return [{"what": f"driver, {what}", "value": value} for what, value in figures.items()]
+
+
+READING = (("best",), ("report",), ("report", "--metric", "val_f1"), ("trial", "t0007"), ("repair",))
+
+
+def reading(folder: str) -> Iterator[dict[str, Any]]:
+    """Run each command that reads a sweep as a process; rows of figures."""
+    for verb, *more in READING:
+        command = [sys.executable, "-m", "tlsweep", verb, "sweep", *more, "--results", folder]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        assert status == 0, command
+        figures = {
+            "s": time.perf_counter() - began,
+            "processor s": used.ru_utime + used.ru_stime,
+            "memory, MB": used.ru_maxrss / 1e3,
+        }
+        for what, value in figures.items():
+            yield {"what": f"{' '.join([verb, *more])}: {what}", "value": value}
+
+
+def write_large(trials: int, epochs: int, output: Path | None) -> None:
+    """Measure a large sweep, and what reads it."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        rows = [*apart("large", trials, epochs, folder), *reading(folder)]
+    for row in rows:
+        print(f"{row['what']:60} {row['value']:12.6g}")
+    if output:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist([{"trials": trials, "epochs": epochs} | row for row in rows]), output)
 
 
 def on_ray(trials: int, epochs: int) -> dict[str, Any]:
@@ -236,14 +343,20 @@ def apart(case: str, *arguments: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
+    parser.add_argument("--output", type=Path, help="write the figures to this JSON file, of a large sweep Parquet")
     parser.add_argument("--data", type=Path, help="folder of real images, to measure one more sweep's arrays")
     parser.add_argument("--without-ray", action="store_true", help="leave out what starts a Ray")
+    parser.add_argument("--large", action="store_true", help="measure a large sweep, and nothing else")
+    parser.add_argument("--trials", type=int, default=10_000, help="of the large sweep")
+    parser.add_argument("--epochs", type=int, default=100, help="of each of its trials")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.large:
+        write_large(arguments.trials, arguments.epochs, arguments.output)
+        return
     if arguments.case:
         name, *values = json.loads(arguments.case)
-        figures: Any = {"reports": reports, "tables": tables, "on_ray": on_ray}[name](*values)
+        figures: Any = {"reports": reports, "tables": tables, "large": large, "on_ray": on_ray}[name](*values)
     else:
         figures = {"reports": [], "tables": apart("tables", 100_000)}
         for strategy in STRATEGIES:

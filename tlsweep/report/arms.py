@@ -6,7 +6,7 @@ from typing import Any
 
 from tlsweep.report.intervals import Interval, bootstrap_mean
 from tlsweep.report.soup import find_soup
-from tlsweep.report.tables import Leader, SweepTables, leaders
+from tlsweep.report.tables import Leader, SweepTables, leader
 from tlsweep.spec import derive_seed
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.study import SOUP_ARM
@@ -67,7 +67,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                     val_error=_errors({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
                     test_error=_errors(tests.get(arm, {})),
                     start=_start(tables, arm),
-                    trained=next(iter(leaders(tables, arm)), None) if best.trial == START else None,
+                    trained=leader(tables, arm) if best.trial == START else None,
                 )
             )
     return found
@@ -102,12 +102,14 @@ def winner(tables: SweepTables, arm: str) -> Leader | None:
     """
     if arm == SOUP_ARM:
         return _soup_as_leader(tables)
-    ranked, trial = leaders(tables, arm), evaluated(tables).get(arm, {}).get("trial")
+    best, trial = leader(tables, arm), evaluated(tables).get(arm, {}).get("trial")
+    if tested := leader(tables, arm, trial) if trial else None:
+        return tested
     start = best_start(tables.environment, arm, tables.spec.search)
-    untrained = tables.spec.arm(arm).trials == 0 and bool(leaders(tables))  # before that the sweep has no result
-    if start is not None and (untrained or (ranked and start.is_as_good_as(ranked[0].metrics, tables.spec.search))):
-        ranked = [_as_leader(start, arm), *ranked]
-    return next((leader for leader in ranked if leader.trial == trial), ranked[0] if ranked else None)
+    untrained = tables.spec.arm(arm).trials == 0 and leader(tables) is not None  # before that the sweep has no result
+    if start is not None and (untrained or (best and start.is_as_good_as(best.metrics, tables.spec.search))):
+        return _as_leader(start, arm)
+    return best
 
 
 def _as_leader(start: Start, arm: str) -> Leader:

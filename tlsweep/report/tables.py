@@ -1,7 +1,7 @@
 """What the files of a sweep say, as rows; and the tables that follow from them row by row."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,11 @@ from tlsweep.spec import SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
-from tlsweep.store.ranking import rank
+from tlsweep.store.ranking import Rank, rank
 from tlsweep.store.results import damaged
 from tlsweep.store.rows import ReportRows, Row, to_rows
 from tlsweep.store.shapes import wrong_value
+from tlsweep.store.stretches import Key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,24 +156,40 @@ def leaders(tables: SweepTables, arm: str | None = None) -> list[Leader]:
 
     Ranked as in the sweep itself (`tlsweep.store.ranking`).
     """
-    search = tables.spec.search
-    known = configurations(tables.events)
-    ranked = sorted(
-        (row for row in tables.trials if is_finite(row[f"best_{search.metric}"]) and arm in (None, row["arm"])),
-        key=lambda row: rank(row[f"best_{search.metric}"], row["best_val_loss"], row["number"], sign=search.sign),
-        reverse=True,
-    )
+    known, rank_of = configurations(tables.events), _ranking(tables)
+    ranked = sorted(_with_metric(tables, arm), key=rank_of, reverse=True)
     # Once, as a row has a hundred columns, and a sweep ten thousand rows.
-    columns = [name for name in (ranked[0] if ranked else ()) if name.startswith("best_val_")]
-    metrics = {name.removeprefix("best_"): name for name in columns}
-    return [_leader(row, known[row["trial"], row["best_generation"]], metrics) for row in ranked]
+    metrics = _metrics(ranked[0]) if ranked else {}
+    return [_leader(row, known, metrics) for row in ranked]
 
 
-def _leader(row: Row, hyperparameters: Mapping[str, Value], metrics: Mapping[str, str]) -> Leader:
+def leader(tables: SweepTables, arm: str | None = None, trial: str | None = None) -> Leader | None:
+    """One of `leaders`, without making the others: that trial, or the first; None where there is none."""
+    rows = (row for row in _with_metric(tables, arm) if trial in (None, row["trial"]))
+    row = max(rows, key=_ranking(tables), default=None)
+    return None if row is None else _leader(row, configurations(tables.events), _metrics(row))
+
+
+def _with_metric(tables: SweepTables, arm: str | None) -> Iterator[Row]:
+    best = f"best_{tables.spec.search.metric}"
+    return (row for row in tables.trials if is_finite(row[best]) and arm in (None, row["arm"]))
+
+
+def _ranking(tables: SweepTables) -> Callable[[Row], Rank]:
+    best, sign = f"best_{tables.spec.search.metric}", tables.spec.search.sign
+    return lambda row: rank(row[best], row["best_val_loss"], row["number"], sign=sign)
+
+
+def _metrics(row: Row) -> dict[str, str]:
+    """The columns of a trial that are metrics at its best epoch, by the name of the metric."""
+    return {name.removeprefix("best_"): name for name in row if name.startswith("best_val_")}
+
+
+def _leader(row: Row, known: Mapping[Key, Mapping[str, Value]], metrics: Mapping[str, str]) -> Leader:
     return Leader(
         trial=row["trial"],
         arm=row["arm"],
-        hyperparameters=hyperparameters,
+        hyperparameters=known[row["trial"], row["best_generation"]],
         generation=row["best_generation"],
         best_epoch=row["best_epoch"],
         epochs=row["epoch"],

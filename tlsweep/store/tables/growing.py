@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from tlsweep.store.tables.arrow import arrow_schema, rows_to_table
 from tlsweep.store.tables.files import FORMAT
 
-GROUP = 32_768
-"""Rows of a row group that is closed; to encode it the driver stands still for a fifth of a second."""
+GROUP = 16_384
+"""Rows of a row group that is closed; to encode it the driver stands still for a tenth of a second."""
 _BATCH = 1_024
 """Rows that wait as mappings; each has some fifty values, and takes ten times the memory of Arrow's columns."""
 _PIECE = 1 << 20
