@@ -268,9 +268,11 @@ def on_ray(trials: int, epochs: int) -> dict[str, Any]:
 
         def begin(self, sweep: Any) -> None:
             self.cpu, self.wall = time.process_time(), time.monotonic()
+            self.memory = _memory()
 
         def end(self) -> None:
             self.cpu, self.wall = time.process_time() - self.cpu, time.monotonic() - self.wall
+            self.memory = _memory() - self.memory
 
     spec = load_spec(
         {
@@ -291,6 +293,7 @@ def on_ray(trials: int, epochs: int) -> dict[str, Any]:
         "seconds": round(clock.wall, 1),
         "driver_cpu_ms_per_report": round(1e3 * clock.cpu / count, 2),
         "reports_per_second": round(count / clock.wall, 1),
+        "memory_bytes": clock.memory,
     }
 
 
