@@ -2,6 +2,7 @@
 
     python tests/bench/scale.py --output results/reference/scale.json
     python tests/bench/scale.py --large --output results/bench/large.parquet
+    python tests/bench/scale.py --ray --trials 1000
 
 `reports`: the real ledger, referee, retention and journal take down reports of simulated trials; no Ray, no training.
 `fsync` shows what putting each line on disk costs: it depends on the disk alone, the rest on the processor. Memory is
@@ -11,7 +12,7 @@ the growth of the process, tables written. `tables`: the files are written again
 
 `--large` measures a million reports alone: 10,000 trials of 100 epochs (`--trials`, `--epochs` for others), tables
 written whenever they are due, each figure of a report drawn by itself; then the commands that read the folder, each a
-process of its own.
+process of its own. `--ray` measures `ray` alone, with as many trials and epochs as are asked for.
 """
 
 import argparse
@@ -350,12 +351,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of real images, to measure one more sweep's arrays")
     parser.add_argument("--without-ray", action="store_true", help="leave out what starts a Ray")
     parser.add_argument("--large", action="store_true", help="measure a large sweep, and nothing else")
-    parser.add_argument("--trials", type=int, default=10_000, help="of the large sweep")
+    parser.add_argument("--ray", action="store_true", help="measure a sweep on a Ray, and nothing else")
+    parser.add_argument("--trials", type=int, default=10_000, help="of the large sweep, or of that on a Ray")
     parser.add_argument("--epochs", type=int, default=100, help="of each of its trials")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.large:
         write_large(arguments.trials, arguments.epochs, arguments.output)
+        return
+    if arguments.ray:
+        print(apart("on_ray", arguments.trials, arguments.epochs))
         return
     if arguments.case:
         name, *values = json.loads(arguments.case)
