@@ -10,8 +10,8 @@ from tlsweep.data.sources import find_images
 from tlsweep.errors import DataError
 from tlsweep.report import SweepTables
 from tlsweep.report.arms import winner
+from tlsweep.report.rows import Row
 from tlsweep.spec import MAIN_ARM
-from tlsweep.store.rows import Row
 
 SHOWN = 18
 """Pictures of each kind."""

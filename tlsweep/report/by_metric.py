@@ -9,12 +9,12 @@ import numpy as np
 
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import winner
+from tlsweep.report.rows import ReportRows, Row
 from tlsweep.report.tables import SweepTables, check, load_tables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Results
-from tlsweep.store.rows import ReportRows, Row
 from tlsweep.store.schema import ERRORS, METRICS
 from tlsweep.text import one_line, shortened
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.report.lineage import configurations
+from tlsweep.report.rows import ReportRows, Row, to_rows
 from tlsweep.spec import SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import Rank, rank
 from tlsweep.store.results import damaged
-from tlsweep.store.rows import ReportRows, Row, to_rows
 from tlsweep.store.shapes import wrong_value
 from tlsweep.store.stretches import Key
 
@@ -88,6 +88,7 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
         ResultsError: they have not been written yet, or one is damaged.
     """
     predictions, hard = results.predictions, results.hard_images
+    columns = list(dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more)))
     # In the order opposite to that in which a running sweep writes them: what a trial names is then in the events.
     trials = results.trials.to_pylist()
     found = SweepTables(
@@ -95,7 +96,7 @@ def load_tables(results: Results, more: Sequence[str] = ()) -> SweepTables:
         path=results.path,
         spec=results.spec,
         environment=results.environment,
-        reports=results.read_reports(dict.fromkeys((*_REPORT_COLUMNS, results.spec.search.metric, *more))),
+        reports=ReportRows(results.read_reports(columns)),
         events=_events(results),
         trials=trials,
         predictions=[] if predictions is None else _some(predictions, _PREDICTION_COLUMNS).to_pylist(),

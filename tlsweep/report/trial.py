@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import evaluated
 from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.rows import Row
 from tlsweep.report.soup import hands_over_soup
 from tlsweep.report.tables import SweepTables, load_tables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Location, Record, Results, SweepFolder
 from tlsweep.store.locations import files_below
-from tlsweep.store.rows import Row
 from tlsweep.text import listed, one_line, shortened
 
 _NAMED = 8

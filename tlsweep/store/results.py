@@ -17,7 +17,6 @@ from tlsweep.store.folder import SweepFolder, command, find_sweep_folder, refuse
 from tlsweep.store.journal import read_journal
 from tlsweep.store.locations import Location, to_location
 from tlsweep.store.ranking import rank
-from tlsweep.store.rows import ReportRows
 from tlsweep.store.schema import REPORTS
 from tlsweep.store.shapes import wrong_environment
 from tlsweep.store.shown import figure, html_table
@@ -86,9 +85,9 @@ class Results:
         rows: list[dict[str, Any]] = self._table("reports", columns, trial).to_pylist()
         return rows
 
-    def read_reports(self, columns: Collection[str]) -> ReportRows:
+    def read_reports(self, columns: Collection[str]) -> "pa.Table":
         """Those of these columns of `reports` that it has: earlier versions wrote fewer."""
-        return ReportRows(self._table("reports", columns))
+        return self._table("reports", columns)
 
     @property
     def folds(self) -> "pa.Table | None":

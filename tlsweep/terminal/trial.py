@@ -10,11 +10,11 @@ from rich.text import Text
 
 from tlsweep.report import TrialLife, arm_results
 from tlsweep.report.arms import evaluated
+from tlsweep.report.rows import Row
 from tlsweep.report.soup import hands_over_soup
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Record, Status, SweepFolder
-from tlsweep.store.rows import Row
 from tlsweep.store.starts import START
 from tlsweep.terminal.best import print_schedule
 from tlsweep.terminal.columns import Column, fit_table, named_lines, print_left_out

@@ -22,10 +22,10 @@ from tlsweep.report.figures.style import (
     thinned,
 )
 from tlsweep.report.lineage import configurations
+from tlsweep.report.rows import Row
 from tlsweep.report.tables import SweepTables, leaders
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store.journal import is_finite
-from tlsweep.store.rows import Row
 
 MOST_CURVES = 60
 _STEPS = 400

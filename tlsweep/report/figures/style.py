@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 from plotly.offline import get_plotlyjs
 
+from tlsweep.report.rows import Row
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Record
-from tlsweep.store.rows import Row
 from tlsweep.text import shortened
 
 COLUMNS = ("train_seconds", "eval_seconds", "wait_seconds", "elapsed")

@@ -8,12 +8,13 @@ import numpy as np
 from builders import make_sweep
 
 from tlsweep.report import load_tables, totals
+from tlsweep.report.rows import ReportRows
 from tlsweep.store.schema import REPORTS
 
 
 def test_columns_rows_and_the_table_say_the_same(tmp_path: Path) -> None:
     results = make_sweep(tmp_path)
-    reports = results.read_reports([*REPORTS, "a column of a later version"])
+    reports = ReportRows(results.read_reports([*REPORTS, "a column of a later version"]))
     rows, frame = list(reports), results.to_pandas("reports")
     assert (len(reports), [reports[-1]], list(reports[2:5])) == (len(frame), rows[-1:], rows[2:5])
     assert reports.at([3, 1]) == [rows[3], rows[1]]
