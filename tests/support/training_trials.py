@@ -19,17 +19,17 @@ class Recorder:
 
     def __init__(self, *, checkpoints: bool = True) -> None:
         self.rows: list[EpochReport] = []
-        self._copies: list[Copy] = []
+        self.copies: list[Copy] = []
         self._wants_checkpoints = checkpoints
 
     def __call__(self, row: EpochReport, snapshot: Snapshot) -> None:
         self.rows.append(row)
         if self._wants_checkpoints:
-            self._copies.append(snapshot())
+            self.copies.append(snapshot())
 
     @property
     def checkpoints(self) -> list[bytes]:
-        return [copy() for copy in self._copies]
+        return [copy() for copy in self.copies]
 
     @property
     def numbers(self) -> list[tuple[Any, ...]]:

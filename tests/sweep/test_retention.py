@@ -172,5 +172,5 @@ def test_a_journal_of_a_strangers_removes_nothing_of_ours(tmp_path: Path, path: 
 
     forge_journal(stage.folder.journal, lead_out)
     with pytest.raises(ResultsError, match="checkpoint = .* is none that tlsweep writes"):
-        Stage(tmp_path / "it", "search.trials=4", "budget.epochs=100")
+        Stage(tmp_path / "it", "search.trials=4")
     assert keys.read_text() == "mine"

@@ -100,7 +100,7 @@ def test_memory_that_divides_batches_and_weights_of_classes_change_nothing(
 
 
 def replace_checkpoints(recorder: Recorder, by: Recorder) -> Recorder:
-    recorder.checkpoints = by.checkpoints
+    recorder.copies = by.copies
     return recorder
 
 
