@@ -58,8 +58,8 @@ class SweepSpec(SpecModel):
     on one half of the validation images (greedy soup, Wortsman et al. 2022), with a share of what trials begin with
     where that is better still. The arm `soup` shows it beside `main`; it is handed over where it is better on the other
     half too. So many checkpoints are kept. `start`: the best trial alone, with as large a share of what trials begin
-    with, up to one half, as the validation images cannot tell apart from none by the loss: by one standard error. With
-    random weights or heads, and with folds, there is no such average. Left out: no average."""
+    with, up to one half, as the validation images cannot tell apart from none: the loss by one standard error, the
+    accuracy by two. With random weights or heads, and with folds, there is no such average. Left out: no average."""
     track: tuple[Tracker, ...] = ()
     """Programs that also get what trials report, a run for each trial: `tensorboard` (event files), `mlflow`, `wandb`
     (Weights & Biases). They write below the sweep's folder, unless MLFLOW_TRACKING_URI, WANDB_MODE or WANDB_DIR say

@@ -103,31 +103,38 @@ def _lean(winner: Entry, shared: Shared) -> Soup:
     """Give the winner as large a share of what it began with as the validation images cannot tell from none.
 
     The one-standard-error rule (Breiman et al. 1984), with the start as the simpler network: of those whose validation
-    loss is no more than one standard error of the paired difference above the winner's, the one nearest to the start.
+    loss is no more than one standard error of the paired difference above the winner's, the one nearest to the start,
+    unless clearly fewer images are right: by two standard errors.
     Between the ends weights are often better on other images than at either (Wortsman et al. 2022, arXiv:2109.01903),
     and trials and epochs were chosen on the same images, which flatters the winner the more, the fewer they are.
     """
     from tlsweep.training.souping import LEANING_SHARES, Mix
 
+    if winner.network.checkpoint is None:
+        reason = "no epoch of training is better than what trials begin with, which is the winner"
+        return Soup({"trials": [], "reason": reason, "handed_over": False})
     if not winner.network.transfer.heads:
         return Soup({"trials": [], "reason": _why_not([winner], winner), "handed_over": False})
     judge = _Judge(shared)
-    own = judge.losses(winner.network)
+    own = judge.losses_and_mistakes(winner.network)
+    images = own.shape[1]
     for share in LEANING_SHARES:
         network = _mixed([winner.network], shared, Mix((0,), share))
-        more = judge.losses(network) - own
-        loss, error = float(more.mean()), float(more.std(ddof=1)) / math.sqrt(len(more))
-        if loss <= error:
+        more = judge.losses_and_mistakes(network) - own
+        (loss, mistakes), errors = more.mean(1), more.std(1, ddof=1) / math.sqrt(images)
+        # The loss tells networks apart sooner than counts do; where it misleads, as it does of one that is too sure of
+        # itself, fewer images that are right are a reason to keep what was trained.
+        if loss <= errors[0] and mistakes <= 2 * errors[1]:
             details = {
                 "trials": [_named(winner)],
                 "start_share": share,
                 "weights": shared.beginning(MAIN_ARM, winner.hyperparameters)[0],
-                "judged_on": {"images": len(more), "loss": loss, "se": error},
+                "judged_on": {"images": images, "loss": float(loss), "se": float(errors[0])},
                 "validation": judge.validation(network),
                 "handed_over": True,
             }
             return Soup(details, network)
-    reason = f"by the loss on {len(own)} validation images any share of what trials begin with is worse than none"
+    reason = f"{images} validation images tell that any share of what trials begin with is worse than none"
     return Soup({"trials": [], "reason": reason, "handed_over": False})
 
 
@@ -193,13 +200,14 @@ class _Judge:
         figures = {f"val_{name}": getattr(evaluation, name) for name in FIGURES}
         return {name: value for name, value in figures.items() if value is not None}
 
-    def losses(self, network: "Ingredient") -> "npt.NDArray[np.float64]":
-        """The cross-entropy of each validation image."""
+    def losses_and_mistakes(self, network: "Ingredient") -> "npt.NDArray[np.float64]":
+        """The cross-entropy of each validation image, and 1 where its class is mistaken; shape (2, images)."""
         import numpy as np
 
-        probabilities = self.on(network).label_probabilities
+        found = self.on(network)
         # As float32 a probability may be 0, and the loss is a finite number.
-        return -np.log(np.maximum(probabilities, np.finfo(np.float32).tiny), dtype=np.float64)
+        probabilities = np.maximum(found.label_probabilities, np.finfo(np.float32).tiny)
+        return np.stack([-np.log(probabilities, dtype=np.float64), 1.0 * (found.predictions != found.labels)])
 
     def compare(self, network: "Ingredient", winner: "Ingredient", images: "Indices") -> dict[str, Any]:
         """Who is better on images that neither was averaged for; the winner's trial and epoch were chosen on them."""
