@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 
 from ray import tune
+from ray.air._internal import usage
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.tune.execution.class_cache import _ActorClassCache
@@ -31,6 +32,12 @@ def test_idle_actors_are_kept_as_many_as_we_say() -> None:
     cache._num_cached_objects -= 1
     assert [cache.pop_cached_object("resources"), cache.pop_cached_object("resources")] == ["a", None]
     assert cache.num_cached_objects == 0
+
+
+def test_callbacks_are_counted_by_a_function_that_can_be_left_out() -> None:
+    assert parameters(usage.tag_callbacks) == ["callbacks"]
+    assert "air_usage.tag_callbacks(callbacks)" in inspect.getsource(tune.run)
+    assert "from ray.air._internal import usage as air_usage" in inspect.getsource(inspect.getmodule(tune.run))  # type: ignore[arg-type]
 
 
 def test_an_idle_worker_can_be_sent_away_and_leads_to_its_ray_actor() -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.experimental.output import IS_NOTEBOOK
@@ -124,6 +125,7 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
     with (
         tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
         _pending_trials(),
+        _uncounted(),
         _own_errors(referee, adapter),
     ):
         tune.run(
@@ -144,6 +146,21 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
             # (ray 2.60, progress_reporter.py, `JupyterNotebookReporter.__init__`). Elsewhere it warns of any reporter.
             progress_reporter=tune.CLIReporter() if IS_NOTEBOOK else None,
         )
+
+
+@contextmanager
+def _uncounted() -> Iterator[None]:
+    """Keep Tune from counting callbacks for Ray's usage statistics.
+
+    To know those of MLflow, Weights & Biases and Comet it imports whichever of these is installed: 2 s and scipy with
+    MLflow 3.17 (ray 2.60, air/_internal/usage.py, `_count_callbacks`).
+    """
+    counted = usage.tag_callbacks
+    usage.tag_callbacks = lambda callbacks: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = counted
 
 
 @contextmanager
