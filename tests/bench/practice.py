@@ -8,17 +8,20 @@
 FOLDER holds `datasets/` and `weights/` as `TLSWEEP_TEST_DATA` does, with `cifar10_jpeg` and MNIST's files unpacked.
 Every contender has the same images and splits of a seed. The loop is the one of PyTorch's tutorial on transfer
 learning, 25 epochs with a learning rate of 0.001, then again with a tenth of it, as one who sees the loss stand still
-would try, and so on, until it has trained as many epochs as all trials of the preset together (their number does not
-depend on what else a machine does, as seconds would); its best epoch on validation counts. Digits are not flipped, and
-the loop does not crop them either. `runs.csv` has a row for each contender, setting and seed; those that it has are not
-run again, and a sweep that was cut short goes on.
+would try, and so on, until it has trained as many epochs as all trials of the preset together, or its processor time is
+the sweep's wall time; its best epoch on validation counts. Digits are not flipped, and the loop does not crop them
+either. `runs.csv` has a row for each contender, setting and seed; those that it has are not
+run again, and a sweep that was cut short goes on. `right.parquet` has which test images each of them got right, so that
+two can be compared image by image: all seeds of a setting have the same test images, or most of them, and the standard
+error over seeds knows nothing of another draw of images.
+
+Of a sweep that hands over the winner with a share of its start, `preset, no soup` is the winner alone.
 
 `--ablation` runs the preset with one thing changed at a time; `ablation.csv` has its rows; the whole preset's are in
 `runs.csv`. `--examples` runs what other presets have in their middle, alone and as the sweep's centre; `examples.csv`.
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import time
@@ -32,6 +35,7 @@ import yaml
 
 from tlsweep import open_results
 from tlsweep.report.arms import arm_results
+from tlsweep.report.best import find_best
 from tlsweep.report.tables import load_tables
 from tlsweep.spec import SourceTask, SweepSpec
 from tlsweep.spec.loading import presets
@@ -40,7 +44,8 @@ if TYPE_CHECKING:
     from tlsweep.models import Weights
 
 HERE = Path(__file__).parents[2] / "results" / "reference" / "practice"
-FIELDS = ("setting", "seed", "contender", "train_images", "val_accuracy", "test_accuracy", "seconds", "epochs")
+KEY = ("setting", "seed", "contender")
+FIELDS = (*KEY, "train_images", "val_accuracy", "test_accuracy", "seconds", "epochs")
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 SQUEEZENET = {"name": "squeezenet1_1", "weights": "FOLDER/weights/squeezenet1_1_imagenet1k_v1_fp16rounded.pth"}
 MOBILENET = {"name": "mobilenet_v2", "weights": "FOLDER/weights/mobilenet_v2_imagenet_tfqat_dequant.pth"}
@@ -133,19 +138,35 @@ def sweep(contender: str, setting: str, seed: int, folder: Path, results: Path) 
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     seconds = round(time.perf_counter() - started, 1)
     found = open_results(results / name)
-    tables = load_tables(found)
+    tables, shown = load_tables(found), found.to_pandas("predictions")
+    shown["right"] = shown.label == shown.predicted
+    handed_over = find_best(tables).result.arm
     for arm in arm_results(tables):
+        who = contender if arm.arm == handed_over else {"main": f"{contender}, no soup"}.get(arm.arm, arm.arm)
+        if who == "soup":
+            continue
+        keep_right(setting, seed, who, shown[shown.arm == arm.arm].sort_values("image"))
         yield {
-            "contender": contender if arm.arm == "main" else arm.arm,
+            "contender": who,
             "train_images": found.environment["data"]["images"]["train"],
             "val_accuracy": arm.val["accuracy"],
             "test_accuracy": arm.test["accuracy"],
             "seconds": seconds,
-            "epochs": sum(report["arm"] == arm.arm for report in tables.reports),
+            "epochs": sum(report["arm"] == ("main" if who == contender else arm.arm) for report in tables.reports),
         }
 
 
-def loop(spec: SweepSpec, epochs: int) -> dict[str, Any]:
+def keep_right(setting: str, seed: int, contender: str, shown: pd.DataFrame) -> None:
+    """Keep which test images a contender got right: columns `image` (as the sweep counts them) and `right`."""
+    new = shown[["image", "right"]].assign(setting=setting, seed=seed, contender=contender)
+    if RIGHT.exists():
+        known = pd.read_parquet(RIGHT)
+        same = (known.setting == setting) & (known.seed == seed) & (known.contender == contender)
+        new = pd.concat([known[~same], new])
+    new.to_parquet(RIGHT, index=False, compression="zstd")
+
+
+def loop(spec: SweepSpec, epochs: int, seconds: float) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train as PyTorch's tutorial on transfer learning: SGD 0.001, momentum 0.9, batches of 4, lr / 10 every 7 epochs.
 
     https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html
@@ -175,19 +196,20 @@ def loop(spec: SweepSpec, epochs: int) -> dict[str, Any]:
             images = torch.from_numpy(task.images[chosen]).permute(0, 3, 1, 2)
             yield torch.stack([change(image) for image in images]), torch.from_numpy(task.labels[chosen])
 
-    def accuracy(network: nn.Module, split: str) -> float:
+    def right(network: nn.Module, split: str) -> Any:
         network.eval()
         with torch.inference_mode():
-            hits = sum(
-                int((network(images).argmax(1) == labels).sum())
-                for images, labels in batches(split, 32, plain, slice(None))
+            return torch.cat(
+                [network(images).argmax(1) == labels for images, labels in batches(split, 32, plain, slice(None))]
             )
-        return hits / task.size(split)
 
     weights = starting_weights(spec)
     sizes = {"num_classes": task.num_classes, "channels": task.channels, "image_size": size}
-    started, best, test = time.perf_counter(), -1.0, 0.0
+    started, used, best = time.perf_counter(), time.process_time(), -1.0
     for epoch in range(epochs):
+        if time.process_time() - used > seconds:
+            epochs = epoch
+            break
         run, epoch_of_run = divmod(epoch, 25)
         if epoch_of_run == 0:
             network = build_network(spec.model, **sizes, seed=spec.seed + run, weights=weights).module
@@ -199,16 +221,17 @@ def loop(spec: SweepSpec, epochs: int) -> dict[str, Any]:
             nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
-        if (reached := accuracy(network, "val")) > best:
-            best, test = reached, accuracy(network, "test")
-    return {
+        if (reached := float(right(network, "val").double().mean())) > best:
+            best, test = reached, right(network, "test")
+    row = {
         "contender": "loop",
         "train_images": task.size("train"),
         "val_accuracy": best,
-        "test_accuracy": test,
+        "test_accuracy": float(test.double().mean()),
         "seconds": round(time.perf_counter() - started, 1),
         "epochs": epochs,
     }
+    return row, pd.DataFrame({"image": task.splits["test"], "right": test.numpy()})
 
 
 def starting_weights(spec: SweepSpec) -> "Weights | None":
@@ -232,6 +255,19 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     return cells.unstack().assign(n=runs.groupby("setting").seed.nunique())
 
 
+def ahead(right: pd.DataFrame) -> pd.DataFrame:
+    """Return by how much the preset is ahead of each contender on test images that both were shown, all seeds together,
+    with the standard error over images: an image that several seeds were shown is one draw."""
+    both = right.pivot(index=["setting", "seed", "image"], columns="contender", values="right")
+    cells = {}
+    for contender in both.columns.drop("preset"):
+        difference = (both.preset.astype(float) - both[contender].astype(float)).dropna()
+        for setting, one in difference.groupby("setting"):
+            of_images = (one - one.mean()).groupby("image").sum()
+            cells[setting, contender] = f"{one.mean():+.3f} ± {(of_images**2).sum() ** 0.5 / len(one):.3f}"
+    return pd.Series(cells).unstack()
+
+
 @dataclass(frozen=True)
 class Table:
     """A file of runs, and what has a row in it for each setting and seed."""
@@ -243,14 +279,12 @@ class Table:
         return pd.read_csv(self.file) if self.file.exists() else pd.DataFrame(columns=list(FIELDS))
 
     def keep(self, row: dict[str, Any]) -> None:
-        new = not self.file.exists()
-        with self.file.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        known = self.read()
+        same = (known[list(KEY)] == [row[name] for name in KEY]).all(axis="columns")
+        pd.concat([known[~same], pd.DataFrame([row])])[list(FIELDS)].to_csv(self.file, index=False)
 
 
+RIGHT = HERE / "right.parquet"
 PRACTICE = Table(HERE / "runs.csv", CONTENDERS)
 PARTS = Table(HERE / "ablation.csv", tuple(ABLATION))
 CENTRES = Table(HERE / "examples.csv", ("alone", "preset"))
@@ -279,6 +313,8 @@ def main() -> None:
         whole = PRACTICE.read()
         runs = pd.concat([whole[(whole.contender == "preset") & whole.setting.isin(runs.setting)], runs])
     print(summary(runs).to_string())
+    if table is PRACTICE and RIGHT.exists():
+        print(ahead(pd.read_parquet(RIGHT)).to_string())
 
 
 def run(table: Table, contender: str, setting: str, seed: int, folder: Path, results: Path) -> None:
@@ -289,7 +325,9 @@ def run(table: Table, contender: str, setting: str, seed: int, folder: Path, res
         return
     if contender == "loop":
         spec = SweepSpec.model_validate(sweep_spec("preset", setting, seed, folder))
-        rows = [loop(spec, int(here.epochs["preset"]))]
+        row, right = loop(spec, int(here.epochs["preset"]), here.seconds["preset"])
+        keep_right(setting, seed, "loop", right)
+        rows = [row]
     else:
         rows = list(sweep(contender, setting, seed, folder, results))
     for row in rows:
