@@ -1,15 +1,29 @@
 """Real training without a Ray: this process plays driver and worker."""
 
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tlsweep.cluster.nodes import Cluster
+from tlsweep.data import Task
+from tlsweep.observer import Silence
+from tlsweep.report import write_recipe
+from tlsweep.spec import SweepSpec, dump_spec
+from tlsweep.store import Results, SweepFolder
+from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import from_result
 from tlsweep.sweep.referee import Referee
+from tlsweep.sweep.resuming import read_history
+from tlsweep.sweep.session import Material, open_session, recall
 from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.winner import evaluating
+
+THIS_PROCESS = cast(Cluster, SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0))
 
 
 class _GivesUpItsSlot(BaseException):
@@ -32,3 +46,28 @@ def train_all(referee: Referee, shared: Shared, patch: pytest.MonkeyPatch) -> No
         with suppress(_GivesUpItsSlot):
             make_trainable(shared)(assignment.to_config())
             referee.returned(assignment.trial)
+
+
+def run_sweep(
+    path: Path,
+    spec: SweepSpec,
+    task: Task,
+    patch: pytest.MonkeyPatch,
+    weights: Mapping[str, Any] | None = None,
+    heads: Mapping[tuple[str, int | None], Any] | None = None,
+) -> Results:
+    """A whole sweep, from its beginning or from where it was left: its trials, its winner, its recipe."""
+    folder = SweepFolder(path)
+    (path / "checkpoints").mkdir(parents=True, exist_ok=True)
+    write_text(folder.spec, dump_spec(spec))
+    facts = {"data": {"images": {}, "classes": list(task.classes)}}
+    write_json(folder.environment, facts)
+    shared = Shared(spec, path, task, weights or {}, 0.0, heads or {})
+    history = read_history(folder, spec)
+    ledger = recall(spec, folder, history, Silence())
+    with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
+        train_all(referee, shared, patch)
+        referee.close()
+        evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
+        write_recipe(path)
+    return Results(folder)

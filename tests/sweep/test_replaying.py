@@ -1,27 +1,17 @@
 """A recipe that is replayed gives the validation curve of the winner whose it is, whoever's weights that took over."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from without_ray import train_all
+from without_ray import run_sweep
 
-from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.errors import SpecError
-from tlsweep.observer import Silence
-from tlsweep.report import write_recipe
 from tlsweep.report.recipe import recipe, replayed
-from tlsweep.spec import SweepSpec, dump_spec, load_spec
-from tlsweep.store import Results, SweepFolder
-from tlsweep.store.files import write_json, write_text
-from tlsweep.sweep.resuming import read_history
-from tlsweep.sweep.session import Material, open_session, recall
-from tlsweep.sweep.trainable import Shared
-from tlsweep.sweep.winner import evaluating
+from tlsweep.spec import load_spec
+from tlsweep.store import Results
 
-THIS_PROCESS = cast(Cluster, SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0))
 COMMON = ["data.labels_per_class=5", "model={name: mlp, args: {hidden: [8]}}", "controls=[]", "train.head=auto"]
 SEARCHES = {
     "pbt": ["search={strategy: pbt, population: 4, interval: 1, quantile: 0.5}", "train.epochs=5"],
@@ -32,24 +22,6 @@ SEARCHES = {
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return load_task(load_spec("digits", COMMON).data, 0, cache=tmp_path_factory.mktemp("cache"))
-
-
-def run(path: Path, spec: SweepSpec, task: Task, patch: pytest.MonkeyPatch) -> Results:
-    """A whole sweep; this process plays Ray."""
-    folder = SweepFolder(path)
-    (path / "checkpoints").mkdir(parents=True)
-    write_text(folder.spec, dump_spec(spec))
-    facts = {"data": {"images": {}, "classes": list(task.classes)}}
-    write_json(folder.environment, facts)
-    shared = Shared(spec, path, task, {}, 0.0)
-    history = read_history(folder, spec)
-    ledger = recall(spec, folder, history, Silence())
-    with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
-        train_all(referee, shared, patch)
-        referee.close()
-        evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
-        write_recipe(path)
-    return Results(folder)
 
 
 def curve(results: Results, schedule: list[dict[str, Any]]) -> dict[int, list[str]]:
@@ -68,14 +40,14 @@ def test_a_recipe_with_its_own_seeds_gives_the_winners_curve(
     tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, search: str
 ) -> None:
     spec = load_spec("digits", [*COMMON, *SEARCHES[search]])
-    won = run(tmp_path / "sweep", spec, task, monkeypatch)
+    won = run_sweep(tmp_path / "sweep", spec, task, monkeypatch)
     schedule = recipe(won)["schedule"]
     assert len({step["number"] for step in schedule}) > (search == "pbt")
     again = load_spec(replayed(won.folder.recipe, None))
-    found = run(tmp_path / "again", again, task, monkeypatch)
+    found = run_sweep(tmp_path / "again", again, task, monkeypatch)
     steps = [step | {"trial": "t0000"} for step in schedule]
     assert curve(found, steps) == curve(won, schedule)
-    others = run(tmp_path / "others", load_spec(replayed(won.folder.recipe, 2)), task, monkeypatch)
+    others = run_sweep(tmp_path / "others", load_spec(replayed(won.folder.recipe, 2)), task, monkeypatch)
     assert curve(others, steps) != curve(won, schedule)
 
 

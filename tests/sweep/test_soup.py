@@ -5,27 +5,21 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from without_ray import train_all
+from without_ray import run_sweep
 
-from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.errors import SpecError
 from tlsweep.inference.card import model_card
 from tlsweep.models import Weights
-from tlsweep.observer import Silence
 from tlsweep.pretrained.starting import beginning
-from tlsweep.report import find_best, find_soup, load_tables, tables_by, write_recipe
-from tlsweep.spec import SweepSpec, dump_spec, load_spec
-from tlsweep.store import Results, SweepFolder
-from tlsweep.store.files import write_json, write_text
-from tlsweep.sweep.resuming import read_history
-from tlsweep.sweep.session import Material, open_session, recall
+from tlsweep.report import find_best, find_soup, load_tables, tables_by
+from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.store import Results
 from tlsweep.sweep.trainable import Shared
 from tlsweep.sweep.winner import evaluating, soup
 from tlsweep.terminal import print_best, print_outcome
@@ -34,8 +28,6 @@ from tlsweep.training import Transfer, load_exported, souping
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.networks import new_network
 from tlsweep.training.souping import Mix
-
-THIS_PROCESS = cast(Cluster, SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +65,8 @@ def run(
     heads = beginning(Transfer(task, spec.model, weights, 0), spec.train.settings()).heads
 
     def sweep(name: str, **changed: Any) -> Results:
-        one = spec.model_copy(update=changed)
-        folder = SweepFolder(tmp_path / name)
-        (folder.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        write_text(folder.spec, dump_spec(one))
-        facts = {"data": {"images": {}, "classes": list(task.classes)}}
-        write_json(folder.environment, facts)
-        shared = Shared(one, folder.path, task, {"digits-source": weights}, 0.0, {("digits-source", None): heads})
-        history = read_history(folder, one)
-        ledger = recall(one, folder, history, Silence())
-        with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
-            train_all(referee, shared, monkeypatch)
-            referee.close()
-            evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
-            write_recipe(folder.path)
-        return Results(folder)
+        sources, begins = {"digits-source": weights}, {("digits-source", None): heads}
+        return run_sweep(tmp_path / name, spec.model_copy(update=changed), task, monkeypatch, sources, begins)
 
     return sweep
 
