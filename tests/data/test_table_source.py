@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from image_files import PLAIN, folder_data, picture, write_folder
 
@@ -113,6 +115,14 @@ def test_a_mistake_in_a_table_is_one_line(tmp_path: Path, line: int, row: str, t
     with pytest.raises(DataError, match=told) as caught:
         find_table(table_data(tmp_path / "t.csv"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [b"no", b"{}", b"[]", b"\xff", b'{"columns": [{}], "index_columns": [{}]}'])
+def test_a_parquet_table_with_damaged_notes_of_pandas_is_one_message(tmp_path: Path, kept: bytes) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"path": ["a.png"], "label": ["a"]}).replace_schema_metadata({"pandas": kept}), path)
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        find_table(table_data(path))
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,9 @@ def _read(path: str) -> "pd.DataFrame":
         raise DataError(f"data.path '{one_line(path)}': must be a table: {', '.join((*_TEXT, *_PARQUET))}")
     import pandas as pd  # half a second, of which nobody else needs any
 
+    if kind in _PARQUET:
+        return _read_parquet(path)
     try:
-        if kind in _PARQUET:
-            return pd.read_parquet(path)
         with warnings.catch_warnings():
             # Of a row that is longer than the first, which would lose its end.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -96,7 +96,22 @@ def _read(path: str) -> "pd.DataFrame":
     except pd.errors.EmptyDataError as error:
         raise DataError(f"'{one_line(path)}' is empty; it is to have a row for each image") from error
     except (OSError, ValueError, NotImplementedError, pd.errors.ParserWarning) as error:
-        raise DataError(f"'{one_line(path)}' cannot be read as a table: {one_line(str(error).strip())}") from error
+        raise _unreadable(path, error) from error
+
+
+def _read_parquet(path: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    # A damaged footer, and what pandas keeps of its own in it, raise all of these.
+    except (OSError, ValueError, NotImplementedError, LookupError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: Exception) -> DataError:
+    said = one_line(str(error).strip())
+    return DataError(f"'{one_line(path)}' cannot be read as a table: {said}")
 
 
 def _separator(path: str) -> str:
