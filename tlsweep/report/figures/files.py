@@ -45,7 +45,7 @@ def write_pictures(results: "Results", folder: Path, form: Format, metric: str |
     found = [figure for draw in figures.FIGURES if (figure := draw(tables)) is not None]
     if not found:
         raise UserError(f"'{results.name}' has nothing to draw yet")
-    places = [folder / f"{name}.{form}" for name in _names(found)]
+    places = [folder / f"{_name(figure)}.{form}" for figure in found]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _draw(found, places)
@@ -80,10 +80,6 @@ def _draw(found: "Sequence[go.Figure]", places: Sequence[Path]) -> None:
         ) from error
 
 
-def _names(found: "Sequence[go.Figure]") -> list[str]:
-    """Names for files, by the titles; of equal ones with numbers."""
-    names: list[str] = []
-    for figure in found:
-        name = re.sub(r"[^a-z0-9]+", "-", figure.layout.title.text.lower()).strip("-")
-        names.append(f"{name}-{names.count(name) + 1}" if name in names else name)
-    return names
+def _name(figure: "go.Figure") -> str:
+    """A name for its file, by its title, which no other figure of a sweep has."""
+    return re.sub(r"[^a-z0-9]+", "-", figure.layout.title.text.lower()).strip("-")
