@@ -1,4 +1,4 @@
-"""Who arrived at a rung, and how they rank there; what is asked costs the same however many have been there."""
+"""Who arrived at a rung, and how they rank there: kept in order, so that no question sorts them again."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
