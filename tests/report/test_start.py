@@ -57,6 +57,21 @@ def page(show: Callable[..., None], *args: Any, **options: Any) -> str:
     return " ".join(stream.getvalue().split())
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "in_turn"),
+    [
+        (0.85, [START]),
+        (0.8, [START]),
+        (0.75, ["t0000", START]),  # should t0000 be damaged, t0001 is no better
+        (0.7, ["t0000", START]),
+        (0.65, ["t0000", "t0001"]),  # should both be damaged, somebody may put a sound copy back
+    ],
+)
+def test_it_comes_before_a_trial_that_it_is_as_good_as(tmp_path: Path, accuracy: float, in_turn: list[str]) -> None:
+    results = sweep(tmp_path, accuracy, ended=False)
+    assert [winner.trial for winner in _candidates(results.state(), results.spec)["main"]] == in_turn
+
+
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss", "val_f1"])
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize(("accuracy", "wins"), [(0.79, False), (0.8, True), (0.85, True)])

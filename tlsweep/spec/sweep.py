@@ -207,7 +207,9 @@ class SweepSpec(SpecModel):
         rule: dict[str, Any] = {}
         if HYPERRULE_ARM in self.controls:
             # Before a launch the number of images is not known, and the names of the arms do not depend on it.
-            rule = hyperrule(self.train_images or BATCH_SIZE, self.train.epochs).model_dump()
+            images, gamma = self.train_images or BATCH_SIZE, dict(self.train)["focal_gamma"]
+            constant = gamma if isinstance(gamma, float) else None
+            rule = hyperrule(images, self.train.epochs, constant).model_dump()
         return arms_of(
             self.controls,
             self.study,

@@ -44,6 +44,12 @@ def spec(*overrides: str) -> SweepSpec:
     return load_spec("digits", ["controls=hyperrule", "train.freeze=backbone", *overrides])
 
 
+@pytest.mark.parametrize(("written", "meant"), [("0.5", 0.5), ("{choice: [0.5, 1.0]}", 2.0)])
+def test_it_minimises_what_the_sweep_does(written: str, meant: float) -> None:
+    arm = spec("train.loss=focal", f"train.focal_gamma={written}").arm("hyperrule")
+    assert arm.hyperparameters["focal_gamma"] == meant
+
+
 def test_it_is_an_arm_of_one_trial_whatever_train_says() -> None:
     arm = spec("train_images=100").arm("hyperrule")
     assert spec().trials_in("hyperrule") == 1

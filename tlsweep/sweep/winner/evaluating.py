@@ -132,20 +132,22 @@ def _prediction_rows(sweep: str, arm: str, tested: Tested) -> Iterator[dict[str,
 
 def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
     """Find each arm's winner, and the next best in case its checkpoint is damaged; empty if no trial of the main arm
-    has a score. Where no epoch of training is better than the start, that is the winner. Of the arm `soup` these are
-    the trials that may be averaged."""
+    has a score. Where no epoch of training is better than the start, that is the winner, and where only damaged ones
+    are, it comes next. Of the arm `soup` these are the trials that may be averaged."""
     environment = (state.launched or {}).get("environment")
     found: dict[str, list[Winner]] = {}
     for arm in spec.arms:
         # No more than those whose best checkpoints were kept.
         leaders = state.leaders(arm, KEPT_TRIALS)
         start = best_start(environment, arm, spec.search)
-        best = leaders[0].best if leaders else None
-        untrained = spec.arm(arm).trials == 0
-        if start is not None and (untrained or (best is not None and start.is_as_good_as(best, spec.search))):
-            found[arm] = [Winner.untrained(arm, start)]
-        elif leaders:
-            found[arm] = [Winner.of(leader) for leader in leaders]
+        better, beaten = leaders, spec.arm(arm).trials == 0
+        if start is not None:
+            better = [one for one in leaders if one.best and not start.is_as_good_as(one.best, spec.search)]
+            beaten = beaten or len(better) < len(leaders)
+        if winners := [Winner.of(leader) for leader in better]:
+            found[arm] = winners
+        if start is not None and beaten:
+            found[arm] = [*winners, Winner.untrained(arm, start)]
     if spec.soup_trials:
         found[SOUP_ARM] = [Winner.of(leader) for leader in state.leaders(MAIN_ARM, spec.soup_trials)]
     return found if MAIN_ARM in found else {}
