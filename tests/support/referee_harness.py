@@ -40,6 +40,7 @@ class Stage:
             self.placed[assignment.trial] = assignment
             self.referee.started(assignment.trial)
             given.append(assignment)
+        self.referee.tend()
         return [one.trial for one in given if one.arm == arm]
 
     def live(self) -> list[TrialState]:
@@ -65,6 +66,7 @@ class Stage:
         content = f"{trial} {one.generation} {epoch} {accuracy}".encode()
         sent = report_row(assignment, epoch, accuracy) | write_checkpoint(self.folder, assignment, epoch, content)
         goes_on = self.referee.observe(message(sent | dict(row or {})), leaving=leaving)
+        self.referee.tend()
         if not goes_on:
             del self.placed[trial]
         return goes_on

@@ -91,6 +91,8 @@ class SimulatedSweep:
         """Checkpoints that somebody has spoilt, and that may be passed over."""
         self.alike = True
         """Whether an epoch that is trained again gives the same weights."""
+        self.tends: Callable[[], bool] = lambda: True
+        """Whether Tune's loop comes round after a step, before the next worker does something."""
         self.watch: Callable[[Referee, list[Stay]], None] = lambda referee, stays: None
         """Looks on after each step."""
         self.pace = 0.0 if dies else 0.5
@@ -125,6 +127,8 @@ class SimulatedSweep:
             stay = self.random.choice(stays)
             if not self._step(referee, stay):
                 stays.remove(stay)
+            if self.tends():
+                referee.tend()
             self.watch(referee, stays)
             if steps is not None:
                 steps -= 1

@@ -36,6 +36,7 @@ def train_all(referee: Referee, shared: Shared, patch: pytest.MonkeyPatch) -> No
     def hear(result: dict[str, Any]) -> None:
         if not referee.observe(*from_result(result)):
             raise _GivesUpItsSlot
+        referee.tend()
 
     patch.setattr(trainable, "fetch", lambda reference: reference)
     patch.setattr(trainable, "_with_labels", lambda task, labels, seed: task)

@@ -7,12 +7,14 @@ from ray import tune
 from ray.air._internal import usage
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.train._internal.session import _TrainSession
 from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import JupyterNotebookReporter
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm
+from ray.tune.trainable import FunctionTrainable
 from ray.tune.utils.object_cache import _ObjectCache
 
 from tlsweep.cluster import lean_ray
@@ -74,6 +76,17 @@ def test_a_notebook_is_left_alone_by_a_reporter_that_tune_is_given() -> None:
 def test_the_wrapped_controller_offers_what_the_adapter_calls() -> None:
     assert '"get_live_trials"' in inspect.getsource(TuneController._wrapped)
     assert "self._tune_controller = tune_controller" in inspect.getsource(TrialRunnerWrapper.__init__)
+
+
+def test_a_worker_can_be_told_something_before_the_answer_to_its_report() -> None:
+    """The call goes to the actor that trains, which carries out calls of the driver in their order."""
+    assert parameters(FunctionTrainable.execute) == ["self", "fn"]
+    step = inspect.getsource(TuneController._process_trial_result)
+    assert step.index("self._scheduler_alg.on_trial_result(") < step.index("decision == TrialScheduler.STOP")
+    assert "self._schedule_trial_train(trial)" in inspect.getsource(TuneController._execute_action)
+    # What the training waits for after a report is let go by the next call to `train`, and by nothing else.
+    assert "self.continue_lock.release()" in inspect.getsource(_TrainSession.get_next)
+    assert "self.continue_lock.acquire()" in inspect.getsource(_TrainSession._report_training_result)
 
 
 def test_a_running_trial_names_its_actor() -> None:

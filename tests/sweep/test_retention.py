@@ -47,7 +47,7 @@ def test_whatever_happens_what_is_needed_is_there_and_in_the_end_only_the_best(
 
     path = tmp_path_factory.mktemp("sweep")
     sweep = SimulatedSweep(path, *search, "budget.epochs=150", slots=slots, seed=seed, dies=killed)
-    sweep.watch = check
+    sweep.watch, sweep.tends = check, lambda: sweep.random.random() < 0.5
     state = sweep.launch()
     best = state.leaders("main", KEPT_TRIALS)
     population = isinstance(sweep.spec.search, PopulationSearch)

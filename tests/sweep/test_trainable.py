@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,12 +13,14 @@ from ray._private.dict import flatten_dict
 from ray.exceptions import RayTaskError
 from ray.train._internal.session import shutdown_session
 from ray.train._internal.storage import StorageContext
+from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable import wrap_function
 
 from tlsweep.errors import ModelError
 from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import Assignment, Message, from_result, to_result
 from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.handover import hand_over, look_for_following
 from tlsweep.sweep.trainable import Shared, make_trainable
 
 ASSIGNMENT = Assignment("t0007", "main", 0, None, 5, {"lr": 0.1, "batch_size": 8})
@@ -53,6 +57,30 @@ def test_a_message_comes_through_tune_as_it_was_sent(tmp_path: Path, monkeypatch
         result = actor.train()
     assert given == [ASSIGNMENT]
     assert from_result(flatten_dict(result)) == [SENT]  # flattened, as Tune's scheduler is given it
+
+
+def test_a_worker_trains_what_it_is_handed_until_there_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's part is played as Ray carries it out: a call to the actor, and then the next one to train."""
+    given: list[str] = []
+
+    def reports(assignment: Assignment, shared: Shared) -> None:
+        given.append(assignment.trial)
+        try:
+            tune.report(to_result([replace(SENT, trial=assignment.trial)]))
+            look_for_following()
+        except Exception:
+            given.append("would go on")
+
+    with in_tune(tmp_path, monkeypatch, reports) as actor:
+        worker = SimpleNamespace(execute=SimpleNamespace(remote=actor.execute))
+        for trial in ("t0008", "t0009"):
+            assert from_result(flatten_dict(actor.train()))[0].trial == given[-1]
+            hand_over(worker, replace(ASSIGNMENT, trial=trial))
+        assert from_result(flatten_dict(actor.train()))[0].trial == "t0009"
+        assert RESULT_DUPLICATE in actor.train()  # nothing was handed over: it has ended
+    assert given == ["t0007", "t0008", "t0009"]
 
 
 def test_a_failure_comes_through_tune_with_its_fault_and_its_traceback(

@@ -14,22 +14,33 @@ from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.errors import ModelError
 from tlsweep.files import StorageError
-from tlsweep.sweep.assignment import Message, to_result
+from tlsweep.store import StoredCheckpoint
+from tlsweep.sweep.assignment import Assignment, Message, to_result
 from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.handover import HandedOver, look_for_following
 from tlsweep.sweep.tune_adapter import TuneAdapter, ours
 
 
 class FakeReferee:
     """Decides as it is told, and remembers what it was told."""
 
-    def __init__(self, *, goes_on: bool = True, overdue: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, goes_on: bool = True, overdue: Sequence[str] = (), following: Assignment | None = None
+    ) -> None:
         self.goes_on, self.late = goes_on, list(overdue)
+        self.following = following
         self.told: list[Any] = []
         self.placing = self.watch = self
 
     def observe(self, *messages: Message, leaving: bool = False) -> bool:
         self.told += [(message.epoch, leaving) for message in messages]
         return self.goes_on and not leaving
+
+    def started(self, trial: str) -> None:
+        self.told.append(f"{trial} started")
+
+    def tend(self) -> None:
+        pass
 
     def failed(
         self, trial: str, error: str, *, fault: str = "user", counted: bool = True, keeps_slot: bool = False
@@ -61,7 +72,7 @@ class FakePlaces:
 
 
 def adapter_for(referee: FakeReferee, places: FakePlaces | None = None) -> TuneAdapter:
-    return TuneAdapter(referee, places or FakePlaces(), "digits")
+    return TuneAdapter(referee, places or FakePlaces(), "digits", lambda: referee.following)
 
 
 def controller_with(**more: Any) -> Any:
@@ -76,12 +87,20 @@ class FakeTrial(SimpleNamespace):
         self.config = config
 
 
+class FakeActor(str):
+    """A handle of one of Tune's function trainables, whose calls are carried out at once."""
+
+    @property
+    def execute(self) -> Any:
+        return SimpleNamespace(remote=lambda function: function(self))
+
+
 def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = False, raised: object = None) -> Any:
     """One of Tune's trials, which is the second stay of one of ours."""
     return FakeTrial(
         trial_id=f"{name}_2", status=status, config={"trial": name, "trail": "as of its start"},
         should_recover=lambda: recovers, placement_group_factory="resources",
-        temporary_state=SimpleNamespace(ray_actor=f"actor of {name}", raised=raised),
+        temporary_state=SimpleNamespace(ray_actor=FakeActor(f"actor of {name}"), raised=raised),
     )  # fmt: skip
 
 
@@ -96,6 +115,26 @@ def test_a_worker_goes_on_or_gives_up_its_place(goes_on: bool, answer: str) -> N
     referee = FakeReferee(goes_on=goes_on)
     assert adapter_for(referee).on_trial_result(None, stay(), report(1, "n")) == answer
     assert referee.told == [(1, False)]
+
+
+FOLLOWING = Assignment(
+    "t4", "main", 0, None, 5, {"lr": 0.1, "batch_size": 8}, trail=(StoredCheckpoint("a.pt", "0", 3),)
+)
+
+
+@pytest.mark.parametrize("node", ["stays", "leaves"])
+def test_a_worker_goes_on_with_another_trial_before_tune_takes_it_back(node: str) -> None:
+    referee, place = FakeReferee(goes_on=False, following=FOLLOWING), stay()
+    answer = adapter_for(referee, FakePlaces(leaves="leaves")).on_trial_result(None, place, report(1, node))
+    if node == "leaves":
+        assert (answer, ours(place), referee.told) == (TrialScheduler.STOP, "t0", [(1, True)])
+        look_for_following()  # and nothing was handed over
+        return
+    assert (answer, ours(place), referee.told) == (TrialScheduler.CONTINUE, "t4", [(1, False), "t4 started"])
+    with pytest.raises(HandedOver) as handed_over:
+        look_for_following()
+    assert handed_over.value.following == Assignment.from_config(place.config) == FOLLOWING
+    look_for_following()  # once
 
 
 def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:

@@ -63,12 +63,21 @@ class Referee:
 
     @in_turn
     def started(self, trial: str) -> None:
-        """Note that a worker takes the trial. Wall time begins with the first: starting workers may take longer."""
+        """Note that a worker takes the trial. Wall time begins with the first: starting workers may take longer.
+
+        It is written with what is next: a trial that has reported nothing can begin again as if it never had.
+        """
         self._ledger.start_clock()
         self.watch.hear(trial)
         self._create(trial)
         self._ledger.event("started", trial)
+
+    @in_turn
+    def tend(self) -> None:
+        """Do what no worker waits for. Call it often, when all that was decided has been told."""
         self._commit()
+        self._retention.remove_unclaimed()
+        self._ledger.write_tables(if_due=True)
 
     @in_turn
     def observe(self, *messages: Message, leaving: bool = False) -> bool:
@@ -93,7 +102,6 @@ class Referee:
         self._retention.update(trial, *(message.checkpoint for message in messages if message.checkpoint))
         if not goes_on:
             self.placing.give_back(trial.trial)
-        self._ledger.write_tables(if_due=True)
         return goes_on
 
     @in_turn
@@ -191,8 +199,7 @@ class Referee:
         if isinstance(decision, Continue) and report["epoch"] >= self.spec.train.epochs:
             decision = Stop("trained to the last epoch")
         if isinstance(decision, Yield) and not self.placing.somebody_is_behind(trial.epoch):
-            # A slot that nobody waits for is kept: each change of hands took 65 to 75 ms (measured, ray 2.60, actors
-            # reused).
+            # A slot that nobody waits for is kept: for another trial a network is built, and a checkpoint loaded.
             decision = Continue()
         self._rulings.carry_out(trial, decision)
         self._settle()

@@ -37,17 +37,28 @@ class Retention:
         self._rules: Mapping[str, Rules] = ledger.rules
         self._claims: dict[str, frozenset[str]] = {}
         self._count: Counter[str] = Counter()
+        self._unclaimed: list[str] = []
         self._best: dict[str, set[str]] = defaultdict(set)
         """The ended trials of each arm that are among the best."""
 
     def update(self, trial: TrialState, *written: str) -> None:
-        """Something happened to a trial. `written`: files that it just wrote, wanted or not."""
+        """Something happened to a trial. `written`: files that it just wrote, wanted or not.
+
+        Nothing is removed before `remove_unclaimed`.
+        """
         if written:
             self._claim(trial.trial, self._claims.get(trial.trial, frozenset()).union(written))
         if trial.status.final and not trial.resumable:
             self._ended(trial)
         else:
             self._claim(trial.trial, self._goes_on(trial) | self._best_checkpoint(trial))
+
+    def remove_unclaimed(self) -> None:
+        """Remove the files that nobody claims any more."""
+        unclaimed, self._unclaimed = self._unclaimed, []
+        for path in unclaimed:
+            if not self._count[path]:
+                self._remove(path)
 
     def tidy(self) -> None:
         """Remove whatever no trial claims: nobody may be writing. A worker that was killed leaves such files.
@@ -57,6 +68,7 @@ class Retention:
         refuse_to_write(self._folder.path)
         for trial in self._state.trials.values():
             self.update(trial)
+        self.remove_unclaimed()
         self._ledger.flush()
         if self.hands_off:
             return
@@ -106,7 +118,7 @@ class Retention:
             self._count[path] -= 1
             if not self._count[path]:
                 del self._count[path]
-                self._remove(path)
+                self._unclaimed.append(path)
 
     def _remove(self, path: str) -> None:
         """Remove a file once the record is safe after which nobody needs it: else a resume elsewhere would miss it."""

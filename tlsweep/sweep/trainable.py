@@ -20,6 +20,7 @@ from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
 from tlsweep.sweep.assignment import Assignment, Message, to_result, trained_with
 from tlsweep.sweep.faults import TrialFailed
+from tlsweep.sweep.handover import HandedOver, look_for_following
 from tlsweep.sweep.outbox import Outbox, Parcel, Post, messages
 
 if TYPE_CHECKING:
@@ -115,12 +116,23 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
 
     def tlsweep_trial(config: dict[str, Any]) -> None:
         try:
-            run_assignment(Assignment.from_config(config), shared)
+            train_in_turn(Assignment.from_config(config), shared)
         # Not BaseException: by SystemExit Tune ends a function from within tune.report (train/_internal/session.py).
         except Exception as error:
             raise TrialFailed.of(error) from None
 
     return tlsweep_trial
+
+
+def train_in_turn(first: Assignment, shared: Shared) -> None:
+    """Train a trial, and those that this worker is given after it."""
+    following: Assignment | None = first
+    while following is not None:
+        try:
+            run_assignment(following, shared)
+            following = None
+        except HandedOver as handed_over:
+            following = handed_over.following
 
 
 def run_assignment(assignment: Assignment, shared: Shared) -> None:
@@ -135,6 +147,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
         # A checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
         # measured; train/_internal/storage.py).
         tune.report(to_result(messages(parcels, partial(write_checkpoint, folder, assignment))))
+        look_for_following()
 
     post = Post(Outbox(assignment, shared.spec), send)
 

@@ -1,6 +1,7 @@
 """Carries out decisions on Ray Tune. Decides nothing, remembers nothing that the journal does not hold."""
 
 import re
+from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
@@ -10,21 +11,28 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.cluster.elastic import Elastic
-from tlsweep.sweep.assignment import from_result
+from tlsweep.sweep.assignment import Assignment, from_result
 from tlsweep.sweep.faults import Fault, TrialFailed
+from tlsweep.sweep.handover import hand_over
 from tlsweep.sweep.referee import Referee
 
 
 class TuneAdapter(TrialScheduler):
     """The scheduler that Tune sees.
 
-    One of Tune's trials is one stay of a trial of ours on a worker: from the moment it gets a slot to the moment it
-    gives that up, whether it ends, pauses, takes another one's weights or fails. Tune's own ways to pause, restore and
-    retry keep state of their own, which does not survive the driver; what a worker starts from is in its configuration.
+    One of Tune's trials is the stay of a worker in a place: from the moment it gets one of ours to train to the moment
+    there is none for it, or the one it trains fails. Of ours it trains one after another, as each ends, pauses or takes
+    another one's weights; the configuration of Tune's trial is always that of the one in training. Tune's own ways to
+    pause, restore and retry keep state of their own, which does not survive the driver; what a worker starts from is in
+    that configuration.
     """
 
-    def __init__(self, referee: Referee, elastic: Elastic, workers: str) -> None:
+    def __init__(
+        self, referee: Referee, elastic: Elastic, workers: str, following: Callable[[], Assignment | None]
+    ) -> None:
+        """`following` says what a worker is to train next that has given up its trial."""
         super().__init__()
+        self._following = following
         self._referee, self._elastic = referee, elastic
         self._workers = workers
         self._kept = 0
@@ -43,8 +51,16 @@ class TuneAdapter(TrialScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         messages = from_result(result)
         node = self._homes[trial.temporary_state.ray_actor] = messages[-1].node
-        goes_on = self._referee.observe(*messages, leaving=self._elastic.leaving(node))
-        return TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
+        leaving = self._elastic.leaving(node)
+        if self._referee.observe(*messages, leaving=leaving):
+            return TrialScheduler.CONTINUE
+        following = None if leaving else self._following()
+        if following is None:
+            return TrialScheduler.STOP
+        trial.set_config(following.to_config())
+        hand_over(trial.temporary_state.ray_actor, following)
+        self._referee.started(following.trial)
+        return TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         failure = failure_of(trial)
@@ -66,8 +82,9 @@ class TuneAdapter(TrialScheduler):
         """The queue hands over a trial only when there is a slot for it, so Tune starts what it has by itself.
 
         Called in every round of Tune's loop, before idle workers get something to do: the moment to look at the nodes,
-        and to end workers that hang.
+        to end workers that hang, and, as those that reported have their answers, to do what nobody waits for.
         """
+        self._referee.tend()
         self._elastic.look()
         self._leave_nodes(_unwrapped(tune_controller))
         overdue = self._referee.watch.overdue()
@@ -146,12 +163,12 @@ def _unwrapped(tune_controller: Any) -> Any:
 
 
 def ours(trial: Trial) -> str:
-    """The name of our trial that one of Tune's is a stay of."""
+    """The name of our trial that is trained in one of Tune's."""
     return str(trial.config["trial"])
 
 
 class Stay(Trial):
-    """One of Tune's trials, a stay of one of ours in a place; it remembers what its worker raised.
+    """One of Tune's trials, the stay of a worker in a place; it remembers what its worker raised.
 
     `Trial.get_pickled_error` looks in the experiment's storage, to where Tune (ray 2.60) copies the error later.
     """

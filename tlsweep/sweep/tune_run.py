@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from ray.tune.search import SearchAlgorithm
 
 from tlsweep.cluster.elastic import Elastic
 from tlsweep.errors import RayLost, TlsweepError
+from tlsweep.sweep.assignment import Assignment
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
 from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
@@ -29,7 +29,7 @@ class TrialQueue(SearchAlgorithm):
     def __init__(self, referee: Referee, resources: Any, elastic: Elastic) -> None:
         self._referee, self._resources = referee, resources
         self._elastic = elastic
-        self._stays: Counter[str] = Counter()
+        self._stays = 0
         self._live: set[str] = set()
         self._experiment: dict[str, Any] = {}
         self._finished = False
@@ -45,15 +45,12 @@ class TrialQueue(SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         self._elastic.look()  # where nothing runs and nothing can, Tune asks nobody else
-        if self._finished or self._referee.ending.tick() or len(self._live) >= self._elastic.slots:
-            return None
-        assignment = self._referee.assign()
+        assignment = self._assign(self._elastic.slots - 1)
         if assignment is None:
             return None
-        self._stays[assignment.trial] += 1
-        stay = self._stays[assignment.trial]
         # A trial of Tune's that has ended is never run again, so each stay is one of its own.
-        name = assignment.trial if stay == 1 else f"{assignment.trial}_{stay}"
+        self._stays += 1
+        name = f"stay{self._stays:04d}"
         self._live.add(name)
         return Stay(
             self._experiment["run"],
@@ -64,6 +61,16 @@ class TrialQueue(SearchAlgorithm):
             experiment_tag=name,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         )
+
+    def following(self) -> Assignment | None:
+        """What a worker is to train that has given up its trial; None if its place is not to be kept."""
+        return self._assign(self._elastic.slots)
+
+    def _assign(self, most: int) -> Assignment | None:
+        """Give a place to a trial, unless more than `most` are taken."""
+        if self._finished or self._referee.ending.tick() or len(self._live) > most:
+            return None
+        return self._referee.assign()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
@@ -121,7 +128,7 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
     queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), elastic)
-    adapter = TuneAdapter(referee, elastic, shared.folder.name)
+    adapter = TuneAdapter(referee, elastic, shared.folder.name, queue.following)
     with (
         tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
         _pending_trials(),
