@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,12 @@ import pytest
 from browsers import chromium
 from builders import SweepBuilder, make_hostile_sweep, make_spec, make_sweep
 from command_line import wait_until
+from without_ray import run_sweep
 
+from tlsweep.data import load_task
 from tlsweep.report.figures import load
-from tlsweep.store import open_results
+from tlsweep.spec import load_spec
+from tlsweep.store import Results, open_results
 from tlsweep.terminal.page import make_page
 from tlsweep.terminal.page.server import LivePage, address, make_server
 
@@ -47,16 +50,50 @@ def opened(browser: "Chrome", page: Path, width: int, scheme: str) -> None:
     pytest.fail(f"not drawn: {browser.get_log('browser')}")  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize(
-    "name", ["digits-seed0", "mnist-to-semeion-few-labels", "population", "hostile", "two", "images"]
-)
-def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) -> None:
-    sweeps = {
-        "population": lambda: [make_sweep(tmp_path)],
-        "hostile": lambda: [make_hostile_sweep(tmp_path)],
-        "images": lambda: [open_results(KEPT)],
-        "two": lambda: [open_results(REFERENCE / "digits-seed0"), open_results(REFERENCE / "digits-seed1")],
-    }.get(name, lambda: [open_results(REFERENCE / name)])()
+def single(folder: Path) -> Results:
+    """A sweep of one trial of one epoch."""
+    builder = SweepBuilder(folder, make_spec(search={"strategy": "random", "trials": 1}, controls=[]))
+    builder.create("t0000", 0)
+    builder.report("t0000", 0.5)
+    builder.event("finished", "t0000", reason="trained to the last epoch")
+    return builder.finish()
+
+
+def all_failed(folder: Path) -> Results:
+    """A sweep none of whose trials came to the end of an epoch."""
+    builder = SweepBuilder(folder, make_spec(controls=[]))
+    for number in range(4):
+        builder.create(f"t{number:04d}", number)
+        builder.event("failed", f"t{number:04d}", reason="ValueError: no", error="Traceback …", fault="user")
+    return builder.finish()
+
+
+def asha_then_pbt(folder: Path, patch: pytest.MonkeyPatch) -> Results:
+    """A real one, of digits."""
+    search = "search={strategy: asha_then_pbt, trials: 8, population: 4, min_epochs: 1, interval: 1}"
+    small = ["data.labels_per_class=5", "model={name: mlp, args: {hidden: [8]}}", "controls=[]", "train.head=auto"]
+    spec = load_spec("digits", [search, "train.epochs=6", *small])
+    return run_sweep(folder / "both", spec, load_task(spec.data, 0, cache=folder / "cache"), patch)
+
+
+SWEEPS: dict[str, Callable[[Path, pytest.MonkeyPatch], list[Results]]] = {
+    **{
+        name: lambda _, __, name=name: [open_results(REFERENCE / name)]  # type: ignore[misc]
+        for name in ("digits-seed0", "mnist-to-semeion-few-labels", "ants-bees-pbt")
+    },
+    "population": lambda folder, _: [make_sweep(folder)],
+    "asha_then_pbt": lambda folder, patch: [asha_then_pbt(folder, patch)],
+    "hostile": lambda folder, _: [make_hostile_sweep(folder)],
+    "images": lambda _, __: [open_results(KEPT)],
+    "single": lambda folder, _: [single(folder)],
+    "all_failed": lambda folder, _: [all_failed(folder)],
+    "two": lambda _, __: [open_results(REFERENCE / "digits-seed0"), open_results(REFERENCE / "digits-seed1")],
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    sweeps = SWEEPS[name](tmp_path, monkeypatch)
     page = tmp_path / "report.html"
     page.write_text(make_page([load(sweep) for sweep in sweeps], images=True), encoding="utf-8")
     for width, scheme in ((1280, "light"), (390, "dark")):
@@ -78,6 +115,45 @@ def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, name: str) ->
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
     asked = {one["params"]["request"]["url"] for one in sent if one["method"] == "Network.requestWillBeSent"}
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_a_chart_tells_what_is_pointed_at_and_shows_more_of_what_is_drawn_around(
+    browser: "Chrome", tmp_path: Path
+) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    page = tmp_path / "report.html"
+    page.write_text(make_page([load(open_results(REFERENCE / "ants-bees-pbt"))], images=False), encoding="utf-8")
+    opened(browser, page, 1280, "light")
+    chart = browser.find_element(By.CSS_SELECTOR, ".chart:has(.cartesianlayer)")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)  # type: ignore[no-untyped-call]
+    field = chart.find_element(By.CSS_SELECTOR, ".nsewdrag")
+
+    def pointed_at() -> int:
+        """Points at places of the chart, until one says something."""
+        for across in range(-3, 4):
+            for down in range(-3, 4):
+                place = across * field.size["width"] // 8, down * field.size["height"] // 8
+                ActionChains(browser, duration=0).move_to_element_with_offset(field, *place).perform()
+                script = "return arguments[0].querySelectorAll('.hovertext').length"
+                wait = time.monotonic() + 0.5
+                while time.monotonic() < wait:
+                    if found := browser.execute_script(script, chart):  # type: ignore[no-untyped-call]
+                        return int(found)
+        return 0
+
+    def seen() -> list[float]:
+        return list(map(float, browser.execute_script("return arguments[0]._fullLayout.xaxis.range", chart)))  # type: ignore[no-untyped-call]
+
+    assert pointed_at() > 0
+    whole = seen()
+    corner = -field.size["width"] // 4, -field.size["height"] // 4
+    drag = ActionChains(browser).move_to_element_with_offset(field, *corner).click_and_hold()
+    drag.move_by_offset(field.size["width"] // 2, field.size["height"] // 2).release().perform()
+    wait_until(lambda: seen() != whole)
+    assert whole[0] < seen()[0] < seen()[1] < whole[1]
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 def test_a_page_that_is_served_shows_what_is_new_and_says_when_nobody_answers(

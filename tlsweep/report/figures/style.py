@@ -76,9 +76,13 @@ def figure(title: str, caption: str, height: int = 420, *, wide: bool = False) -
 
 
 def metric_axis(tables: SweepTables) -> dict[str, Any]:
-    """The axis of the metric that the sweep was searched by; a loss is shown in decades."""
+    """The axis of the metric that the sweep was searched by; a loss is shown in decades, all else is a share."""
     metric = tables.spec.search.metric
-    return {"title": {"text": words(metric)}, "type": "log" if metric.endswith("loss") else "linear"}
+    title = {"text": words(metric)}
+    if metric.endswith("loss"):
+        return {"title": title, "type": "log"}
+    # Around a single value plotly would show 1 more and 1 less; a mark at the end must not be cut in half.
+    return {"title": title, "type": "linear", "autorangeoptions": {"clipmin": -0.02, "clipmax": 1.02}}
 
 
 def seconds_of(tables: SweepTables, row: Row | Record) -> float:
