@@ -142,7 +142,7 @@ def _candidates(state: SweepState, spec: SweepSpec) -> dict[str, list[Winner]]:
         start = best_start(environment, arm, spec.search)
         better, beaten = leaders, spec.arm(arm).trials == 0
         if start is not None:
-            better = [one for one in leaders if one.best and not start.is_as_good_as(one.best, spec.search)]
+            better = [trial for trial in leaders if trial.best and not start.is_as_good_as(trial.best, spec.search)]
             beaten = beaten or len(better) < len(leaders)
         if winners := [Winner.of(leader) for leader in better]:
             found[arm] = winners
