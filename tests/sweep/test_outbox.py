@@ -1,8 +1,10 @@
 """Reports are kept back while nobody can decide on them, and no longer; with them goes what may be gone on from."""
 
+import gc
 import itertools
 import math
 import threading
+import weakref
 from functools import cache
 
 import pytest
@@ -123,3 +125,40 @@ def test_what_waits_is_sent_while_a_long_epoch_is_trained_and_an_answer_that_end
 
     with pytest.raises(type(ends)):
         put_until_it_is_answered()
+    before = sent.copy()
+    post.flush()  # as where its function fails of that
+    assert sent == before
+
+
+def test_nothing_is_kept_of_a_trial_that_was_ended_by_a_thread() -> None:
+    """The worker goes on with another one, for which the device's memory must be free."""
+    answered = threading.Event()
+
+    def send(parcels: list[Parcel]) -> None:
+        answered.set()
+        raise SystemExit(0)
+
+    class Network:
+        pass
+
+    def train(post: Post) -> None:
+        network = Network()
+        alive.append(weakref.ref(network))
+        post.put(message(report_row(assignment, 1, 0.5)), snapshot_of(1))
+        assert answered.wait(60)
+        post.put(message(report_row(assignment, 2, 0.5)), snapshot_of(2))
+
+    assignment = Assignment("t0000", "main", 0, None, 0, {"lr": 0.1, "batch_size": 8}, decision_points=DecisionPoints())
+    ticks, alive = itertools.count(), list[weakref.ref[Network]]()
+    outbox = Outbox(assignment, specs(()), clock=lambda: HOUR * next(ticks))
+    gc.collect()
+    gc.disable()  # references alone are to do it
+    try:
+        try:
+            train(Post(outbox, send))
+        except SystemExit:
+            ended = True
+        assert ended
+        assert alive[0]() is None
+    finally:
+        gc.enable()

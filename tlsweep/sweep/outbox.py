@@ -118,6 +118,7 @@ class Post:
 
     What sending raises, in whatever thread, it raises where the next report is put: by SystemExit Tune ends a trial.
     That report is put once the one before has been sent, so that no more than that wait, however slow a storage is.
+    Then it has ended, and keeps nothing of what it raised: its traceback holds the network, and the worker trains on.
     """
 
     def __init__(self, outbox: Outbox, send: Callable[[list[Parcel]], None]) -> None:
@@ -125,6 +126,7 @@ class Post:
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._raised: BaseException | None = None
+        self._ended = False
 
     def put(self, message: Message, snapshot: "Snapshot") -> None:
         """Take the report of an epoch; see `Outbox.put`."""
@@ -143,7 +145,8 @@ class Post:
         """Send what waits. The last state is not among it: training has gone on since."""
         with self._lock:
             self._raise()
-            self._send_waiting()
+            if not self._ended:
+                self._send_waiting()
 
     def _send_after(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._send_by_thread)
@@ -163,8 +166,14 @@ class Post:
             self._send(parcels)
 
     def _raise(self) -> None:
-        if self._raised is not None:
-            raise self._raised
+        if self._raised is None:
+            return
+        raised, self._raised = self._raised, None
+        self._ended = True
+        try:
+            raise raised
+        finally:
+            del raised  # a frame that its traceback holds
 
     def _forget_timer(self) -> None:
         if self._timer is not None:

@@ -179,6 +179,7 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
     except Exception:
         post.flush()  # what it did before it failed
         raise
+    post.flush()
 
 
 def _kept_features(hyperparameters: Hyperparameters) -> "FeatureSource | None":
