@@ -62,10 +62,10 @@ class Tpe:
         # 32 bits.
         sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=derive_seed(self._seed, "tpe", number) % 2**32)
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        known = {name: _known_to_optuna(distribution) for name, distribution in self._space.items()}
+        known = {name: known_to_optuna(distribution) for name, distribution in self._space.items()}
         study.add_trials([self._frozen(seen, known) for seen in self._seen.values()])
         params = study.ask(known).params
-        proposed = {name: _from_optuna(self._space[name], params[name]) for name in self._space}
+        proposed = {name: from_optuna(self._space[name], params[name]) for name in self._space}
         return self._scaling.in_force(proposed)
 
     def _frozen(self, seen: _Seen, known: Mapping[str, "BaseDistribution"]) -> "FrozenTrial":
@@ -84,7 +84,7 @@ class Tpe:
         return create_trial(state=TrialState.PRUNED, intermediate_values={seen.epoch: seen.score}, **common)
 
 
-def _known_to_optuna(distribution: Distribution) -> "BaseDistribution":
+def known_to_optuna(distribution: Distribution) -> "BaseDistribution":
     """What has an order is given as such: of a list of numbers the place in it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -103,7 +103,7 @@ def _to_optuna(distribution: Distribution, value: Value) -> Value:
     return value
 
 
-def _from_optuna(distribution: Distribution, value: Any) -> Value:
+def from_optuna(distribution: Distribution, value: Any) -> Value:
     if isinstance(distribution, Choice) and distribution.ordered:
         value = distribution.values[value]
     return distribution.clip(value)
