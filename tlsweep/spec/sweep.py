@@ -52,14 +52,16 @@ class SweepSpec(SpecModel):
     `scratch` starts from random weights; `no-explore` is PBT or PB2 with explore off, to see what mutation adds;
     `hyperrule` is one trial with what the BiT HyperRule chooses for that number of images (Kolesnikov et al. 2020): the
     baseline without a search; `probe` is what the trials begin with, the linear probe on the frozen features of
-    `model.weights`, evaluated without any training."""
+    `model.weights`, evaluated without any training; `tutorial` is one trial as in PyTorch's tutorial on transfer
+    learning: a random head, SGD, lr 0.001 divided by 10 every 7 epochs, batches of 4."""
     soup: Annotated[int, Field(ge=2, le=100)] | Literal["start"] | None = None
     """In the end the weights of the best trials, at most so many, are averaged: of those that make the average no worse
     on one half of the validation images (greedy soup, Wortsman et al. 2022), with a share of what trials begin with
     where that is better still. The arm `soup` shows it beside `main`; it is handed over where it is better on the other
     half too. So many checkpoints are kept. `start`: the best trial alone, with as large a share of what trials begin
     with, up to one half, as the validation images cannot tell apart from none: the loss by one standard error, the
-    accuracy by two. With random weights or heads, and with folds, there is no such average. Left out: no average."""
+    accuracy by two; with repeats, each network its own. With random weights or heads, and with folds, there is no such
+    average. Left out: no average."""
     track: tuple[Tracker, ...] = ()
     """Programs that also get what trials report, a run for each trial: `tensorboard` (event files), `mlflow`, `wandb`
     (Weights & Biases). They write below the sweep's folder, unless MLFLOW_TRACKING_URI, WANDB_MODE or WANDB_DIR say
@@ -124,7 +126,7 @@ class SweepSpec(SpecModel):
         if self.soup != "start":
             return self.soup or 0
         one_start = self.model.weights is not None and self.train.settings().head != "random"
-        return int(one_start and self.data.runs == 1)
+        return int(one_start and self.data.folds is None)
 
     def _soup_fits(self) -> None:
         if self.soup in (None, "start"):

@@ -206,11 +206,14 @@ def _soup(winner: _Finalist, averaged: list[Winner], shared: Shared) -> Soup:
 
 
 def _entry(finalist: _Finalist) -> Entry:
+    from tlsweep.training import pack, unpack
     from tlsweep.training.souping import Ingredient, without_optimizer
 
     winner, content = finalist.winner, finalist.checkpoint
     _, digest, epoch = winner.checkpoint or (None, None, 0)
-    network = Ingredient(None if content is None else without_optimizer(content), finalist.transfer)
+    if content is not None:
+        content = pack([without_optimizer(part) for part in unpack(content, len(finalist.transfer.runs()))])
+    network = Ingredient(content, finalist.transfer)
     return Entry(winner.trial, epoch, digest, winner.hyperparameters, network)
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.spec import MAIN_ARM, derive_seed
@@ -94,13 +95,61 @@ def make_soup(winner: Entry, entries: Sequence[Entry], shared: Shared) -> Soup:
             "winner": judge.metric_of(judge.rank(judge.on(winner.network, parts[0]))),
         },
         **judge.compare(network, winner.network, parts[1]),
-        "validation": judge.validation(network),
+        "validation": judge.validation([network]),
     }
     return Soup(details, network)
 
 
 def _lean(winner: Entry, shared: Shared) -> Soup:
-    """Give the winner as large a share of what it began with as the validation images cannot tell from none.
+    """Give each network of the winner as large a share of what it began with as its validation images cannot tell from
+    none: the one of a winner, or those of its repeats, each decided on as if it were the only one.
+    """
+    from tlsweep.training import pack, unpack
+    from tlsweep.training.souping import Ingredient
+
+    if winner.network.checkpoint is None:
+        reason = "no epoch of training is better than what trials begin with, which is the winner"
+        return Soup({"trials": [], "reason": reason, "handed_over": False})
+    if not winner.network.transfer.heads:
+        return Soup({"trials": [], "reason": _why_not([winner], winner), "handed_over": False})
+    judge, runs = _Judge(shared), winner.network.transfer.runs()
+    checkpoints = unpack(winner.network.checkpoint, len(runs))
+    leaning = [_lean_one(Ingredient(*part), judge, shared) for part in zip(checkpoints, runs, strict=True)]
+    images = leaning[0].images
+    if not any(network.share for network in leaning):
+        reason = f"{images} validation images tell that any share of what trials begin with is worse than none"
+        return Soup({"trials": [], "reason": reason, "handed_over": False})
+    shares, losses, errors = zip(*((network.share, network.loss, network.se) for network in leaning), strict=True)
+    details = {
+        "trials": [_named(winner)],
+        "start_share": fmean(shares),
+        "start_shares": list(shares),
+        "weights": shared.beginning(MAIN_ARM, winner.hyperparameters)[0],
+        # The same images judge all networks, so that the mean of their errors is none too small.
+        "judged_on": {"images": images, "loss": fmean(losses), "se": fmean(errors)},
+        "validation": judge.validation([network.mixed for network in leaning]),
+        "handed_over": True,
+    }
+    mixed = [network.mixed.checkpoint for network in leaning if network.mixed.checkpoint is not None]
+    return Soup(details, Ingredient(pack(mixed), winner.network.transfer))
+
+
+@dataclass(frozen=True)
+class _Leaning:
+    """A network with a share of what it began with."""
+
+    mixed: "Ingredient"
+    share: float
+    images: int
+    """The validation images that judged it."""
+    loss: float = 0.0
+    """How much larger its loss is there than without, and"""
+    se: float = 0.0
+    """the standard error of that."""
+
+
+def _lean_one(network: "Ingredient", judge: "_Judge", shared: Shared) -> _Leaning:
+    """Give a network as large a share of its start as the validation images cannot tell from none.
 
     The one-standard-error rule (Breiman et al. 1984), with the start as the simpler network: of those whose validation
     loss is no more than one standard error of the paired difference above the winner's, the one nearest to the start,
@@ -110,32 +159,17 @@ def _lean(winner: Entry, shared: Shared) -> Soup:
     """
     from tlsweep.training.souping import LEANING_SHARES, Mix
 
-    if winner.network.checkpoint is None:
-        reason = "no epoch of training is better than what trials begin with, which is the winner"
-        return Soup({"trials": [], "reason": reason, "handed_over": False})
-    if not winner.network.transfer.heads:
-        return Soup({"trials": [], "reason": _why_not([winner], winner), "handed_over": False})
-    judge = _Judge(shared)
-    own = judge.losses_and_mistakes(winner.network)
+    own = judge.losses_and_mistakes(network)
     images = own.shape[1]
     for share in LEANING_SHARES:
-        network = _mixed([winner.network], shared, Mix((0,), share))
-        more = judge.losses_and_mistakes(network) - own
+        mixed = _mixed([network], shared, Mix((0,), share))
+        more = judge.losses_and_mistakes(mixed) - own
         (loss, mistakes), errors = more.mean(1), more.std(1, ddof=1) / math.sqrt(images)
         # The loss tells networks apart sooner than counts do; where it misleads, as it does of one that is too sure of
         # itself, fewer images that are right are a reason to keep what was trained.
         if loss <= errors[0] and mistakes <= 2 * errors[1]:
-            details = {
-                "trials": [_named(winner)],
-                "start_share": share,
-                "weights": shared.beginning(MAIN_ARM, winner.hyperparameters)[0],
-                "judged_on": {"images": images, "loss": float(loss), "se": float(errors[0])},
-                "validation": judge.validation(network),
-                "handed_over": True,
-            }
-            return Soup(details, network)
-    reason = f"{images} validation images tell that any share of what trials begin with is worse than none"
-    return Soup({"trials": [], "reason": reason, "handed_over": False})
+            return _Leaning(mixed, share, images, float(loss), float(errors[0]))
+    return _Leaning(network, 0.0, images)
 
 
 def _mixed(networks: "Sequence[Ingredient]", shared: Shared, mix: "Mix") -> "Ingredient":
@@ -192,13 +226,13 @@ class _Judge:
         """The metric of the sweep behind a rank; None where it was no finite number."""
         return self._spec.search.sign * score[0] if math.isfinite(score[0]) else None
 
-    def validation(self, network: "Ingredient") -> dict[str, float]:
-        """All figures on all validation images, by the names of their columns."""
-        from tlsweep.training.metrics import FIGURES
+    def validation(self, networks: "Sequence[Ingredient]") -> dict[str, float]:
+        """All figures on all validation images, by the names of their columns; of several networks the means, and
+        their standard errors."""
+        from tlsweep.training.summary import over_runs
 
-        evaluation = self.on(network)
-        figures = {f"val_{name}": getattr(evaluation, name) for name in FIGURES}
-        return {name: value for name, value in figures.items() if value is not None}
+        figures = over_runs([self.on(network).to_dict() for network in networks])
+        return {f"val_{name}": value for name, value in figures.items() if value is not None}
 
     def losses_and_mistakes(self, network: "Ingredient") -> "npt.NDArray[np.float64]":
         """The cross-entropy of each validation image, and 1 where its class is mistaken; shape (2, images)."""
