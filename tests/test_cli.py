@@ -151,9 +151,11 @@ def test_confirm_trains_the_recipe_of_a_sweep_again(run: Run, tmp_path: Path, sw
         2, "error: -o train.lr=0.5: train.lr is the recipe's, which is trained again as it is; leave it out\n",
     )  # fmt: skip
     sweep_room.outcome = lambda options: make_sweep(tmp_path / "results", "other")
-    assert run("confirm", "mine", "--repeats", "3", "--local", "-q")[0] == 0
+    assert run("confirm", "mine", "--repeats", "3", "--top", "2", "--local", "-q")[0] == 0
     ((spec, passed),) = sweep_room.calls
     assert (spec.name, spec.search.strategy, spec.data.repeats) == ("mine-confirmed", "recipe", 3)
+    # The next best member; and no probe, as nothing says that trials began with it.
+    assert spec.arms == ("main", "t0002", "constant", "hyperrule", "tutorial")
     assert (passed["name"], passed["local"], passed["results"]) == (None, True, "results")  # the name may be numbered
 
 
@@ -227,7 +229,7 @@ def test_somebody_at_a_terminal_is_asked_before_what_was_not_named_is_started(
     ended, out, err = at_a_terminal(answer, verb)
     what = {
         "launch": "This starts the demonstration, preset digits (asha: 24 trials × 27 epochs",
-        "confirm": "This starts 5 networks with the recipe of 'mine', the newest sweep in 'results'. Go on? [Y/n]:",
+        "confirm": "This starts 5 networks with the recipe of 'mine', the newest sweep in 'results', and as many of",
     }[verb]
     assert what in err
     assert (ended, len(sweep_room.calls)) == (code, started)

@@ -153,7 +153,12 @@ def debug(spec: SpecArgument = DEFAULT_SPEC, override: Overrides = None) -> None
 @app.command()
 def confirm(
     name: SweepName = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Networks to train, of each fold, each with its seed.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=2, help="Networks of each contender, of each fold, each with its seed.")
+    ] = 5,
+    top: Annotated[
+        int, typer.Option(min=1, help="How many of the sweep's best trials are trained again, the winner included.")
+    ] = 3,
     override: Overrides = None,
     local: Local = False,
     address: Address = None,
@@ -163,20 +168,23 @@ def confirm(
     results: ResultsFolder = "results",
     quiet: Quiet = False,
 ) -> None:
-    """Train a sweep's recipe again with other seeds: what it is worth without the luck of the search."""
+    """Train a sweep's best again with other seeds, beside what costs no search: was the winner luck?"""
     from tlsweep.report.recipe import confirmation
+    from tlsweep.spec import load_spec
     from tlsweep.spec.recipe import check_overrides
     from tlsweep.store.folder import name_like
 
     found = open_sweep(name, results)
-    spec = confirmation(found, repeats) | {"name": f"{name_like(found.name)}-confirmed"}
+    spec = confirmation(found, repeats, top) | {"name": f"{name_like(found.name)}-confirmed"}
     where = {"results": results, "local": local, "address": address}
     changes = tuple(override or ())
     check_overrides(spec, changes)
     if name is None:
         whose = f"'{found.name}', the newest sweep in '{results}'"
-        networks = repeats * (spec["data"].get("folds") or 1)
-        announce(f"{networks} networks with the recipe of {whose}", quiet=quiet)
+        loaded = load_spec(spec, changes)
+        others = len(loaded.trained_arms) - 1
+        rivals = f", and as many of each of {others} rivals" * (others > 0)
+        announce(f"{loaded.data.runs} networks with the recipe of {whose}{rivals}", quiet=quiet)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 

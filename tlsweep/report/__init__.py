@@ -4,6 +4,7 @@ from tlsweep.report.arms import ArmResult, arm_results, gain
 from tlsweep.report.best import Best, find_best
 from tlsweep.report.by_metric import tables_by
 from tlsweep.report.classes import ClassResult, ClassResults, class_results
+from tlsweep.report.confirmation import Confirmation, Contender, find_confirmation
 from tlsweep.report.curve import CurvePoint, learning_curve
 from tlsweep.report.describe import describe_model, describe_runs, describe_search, unplaced_heads
 from tlsweep.report.intervals import Interval
@@ -17,9 +18,9 @@ from tlsweep.report.totals import Totals, totals
 from tlsweep.report.trial import TrialLife, trial_life
 
 __all__ = [
-    "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "CurvePoint", "Failure", "Interval", "Landscape",
-    "Leader", "Segment", "Soup", "SweepTables", "Totals", "TrialLife", "arm_results", "class_results", "describe_model",
-    "describe_runs", "describe_search", "failures", "faults", "find_best", "find_soup", "gain", "landscape", "leaders",
-    "learning_curve", "lineage", "load_tables", "recipe", "repair", "tables_by", "totals", "trial_life",
-    "unplaced_heads", "write_recipe",
+    "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "Confirmation", "Contender", "CurvePoint", "Failure",
+    "Interval", "Landscape", "Leader", "Segment", "Soup", "SweepTables", "Totals", "TrialLife", "arm_results",
+    "class_results", "describe_model", "describe_runs", "describe_search", "failures", "faults", "find_best",
+    "find_confirmation", "find_soup", "gain", "landscape", "leaders", "learning_curve", "lineage", "load_tables",
+    "recipe", "repair", "tables_by", "totals", "trial_life", "unplaced_heads", "write_recipe",
 ]  # fmt: skip

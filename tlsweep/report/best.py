@@ -8,6 +8,7 @@ from typing import Any
 from tlsweep.errors import ResultsError
 from tlsweep.report.arms import ArmResult, arm_results, evaluated, gain, winner
 from tlsweep.report.classes import ClassResults, class_results
+from tlsweep.report.confirmation import Confirmation, find_confirmation
 from tlsweep.report.intervals import Interval
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.soup import Soup, find_soup
@@ -46,6 +47,8 @@ class Best:
     """The metric that the sweep was searched by, where the winner is that by another."""
     soup: Soup | None = None
     """What came of averaging the best networks; None where nobody asked for it."""
+    confirmation: Confirmation | None = None
+    """The verdict, of a sweep by `tlsweep confirm`."""
 
     @property
     def averaged(self) -> bool:
@@ -87,6 +90,7 @@ class Best:
             "gain": {result.arm: self._gain(result) for result in self.arms if result.against is not None},
             "arms": [self._arm(result) for result in self.arms],
             "soup": self.soup.as_dict() if self.soup else None,
+            "confirmation": self.confirmation.as_dict() if self.confirmation else None,
             "model": str(self.model) if self.model else None,
             "recipe": str(self.recipe) if self.recipe else None,
         }
@@ -158,4 +162,5 @@ def find_best(tables: SweepTables) -> Best:
         recipe=folder.recipe if handed_back and folder.recipe.exists() else None,
         searched_by=tables.searched_by,
         soup=soup,
+        confirmation=find_confirmation(tables),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from tlsweep.errors import ResultsError, SpecError
 from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.rivals import with_rivals
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
@@ -76,7 +77,13 @@ def _head(spec: SweepSpec, trial: str, arm: str, epoch: int, reached: Mapping[st
         "reached": {"epoch": epoch}
         | {name: value for name, value in reached.items() if name.startswith("val_") and value is not None},
         **spec.train.settings().model_dump(mode="json"),
+        **_leaning(spec),
     }
+
+
+def _leaning(spec: SweepSpec) -> dict[str, str]:
+    """That the winner is handed over with a share of its start; an average of several trials is no recipe's."""
+    return {"soup": "start"} if spec.soup == "start" else {}
 
 
 def _material(results: Results, arm: str, values: Mapping[str, Value]) -> dict[str, Any]:
@@ -99,8 +106,9 @@ def _weights(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> Any:
     return spec.model.starting_from(origin).model_dump(mode="json")["weights"]
 
 
-def confirmation(results: Results, repeats: int) -> dict[str, Any]:
-    """The spec, as a mapping, that trains a sweep's recipe again, `repeats` times with seeds of their own.
+def confirmation(results: Results, repeats: int, top: int = 1) -> dict[str, Any]:
+    """The spec, as a mapping, that trains a sweep's recipe again, `repeats` times with seeds of their own, beside the
+    `top` best trials and controls (`with_rivals`).
 
     Raises:
         ResultsError: the sweep has no recipe yet, or its winner was not trained.
@@ -118,12 +126,14 @@ def confirmation(results: Results, repeats: int) -> dict[str, Any]:
             "began with, so there is no training to repeat; the network is in best/"
         )
     spec, again = results.spec, recipe_spec(kept, repeats)
-    return {
+    whole = {
         **again,
         "search": again["search"] | {"metric": spec.search.metric},  # earlier versions wrote none into the recipe
         "resources": spec.resources.model_dump(mode="json"),
         "faults": spec.faults.model_dump(mode="json"),
+        **_leaning(spec),  # nor this
     }
+    return with_rivals(results, whole, kept["trial"], top)
 
 
 def replayed(file: Path, seeds: int | None) -> dict[str, Any]:
@@ -175,6 +185,10 @@ def _changes(segments: list[Segment], name: str) -> bool:
 _SOUP = """\
 # What is handed over is an average of weights (`souped` in the events). This is the best trial.
 """
+_LEANING = """\
+# What is handed over has a share of what this trial began with (`souped` in the events). With `soup: start` a replay
+# finds that share again.
+"""
 
 
 def write_recipe(path: Location) -> None:
@@ -182,5 +196,6 @@ def write_recipe(path: Location) -> None:
     results = Results(SweepFolder(path))
     if results.winner() is not None:
         soup = results.state().soup
-        note = _SOUP if soup and soup["handed_over"] else ""
+        handed_over = bool(soup and soup["handed_over"])
+        note = (_SOUP, _LEANING)[results.spec.soup == "start"] * handed_over
         write_text(results.folder.recipe, _HEAD + note + write_yaml(recipe(results)))

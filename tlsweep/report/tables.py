@@ -25,7 +25,7 @@ _REPORT_COLUMNS = (
 )  # fmt: skip
 _ALWAYS = ("trial", "arm", "number", "status", "epoch")
 """Columns of trials.parquet that are never null."""
-_PREDICTION_COLUMNS = ("arm", "trial", "image", "label", "predicted", "probability")
+_PREDICTION_COLUMNS = ("arm", "trial", "repeat", "image", "label", "predicted", "probability")
 
 
 @dataclass(frozen=True)

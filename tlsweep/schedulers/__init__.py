@@ -59,7 +59,7 @@ RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProx
         lambda members: make_population(spec, arm, members),
         limited=spec.budget.limited,
     ),
-    "recipe": lambda search, spec, arm: Replay(search, spec.train.resolve({}).model_dump()),
+    "recipe": lambda search, spec, arm: Replay(search.steps_of(arm), spec.train.resolve({}).model_dump()),
 })  # fmt: skip
 """Make the rules of an arm, by `search.strategy`: from the section `search`, the whole spec and the arm's name."""
 

@@ -46,6 +46,7 @@ def _spec(recipe: Mapping[str, Any], repeats: int | None) -> dict[str, Any]:
             "seed": recipe["seed"],
             "data": recipe["data"] if again else {**recipe["data"], "repeats": repeats},
             "model": recipe["model"],
+            "soup": recipe.get("soup"),
             "train": {**settings, **recipe["constants"], **steps[0]["values"]},
             "search": {"strategy": "recipe", "schedule": steps}
             | ({"metric": recipe["metric"]} if "metric" in recipe else {}),

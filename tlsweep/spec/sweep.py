@@ -218,6 +218,7 @@ class SweepSpec(SpecModel):
             weights=weights,
             freeze=dict(self.train)["freeze"],
             rule=rule,
+            rivals=self.search.rivals_start,
             soup=self.soup_trials > 0,
         )
 

@@ -115,7 +115,8 @@ def starts(shared: "Shared") -> dict[str, dict[str, dict[str, float]]]:
     for arm in (arm for arm in shared.spec.arms if arm != SOUP_ARM):  # which begins where main does
         for name in shared.weights:
             heads = shared.heads.get(shared.beginning(arm, {WEIGHTS: name}))
-            if heads is not None and shared.spec.arm(arm).pretrained:
+            here = shared.spec.arm(arm)
+            if heads is not None and here.pretrained and not here.random_head:
                 figures = over_runs([run.validation for run in fetch(heads)])
                 found.setdefault(arm, {})[name] = {
                     f"val_{figure}": value for figure, value in figures.items() if value is not None

@@ -77,7 +77,8 @@ class Shared:
         from tlsweep.training import Transfer
 
         weights = self.base_weights(arm, hyperparameters)
-        heads = self.heads.get(self.beginning(arm, hyperparameters))
+        random = self.spec.arm(arm).random_head
+        heads = None if random else self.heads.get(self.beginning(arm, hyperparameters))
         begin_with = () if heads is None else fetch(heads)
         return Transfer(self.arm_task(arm), self.spec.model, weights, seed, begin_with)
 

@@ -7,11 +7,14 @@ from rich.console import Console, Group
 
 from tlsweep.report import (
     ArmResult,
+    Confirmation,
+    Contender,
     Interval,
     Leader,
     SweepTables,
     arm_results,
     describe_runs,
+    find_confirmation,
     find_soup,
     gain,
     leaders,
@@ -135,7 +138,11 @@ def _reached(leader: Leader, metric: str) -> str:
 
 
 def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> None:
-    """The best of each arm, and the gain of the main one over its controls; with few labels, the learning curve."""
+    """The best of each arm, and the gain of the main one over its controls; with few labels, the learning curve; of a
+    confirmation its verdict."""
+    if confirmation := find_confirmation(tables):
+        _print_confirmation(console, tables, confirmation)
+        return
 
     def row(arm: ArmResult) -> tuple[str, ...]:
         reached = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
@@ -188,6 +195,52 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
     if runs := describe_runs(tables.spec.data):
         console.print(line(f"±: standard error over {runs}", "dim"))
+
+
+def _print_confirmation(console: Console, tables: SweepTables, confirmation: Confirmation) -> None:
+    """The winner and its rivals, best first, and what follows."""
+    shown = (confirmation.winner, *confirmation.rivals)
+    values = {leader.arm: leader for leader in leaders(tables)}
+    if confirmation.winner.result.arm == SOUP_ARM:
+        values[SOUP_ARM] = values[MAIN_ARM]
+
+    def of(name: str, contender: Contender) -> str:
+        leader = values.get(contender.result.arm)
+        return MISSING if leader is None else value(leader.hyperparameters[name])
+
+    def ahead(contender: Contender) -> str:
+        behind = contender.behind
+        return MISSING if behind is None else with_bounds(difference(behind.value), behind)
+
+    columns = [
+        Column[Contender]("contender", lambda contender: contender.name, right=False),
+        Column[Contender]("lr", lambda contender: of("lr", contender), optional=2),
+        Column[Contender]("batch", lambda contender: of("batch_size", contender), optional=2),
+        Column[Contender](
+            "val accuracy",
+            lambda contender: uncertain(
+                contender.result.val.get("accuracy"), contender.result.val_error.get("accuracy")
+            ),
+            optional=1,
+        ),
+        Column[Contender](
+            "test accuracy",
+            lambda contender: with_bounds(uncertain(contender.test.value, contender.error), contender.test),
+        ),
+        Column[Contender]("the winner is ahead by", ahead),
+    ]
+    console.print(fit_table(columns, shown, console.width))
+    print_left_out(console, columns, shown)
+    about = f"{confirmation.seeds} seeds and {confirmation.images:,} test images"
+    console.print(
+        line(f"±: standard error over seeds; [ ]: 95 % interval over {about}, paired where it is a lead", "dim")
+    )
+    console.print(line(confirmation.verdict, ("bold yellow", "bold")[confirmation.holds]))
+    console.print(line(confirmation.comparison, "dim"))
+    for luck in confirmation.luck:
+        console.print(line(f"warning: {luck}", "yellow"))
+    if soup := find_soup(tables):
+        console.print(line(soup.in_words(), "dim"))
 
 
 def _gain_of(arms: list[ArmResult], rival: ArmResult) -> tuple[str, str]:

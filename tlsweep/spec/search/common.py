@@ -47,6 +47,11 @@ class SearchCommon(SpecModel):
         """Whether trials wait for one another, their checkpoints kept."""
         return False
 
+    @property
+    def rivals_start(self) -> Mapping[str, Mapping[str, Value]]:
+        """What other recipes begin with that are trained beside the main arm, each as an arm, by name."""
+        return {}
+
     def check(self, spec: "SweepSpec") -> None:
         """Refuse a spec in which the strategy cannot work.
 

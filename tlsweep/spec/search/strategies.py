@@ -1,14 +1,15 @@
 """The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Union
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Union, get_args
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.search.common import MAX_TRIALS, HalvingSearch, Perturbed, PopulationSearch, Sampled, SearchCommon
 from tlsweep.spec.search.space import Value
+from tlsweep.spec.search.study import MAIN_ARM, SOUP_ARM, Control
 from tlsweep.text import shortened
 
 if TYPE_CHECKING:
@@ -131,26 +132,71 @@ class RecipeStep(SpecModel):
     """Hyperparameters of this step; the others are as in `train`."""
 
 
+def _ascending(steps: tuple[RecipeStep, ...]) -> tuple[RecipeStep, ...]:
+    ends = [step.to_epoch for step in steps]
+    if ends != sorted(set(ends)):
+        raise ValueError(f"each step must end after the one before it, not at epochs {shortened(str(ends))}")
+    return steps
+
+
+Steps = Annotated[tuple[RecipeStep, ...], Field(min_length=1), AfterValidator(_ascending)]
+
+
+def step_after(steps: Sequence[RecipeStep], epoch: int) -> RecipeStep:
+    """The step by which training goes on after an epoch; the last one where it does not."""
+    return next((step for step in steps if step.to_epoch > epoch), steps[-1])
+
+
+class Claim(SpecModel):
+    """What a sweep says of its own winner, which a confirmation looks into."""
+
+    sweep: str = Field(max_length=300)
+    """Its name."""
+    trial: str = Field(max_length=300)
+    """The winner."""
+    networks: int = Field(1, ge=1)
+    """Repeats (`data.repeats`) behind the figures, which then are means."""
+    val_accuracy: float | None = None
+    """In its best epoch; of the best trial alone, without a share of the start."""
+    test_accuracy: float | None = None
+    """Of the same network."""
+
+
 class RecipeSearch(SearchCommon):
     """No search: a schedule that an earlier sweep found is trained again, with other seeds (`tlsweep confirm`) or with
     its own (`tlsweep replay`)."""
 
     strategy: Literal["recipe"]
     """How configurations are chosen, and which of them go on."""
-    schedule: tuple[RecipeStep, ...] = Field(min_length=1)
+    schedule: Steps
     """The steps of the recipe, one after another."""
+    rivals: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)], Steps] = {}
+    """Other recipes, by name, such as those of the next best trials: each is an arm, with the same seeds."""
+    claim: Claim | None = None
+    """What the sweep that found the recipe says of it (`tlsweep confirm`)."""
+
+    @property
+    def rivals_start(self) -> Mapping[str, Mapping[str, Value]]:
+        return {name: steps[0].values for name, steps in self.rivals.items()}
+
+    def steps_of(self, arm: str) -> tuple[RecipeStep, ...]:
+        """The steps that the trial of an arm follows."""
+        return self.rivals.get(arm, self.schedule)
 
     def check(self, spec: "SweepSpec") -> None:
         super().check(spec)
         self.refuse_patience()
         if spec.space:
             raise ValueError(f"search.strategy recipe draws nothing, but {', '.join(spec.space)} are distributions")
-        if self.schedule[-1].to_epoch > spec.train.epochs:
-            raise ValueError(
-                f"search.schedule ends at epoch {self.schedule[-1].to_epoch}, after train.epochs {spec.train.epochs}"
-            )
-        for step in self.schedule:
-            spec.train.resolve(dict(step.values))
+        if taken := sorted(self.rivals.keys() & {MAIN_ARM, SOUP_ARM, *get_args(Control)}):
+            raise ValueError(f"search.rivals: {taken[0]} is the name of another arm; give it another")
+        schedules = {"search.schedule": self.schedule}
+        schedules |= {f"search.rivals.{name}": steps for name, steps in self.rivals.items()}
+        for path, steps in schedules.items():
+            if steps[-1].to_epoch > spec.train.epochs:
+                raise ValueError(f"{path} ends at epoch {steps[-1].to_epoch}, after train.epochs {spec.train.epochs}")
+            for step in steps:
+                spec.train.resolve(dict(step.values))
 
     def configurations(self, axes: Mapping[str, list[Value]]) -> int:
         return self.trials
@@ -160,20 +206,12 @@ class RecipeSearch(SearchCommon):
 
     def step_after(self, epoch: int) -> RecipeStep:
         """The step by which training goes on after an epoch; the last one where it does not."""
-        return next((step for step in self.schedule if step.to_epoch > epoch), self.schedule[-1])
+        return step_after(self.schedule, epoch)
 
     @property
     def trials(self) -> int:
         """One; its repeats have other seeds."""
         return 1
-
-    @field_validator("schedule")
-    @classmethod
-    def _steps_ascend(cls, schedule: tuple[RecipeStep, ...]) -> tuple[RecipeStep, ...]:
-        ends = [step.to_epoch for step in schedule]
-        if ends != sorted(set(ends)):
-            raise ValueError(f"each step must end after the one before it, not at epochs {shortened(str(ends))}")
-        return schedule
 
 
 STRATEGIES: Final = (

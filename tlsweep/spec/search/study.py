@@ -11,14 +11,16 @@ from tlsweep.errors import SpecError
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.search.space import Value
+from tlsweep.spec.search.tutorial import TUTORIAL
 from tlsweep.text import shortened
 
-Control = Literal["scratch", "no-explore", "hyperrule", "probe"]
+Control = Literal["scratch", "no-explore", "hyperrule", "probe", "tutorial"]
 MAIN_ARM = "main"
 SCRATCH_ARM: Control = "scratch"
 NO_EXPLORE_ARM: Control = "no-explore"
 HYPERRULE_ARM: Control = "hyperrule"
 PROBE_ARM: Control = "probe"
+TUTORIAL_ARM: Control = "tutorial"
 SOUP_ARM = "soup"
 """The average of the main arm's best networks (`soup`)."""
 
@@ -34,6 +36,8 @@ class Arm:
     """Whether its trials start from `model.weights`; else from random ones."""
     explore: bool = True
     """Whether a population mutates."""
+    random_head: bool = False
+    """Whether its heads begin with torch's own initialisation, whatever `train.head` says."""
     labels_per_class: int | None = None
     """Training images of each class, some of the main arm's; None: all of them."""
     hyperparameters: Mapping[str, Value] = field(default_factory=dict)
@@ -101,6 +105,7 @@ def arms_of(
     weights: bool,
     freeze: Value,
     rule: Mapping[str, Value],
+    rivals: Mapping[str, Mapping[str, Value]],
     soup: bool = False,
 ) -> tuple[Arm, ...]:
     """All arms, the main one first.
@@ -111,9 +116,12 @@ def arms_of(
         weights: whether the main arm starts from any.
         freeze: `train.freeze`.
         rule: what the HyperRule chooses.
+        rivals: what other recipes that are trained beside the main one begin with, by name.
         soup: whether the best networks of the main arm are averaged, or the best one with what it began with.
     """
-    arms = [Arm(MAIN_ARM, control_of=None), *(_control(name, rule) for name in controls)]
+    arms = [Arm(MAIN_ARM, control_of=None)]
+    arms += [Arm(name, hyperparameters=values) for name, values in rivals.items()]
+    arms += [_control(name, rule) for name in controls]
     if study.few_labels and weights and SCRATCH_ARM not in controls:
         arms.append(_control(SCRATCH_ARM, rule))
     for count in study.few_labels[1:]:
@@ -135,4 +143,6 @@ def _control(name: Control, rule: Mapping[str, Value]) -> Arm:
         return Arm(name, hyperparameters=rule, trials=1)
     if name == PROBE_ARM:
         return Arm(name, trials=0)
+    if name == TUTORIAL_ARM:
+        return Arm(name, random_head=True, hyperparameters=TUTORIAL.model_dump(), trials=1)
     return Arm(name, pretrained=name != SCRATCH_ARM, explore=name != NO_EXPLORE_ARM)

@@ -9,6 +9,7 @@ from tlsweep.report import (
     arm_results,
     failures,
     faults,
+    find_confirmation,
     find_soup,
     gain,
     landscape,
@@ -32,7 +33,7 @@ def findings(tables: SweepTables) -> list[str]:
         return ["No trial has completed an epoch with a finite metric, so nothing is known yet.", *_failures(tables)]
     return [
         *(_best(tables, arm) for arm in arms if arm.arm == MAIN_ARM),
-        *(_against(arms, arm, _images(tables, arm)) for arm in arms if arm.against is not None),
+        *(_confirmed(tables) or (_against(arms, arm, _images(tables, arm)) for arm in arms if arm.against is not None)),
         *_soup(tables),
         *(f"{no_training_helped(tables.spec, arm.arm, arm.trained)}." for arm in arms if arm.trained),
         *_schedule(tables),
@@ -60,6 +61,15 @@ def _best(tables: SweepTables, arm: ArmResult) -> str:
     n = _images(tables, arm)
     known = f"n={n:,} test images" if n else "no predictions were kept, so its interval is not known"
     return f"{said}; test accuracy {test_accuracy(arm)} ({known})."
+
+
+def _confirmed(tables: SweepTables) -> list[str]:
+    """The verdict of a confirmation, which is set against others by seed; nothing of any other sweep."""
+    found = find_confirmation(tables)
+    if found is None:
+        return []
+    warnings = [f"Warning: {luck}." for luck in found.luck]
+    return [f"{found.verdict[0].upper()}{found.verdict[1:]}.", f"For comparison: {found.comparison}.", *warnings]
 
 
 def _against(arms: list[ArmResult], control: ArmResult, images: int) -> str:
