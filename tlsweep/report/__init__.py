@@ -12,15 +12,16 @@ from tlsweep.report.landscape import Cell, Landscape, landscape
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.recipe import recipe, write_recipe
 from tlsweep.report.repair import faults, repair
+from tlsweep.report.rungs import CutCost, cut_costs
 from tlsweep.report.soup import Soup, find_soup
 from tlsweep.report.tables import Failure, Leader, SweepTables, failures, leaders, load_tables
 from tlsweep.report.totals import Totals, totals
 from tlsweep.report.trial import TrialLife, trial_life
 
 __all__ = [
-    "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "Confirmation", "Contender", "CurvePoint", "Failure",
-    "Interval", "Landscape", "Leader", "Segment", "Soup", "SweepTables", "Totals", "TrialLife", "arm_results",
-    "class_results", "describe_model", "describe_runs", "describe_search", "failures", "faults", "find_best",
-    "find_confirmation", "find_soup", "gain", "landscape", "leaders", "learning_curve", "lineage", "load_tables",
-    "recipe", "repair", "tables_by", "totals", "trial_life", "unplaced_heads", "write_recipe",
+    "ArmResult", "Best", "Cell", "ClassResult", "ClassResults", "Confirmation", "Contender", "CurvePoint", "CutCost",
+    "Failure", "Interval", "Landscape", "Leader", "Segment", "Soup", "SweepTables", "Totals", "TrialLife",
+    "arm_results", "class_results", "cut_costs", "describe_model", "describe_runs", "describe_search", "failures",
+    "faults", "find_best", "find_confirmation", "find_soup", "gain", "landscape", "leaders", "learning_curve",
+    "lineage", "load_tables", "recipe", "repair", "tables_by", "totals", "trial_life", "unplaced_heads", "write_recipe",
 ]  # fmt: skip

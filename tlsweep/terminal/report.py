@@ -10,6 +10,7 @@ from tlsweep.report import (
     Landscape,
     SweepTables,
     arm_results,
+    cut_costs,
     describe_model,
     describe_search,
     failures,
@@ -39,6 +40,7 @@ def print_report(console: Console, results: Results, metric: str | None = None) 
         _title(console, f"Best trials, by {ranked_by(tables.spec.search.metric, tables.searched_by)}")
         print_leaders(console, tables)
         _print_landscape(console, tables)
+        _print_cuts(console, tables)
         _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")
         print_arms(console, tables, arms)
     if any(result.arm == MAIN_ARM for result in arms):
@@ -106,6 +108,16 @@ def _print_landscape(console: Console, tables: SweepTables) -> None:
     figure = "mean ± standard error (n)" if errors else "mean (n)"
     _title(console, f"What works here{arm}: best {words(tables.spec.search.metric)}, {figure}")
     console.print(fit_table(_landscape_columns(grid, errors=errors), rows, console.width))
+
+
+def _print_cuts(console: Console, tables: SweepTables) -> None:
+    costs = cut_costs(tables)
+    if not costs:
+        return
+    _title(console, "What stopping trials early may have cost")
+    for cost in costs:
+        console.print(line(cost.in_words()))
+    console.print(line("what the trials that were cut would have become was not seen: nothing trained them on", "dim"))
 
 
 def _landscape_columns(grid: Landscape, *, errors: bool) -> list[Column[int]]:

@@ -10,8 +10,8 @@ from builders import SweepBuilder, make_spec, make_sweep
 from tlsweep.report import SweepTables, figures, landscape
 from tlsweep.report.figures import FIGURES, load
 from tlsweep.report.figures.curves import MOST_CURVES
-from tlsweep.report.figures.rungs import rungs_of
 from tlsweep.report.figures.style import SHADES, Scale, plain, thinned
+from tlsweep.report.rungs import rungs_of
 from tlsweep.store import open_results
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"

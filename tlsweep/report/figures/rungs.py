@@ -1,67 +1,14 @@
 """Who was cut where: the rungs of successive halving."""
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import plotly.graph_objects as go
 
-from tlsweep.report.figures.style import BLUE, GREY, RED, figure, metric_axis, of_arm, plain
+from tlsweep.report.figures.style import BLUE, GREY, RED, figure, metric_axis, plain
+from tlsweep.report.rungs import cut_costs, rungs_of
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
-from tlsweep.store.journal import is_finite
 
 _SPREAD = 0.28
 """How far the trials of a rung stand apart, so that those of one score do not hide each other."""
-
-
-@dataclass
-class Rung:
-    """The trials that came to a rung, and their score there (of a loss its own value, not times -1)."""
-
-    went_on: dict[str, float] = field(default_factory=dict)
-    cut: dict[str, float] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    threshold: float | None = None
-    """The last one that decided."""
-
-
-def rungs_of(tables: SweepTables, arm: str = MAIN_ARM) -> Mapping[int, Rung]:
-    """The rungs of an arm, by epoch: who was cut and who went on."""
-    sign = tables.spec.search.sign
-    found: dict[int, Rung] = defaultdict(Rung)
-    for event in tables.events:
-        details = event["details"]
-        if event["arm"] != arm or details.get("rung") is None or details.get("score") is None:
-            continue
-        rung, trial = found[details["rung"]], event["trial"]
-        if event["kind"] == "stopped":
-            rung.cut[trial] = sign * details["score"]
-            rung.reasons[trial] = str(details.get("reason"))
-        elif event["kind"] in ("promoted", "joined"):
-            rung.went_on[trial] = sign * details["score"]
-        if details.get("threshold") is not None:
-            rung.threshold = sign * details["threshold"]
-    for epoch, rung in found.items():
-        # A trial that was held at a rung, and let go on later by a resume, was not cut there in the end.
-        for trial in [trial for trial in rung.cut if trial in rung.went_on]:
-            del rung.cut[trial]
-        decided = {**rung.cut, **rung.went_on}
-        passed = _passed(tables, arm, epoch)
-        rung.went_on |= {trial: score for trial, score in passed.items() if trial not in decided}
-    return {epoch: found[epoch] for epoch in sorted(found)}
-
-
-def _passed(tables: SweepTables, arm: str, epoch: int) -> dict[str, float]:
-    """The metric at an epoch of the trials that were trained beyond it: letting go on leaves no event in ASHA."""
-    metric = tables.spec.search.metric
-    rows = [row for row in of_arm(tables.reports, arm) if row["generation"] == 0]
-    beyond = {row["trial"] for row in rows if row["epoch"] > epoch}
-    return {
-        row["trial"]: row[metric]
-        for row in rows
-        if row["epoch"] == epoch and row["trial"] in beyond and is_finite(row[metric])
-    }
 
 
 def rungs(tables: SweepTables, arm: str = MAIN_ARM) -> go.Figure | None:
@@ -72,7 +19,8 @@ def rungs(tables: SweepTables, arm: str = MAIN_ARM) -> go.Figure | None:
     drawn = figure(
         "Rungs",
         "Each point is a trial at a rung, at its result there. Dashes: the score that the last decision "
-        "at a rung asked for; trials that came earlier were measured against fewer others.",
+        "at a rung asked for; trials that came earlier were measured against fewer others."
+        + "".join(f" {cost.in_words()}." for cost in cut_costs(tables, arm)),
     )
     names = sorted({trial for rung in found.values() for trial in (*rung.went_on, *rung.cut)})
     places = {trial: (at / max(len(names) - 1, 1) - 0.5) * 2 * _SPREAD for at, trial in enumerate(names)}
