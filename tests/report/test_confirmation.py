@@ -12,6 +12,7 @@ from rich.console import Console
 from scipy.stats import t as student
 from scipy.stats import ttest_1samp
 
+from tlsweep import figures
 from tlsweep.report import Confirmation, find_best, find_confirmation, load_tables
 from tlsweep.report.intervals import another_like, over_seeds_and_images
 from tlsweep.store import Results
@@ -120,6 +121,12 @@ def test_the_verdict_is_what_the_intervals_carry(
     stream = io.StringIO()
     print_outcome(Console(file=stream, width=120), results)
     assert found.verdict in " ".join(stream.getvalue().split())
+    drawn = figures.contenders(load_tables(results))
+    assert drawn is not None
+    means, seeds = drawn.data
+    assert list(means.x) == [found.winner.test.value, *(rival.test.value for rival in found.rivals)]
+    assert list(seeds.x[:SEEDS]) == right["main"].mean(1).tolist()
+    assert found.verdict[1:] in drawn.layout.meta["caption"]
     assert find_best(load_tables(results)).as_dict()["confirmation"]["verdict"] == found.verdict
 
 
@@ -151,3 +158,4 @@ def test_no_other_sweep_has_a_verdict(tmp_path: Path) -> None:
     search = tables.spec.search.model_copy(update={"claim": None})
     object.__setattr__(tables, "spec", tables.spec.model_copy(update={"search": search}))
     assert find_confirmation(tables) is None
+    assert figures.contenders(tables) is None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import plotly.graph_objects as go
 
 from tlsweep.report.by_metric import tables_by
+from tlsweep.report.figures.contenders import contenders
 from tlsweep.report.figures.curves import best_so_far, learning_curves
 from tlsweep.report.figures.outcome import confusion, incidents, time_spent
 from tlsweep.report.figures.population import population, winners_schedule
@@ -18,14 +19,14 @@ from tlsweep.report.tables import SweepTables
 from tlsweep.store import Results
 
 FIGURES: tuple[Callable[[SweepTables], go.Figure | None], ...] = (
-    learning_curves, lr_batch_map, rungs, population, winners_schedule, best_so_far,
+    contenders, learning_curves, lr_batch_map, rungs, population, winners_schedule, best_so_far,
     lambda tables: best_so_far(tables, over="wall"), parallel_coordinates, importance, time_spent, confusion, incidents,
 )  # fmt: skip
 """All that a page shows of one sweep, in its order."""
 
 __all__ = [
-    "FIGURES", "best_so_far", "confusion", "importance", "incidents", "learning_curves", "library", "load",
-    "lr_batch_map", "parallel_coordinates", "population", "rungs", "time_spent", "winners_schedule",
+    "FIGURES", "best_so_far", "confusion", "contenders", "importance", "incidents", "learning_curves", "library",
+    "load", "lr_batch_map", "parallel_coordinates", "population", "rungs", "time_spent", "winners_schedule",
 ]  # fmt: skip
 
 
