@@ -100,6 +100,7 @@ def verdict_of(results: Results) -> Confirmation:
         (0.1, {"t0003": 0.05, "t0004": -2.0}, "not refuted: t0007 has", True),
         (0.0, {"t0003": 0.1, "t0004": -2.0}, "not confirmed: t0007 has", False),
         (-1.0, {"t0003": 1.5, "t0004": -2.0}, "refuted: t0007 has", False),
+        (-1.0, {"constant": 1.5, "t0004": -2.0}, "refuted: t0007 has", False),
     ],
 )
 def test_the_verdict_is_what_the_intervals_carry(
@@ -112,11 +113,13 @@ def test_the_verdict_is_what_the_intervals_carry(
     assert found.verdict.startswith(begins)
     assert found.holds == holds
     near = max(others, key=lambda arm: right[arm].mean())
-    assert [found.rivals[0].name, len(found.rivals)] == [near, len(others)]
+    assert [found.rivals[0].result.arm, len(found.rivals)] == [near, len(others)]
+    assert found.verdict.endswith("luck") == (begins.startswith("refuted") and near != "constant")
+    assert found.verdict.endswith("what needs no search is better") == (near == "constant")
     behind = found.rivals[0].behind
     assert behind is not None
     assert behind.value == pytest.approx((right["main"] - right[near]).mean())
-    assert near in found.verdict
+    assert found.rivals[0].name in found.verdict
     assert "t0004" not in found.verdict
     stream = io.StringIO()
     print_outcome(Console(file=stream, width=120), results)

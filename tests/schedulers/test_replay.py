@@ -49,6 +49,22 @@ def test_it_changes_values_where_the_recipe_did_and_ends_where_it_ended() -> Non
     assert isinstance(tell(rules, report("a", 7, 0.5, values=values)), Stop)
 
 
+def test_each_rival_follows_a_schedule_of_its_own_with_the_winners_seeds() -> None:
+    rivals = "search.rivals={t0004: [{to_epoch: 1, values: {lr: 0.3}}, {to_epoch: 4, values: {momentum: 0.5}}]}"
+    spec = load_spec(recipe_spec(RECIPE, 5), [rivals])
+    assert load_spec(yaml.safe_load(dump_spec(spec))) == spec
+    assert (spec.arms, spec.trials_in("t0004")) == (("main", "t0004"), 1)
+    values = starting_values(spec, "t0004", 0)
+    assert values == starting_values(spec, "main", 0) | {"lr": 0.3}
+    rules, seen = make_rules(spec, "t0004"), []
+    for epoch in range(1, 5):
+        decision = tell(rules, report("a", epoch, 0.5, values=values))
+        values = dict(decision.hyperparameters) if isinstance(decision, Exploit) else values
+        seen.append((values["lr"], values["momentum"]))
+    assert seen == [(0.1, 0.5)] * 4  # from the first step's end on, as `train` has it again
+    assert isinstance(decision, Stop)
+
+
 def test_a_step_says_what_differs_from_train() -> None:
     steps = "search.schedule=[{to_epoch: 2, values: {lr: 0.02}}, {to_epoch: 4, values: {momentum: 0.5}}, {to_epoch: 6}]"
     spec = load_spec({"data": {"source": "digits"}, "search": {"strategy": "recipe"}}, [steps])
@@ -71,6 +87,13 @@ def test_a_step_says_what_differs_from_train() -> None:
         ("search.schedule=[{to_epoch: 3}, {to_epoch: 2}]", "each step must end after the one before it"),
         ("search.schedule=[{to_epoch: 3, values: {lr: -1}}]", "lr"),
         ("search.schedule=[{to_epoch: 3, values: {speed: 1}}]", "speed"),
+        ("search.rivals={t0001: [{to_epoch: 11}]}", "search.rivals.t0001 ends at epoch 11, after train.epochs 10"),
+        ("search.rivals={t0001: [{to_epoch: 3}, {to_epoch: 2}]}", "each step must end after the one before it"),
+        ("search.rivals={t0001: [{to_epoch: 3, values: {lr: -1}}]}", "lr"),
+        ("search.rivals={t0001: []}", "rivals"),
+        ("search.rivals={main: [{to_epoch: 3}]}", "'main' must be letters, .* and no other arm's name"),
+        ("search.rivals={tutorial: [{to_epoch: 3}]}", "no other arm's name"),
+        ("search.rivals={a/b: [{to_epoch: 3}]}", "'a/b' must be letters"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_one_message(override: str, words: str) -> None:

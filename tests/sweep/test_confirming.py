@@ -136,4 +136,5 @@ def test_it_hands_over_what_the_sweep_handed_over(tmp_path: Path, monkeypatch: p
     predicted = found.to_pandas("predictions").query("arm == 'soup'")
     right = (predicted.label == predicted.predicted).groupby(predicted.repeat).mean()
     assert verdict.winner.by_seed == pytest.approx(right.tolist())
+    assert "as a mean over 2 networks" in shown_on_screen(found)
     assert found.state().test["soup"]["accuracy"] == pytest.approx(right.mean())

@@ -39,6 +39,8 @@ class Contender:
     """Their mean; the interval is for other seeds and other test images."""
     behind: Interval | None
     """What the winner is ahead of it, paired by seed and image; None for the winner."""
+    searched: bool
+    """Whether it is another trial of the sweep."""
 
     @property
     def error(self) -> float:
@@ -84,16 +86,24 @@ class Confirmation:
         own = f"{self.winner.name} has {self.winner.test.value:.3f} over {self.seeds} fresh seeds"
         if not self.rivals:
             return f"{own}; there is nothing to set it against"
-        near, standing = self.rivals[0], self._standing()
-        gap = f"{near.name} has {near.test.value:.3f}, {_signed(_behind(near))} for the winner"
+        standing, near = self._standing(), self.rivals[0]
         if standing == "confirmed":
-            return f"confirmed: {own}, clearly more than each of the {len(self.rivals)} others; the nearest, {gap}"
-        alike = [rival.name for rival in self.rivals if _behind(rival).low <= 0]
+            others = f"each of the {len(self.rivals)} others"
+            return f"confirmed: {own}, clearly more than {others}; the nearest, {_lead(near)}"
         if standing == "not refuted":
+            alike = [rival.name for rival in self.rivals if _behind(rival).low <= 0]
             return f"not refuted: {own}, the most, but these seeds and images cannot tell it from {_listed(alike)}"
         if standing == "not confirmed":
-            return f"not confirmed: {own}, and {gap}, which may be chance: the sweep's own best may have been luck"
-        return f"refuted: {own}, and {gap}: the sweep's own best was luck"
+            return f"not confirmed: {own}, and {_lead(near)}, which may be chance"
+        better = self._better()
+        told = f"refuted: {own}, clearly less than {_listed([rival.name for rival in better])}; {_lead(better[0])}"
+        if any(rival.searched for rival in better):
+            return f"{told}: the sweep's own best was luck"
+        return f"{told}: what needs no search is better"
+
+    def _better(self) -> list[Contender]:
+        """The rivals whose lead is no chance."""
+        return [rival for rival in self.rivals if _behind(rival).high < 0]
 
     @property
     def holds(self) -> bool:
@@ -116,10 +126,11 @@ class Confirmation:
     def _standing(self) -> str:
         if not self.rivals:
             return "not refuted"
-        lead = _behind(self.rivals[0])
-        if lead.value >= 0:
-            return "confirmed" if all(_behind(rival).low > 0 for rival in self.rivals) else "not refuted"
-        return "refuted" if lead.high < 0 else "not confirmed"
+        if self._better():
+            return "refuted"
+        if _behind(self.rivals[0]).value < 0:
+            return "not confirmed"
+        return "confirmed" if all(_behind(rival).low > 0 for rival in self.rivals) else "not refuted"
 
     def _validation(self) -> Interval | None:
         result, count = self.winner.result, self.seeds
@@ -161,8 +172,11 @@ def _behind(rival: Contender) -> Interval:
     return rival.behind
 
 
-def _signed(interval: Interval) -> str:
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+def _lead(rival: Contender) -> str:
+    """'t0003 has 0.949, which is +0.018 [+0.001, +0.035] against the winner'."""
+    ahead = _behind(rival).reversed()
+    interval = f"{ahead.value:+.3f} [{ahead.low:+.3f}, {ahead.high:+.3f}]"
+    return f"{rival.name} has {rival.test.value:.3f}, which is {interval} against the winner"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -173,14 +187,16 @@ def _listed(names: Sequence[str]) -> str:
 def find_confirmation(tables: SweepTables) -> Confirmation | None:
     """The verdict of a sweep by `tlsweep confirm`; None of any other, and before all have met the test split."""
     search = tables.spec.search
-    if not isinstance(search, RecipeSearch) or search.claim is None:
+    claim = search.claim if isinstance(search, RecipeSearch) else None
+    if claim is None:
         return None
+    trials = search.rivals_start.keys() - {CONSTANT}
     right, results = _right(tables), {result.arm: result for result in arm_results(tables)}
     there = [arm for arm in results if arm in right and right[arm].shape == right.get(MAIN_ARM, np.empty(0)).shape]
     if MAIN_ARM not in there or min(right[MAIN_ARM].shape) < 2:
         return None
     best = SOUP_ARM if SOUP_ARM in there else MAIN_ARM
-    trial = one_line(search.claim.trial)
+    trial = one_line(claim.trial)
     names = {MAIN_ARM: trial} | _NAMES
     if best == SOUP_ARM:
         names |= {SOUP_ARM: f"{trial} with its start", MAIN_ARM: f"{trial} alone"}
@@ -189,10 +205,10 @@ def find_confirmation(tables: SweepTables) -> Confirmation | None:
         behind = None if arm == best else over_seeds_and_images(right[best] - right[arm])
         by_seed, test = tuple(right[arm].mean(1).tolist()), over_seeds_and_images(right[arm])
         within = Interval(test.value, max(test.low, 0.0), min(test.high, 1.0))
-        return Contender(names.get(arm, arm), results[arm], by_seed, within, behind)
+        return Contender(names.get(arm, arm), results[arm], by_seed, within, behind, arm in trials)
 
     rivals = sorted((contender(arm) for arm in there if arm != best), key=lambda rival: -fmean(rival.by_seed))
-    return Confirmation(contender(best), tuple(rivals), search.claim, right[best].shape[1])
+    return Confirmation(contender(best), tuple(rivals), claim, right[best].shape[1])
 
 
 def _right(tables: SweepTables) -> dict[str, npt.NDArray[np.float64]]:

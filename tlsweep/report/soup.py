@@ -17,7 +17,7 @@ class Soup:
     trials: tuple[str, ...]
     """Its ingredients; empty where there is none."""
     start_share: float
-    """The share of what trials begin with."""
+    """The share of what trials begin with; of several networks the mean."""
     weights: str | None
     """The name of the weights that all of them start from."""
     reason: str | None
@@ -35,6 +35,8 @@ class Soup:
     """Of that one: how much larger its loss is there than the winner's, and"""
     se: float = math.nan
     """the standard error of this difference, which is paired."""
+    networks: int = 1
+    """Of how many networks it is told: the repeats of the winner, each with a share of its own."""
     ensemble: Mapping[str, float] = field(default_factory=dict)
     """`networks`, and the `loss` and `accuracy` of the mean of their probabilities on the test split; may be empty."""
 
@@ -44,7 +46,8 @@ class Soup:
         what = f"the average of the weights of {' and '.join(filter(None, (', '.join(others), last)))}"
         if not self.start_share:
             return what
-        return f"{what} and of what trials begin with (which has {self.start_share:.0%} of it)"
+        share = f"{self.start_share:.0%} of it{f', as a mean over {self.networks} networks' * (self.networks > 1)}"
+        return f"{what} and of what trials begin with (which has {share})"
 
     def in_words(self) -> str:
         """Whether it is handed over, and why, in a sentence."""
@@ -117,6 +120,7 @@ def read_soup(details: Mapping[str, Any]) -> Soup:
         validation=details.get("validation") or {},
         loss=judged.get("loss", math.nan),
         se=judged.get("se", math.nan),
+        networks=len(details.get("start_shares") or (0,)),
         ensemble=ensemble,
     )
 

@@ -1,6 +1,7 @@
 """The `search:` section: which configurations are tried, which go on, and when the sweep ends."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Union, get_args
 
@@ -157,9 +158,13 @@ class Claim(SpecModel):
     networks: int = Field(1, ge=1)
     """Repeats (`data.repeats`) behind the figures, which then are means."""
     val_accuracy: float | None = None
-    """In its best epoch; of the best trial alone, without a share of the start."""
+    """Of what it handed over; of an average of several trials, that of the best one alone, in its best epoch."""
     test_accuracy: float | None = None
     """Of the same network."""
+
+
+_RIVAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""A name that folders, trials and arms can have."""
 
 
 class RecipeSearch(SearchCommon):
@@ -170,7 +175,7 @@ class RecipeSearch(SearchCommon):
     """How configurations are chosen, and which of them go on."""
     schedule: Steps
     """The steps of the recipe, one after another."""
-    rivals: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)], Steps] = {}
+    rivals: dict[str, Steps] = {}
     """Other recipes, by name, such as those of the next best trials: each is an arm, with the same seeds."""
     claim: Claim | None = None
     """What the sweep that found the recipe says of it (`tlsweep confirm`)."""
@@ -188,8 +193,13 @@ class RecipeSearch(SearchCommon):
         self.refuse_patience()
         if spec.space:
             raise ValueError(f"search.strategy recipe draws nothing, but {', '.join(spec.space)} are distributions")
-        if taken := sorted(self.rivals.keys() & {MAIN_ARM, SOUP_ARM, *get_args(Control)}):
-            raise ValueError(f"search.rivals: {taken[0]} is the name of another arm; give it another")
+        taken = {MAIN_ARM, SOUP_ARM, *get_args(Control)} | {arm for arm in spec.arms if spec.arms.count(arm) > 1}
+        for name in self.rivals:
+            if name in taken or not _RIVAL.fullmatch(name):
+                raise ValueError(
+                    f"search.rivals: {shortened(repr(name))} must be letters, digits, _ and -, at most 100, and no "
+                    "other arm's name; give it another"
+                )
         schedules = {"search.schedule": self.schedule}
         schedules |= {f"search.rivals.{name}": steps for name, steps in self.rivals.items()}
         for path, steps in schedules.items():
