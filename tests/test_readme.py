@@ -117,8 +117,8 @@ def test_the_commands_of_kept_sweeps_train_as_these_did(folder: str, command: st
     spec = load_spec(preset, overrides)
     stored = load_spec(read_stored((ROOT / "results" / "reference" / folder / "spec.yaml").read_text(), folder))
     # `auto`, of networks that are no transformers.
-    train = spec.train.model_copy(update={"layer_decay": 1.0})
-    assert (train, spec.data.normalize) == (stored.train, stored.data.normalize)
+    train, then = (found.train.model_copy(update={"layer_decay": 1.0}) for found in (spec, stored))
+    assert (train, spec.data.normalize) == (then, stored.data.normalize)
 
 
 @every_readme
