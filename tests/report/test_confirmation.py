@@ -1,6 +1,7 @@
 """The verdict of a confirmation follows from intervals that cover other seeds and other test images."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,21 @@ def test_what_another_seed_would_hardly_reach_is_called_luck(
     assert [warning.partition(" on ")[2].partition(":")[0] for warning in found.luck] == lucky
     for warning, figure in zip(found.luck, ("val_accuracy", "test_accuracy"), strict=False):
         assert f"it says {claim[figure]:.3f}" in warning
+
+
+def test_with_folds_a_seed_is_the_mean_of_its_networks(tmp_path: Path) -> None:
+    """Each image is seen by every fold; on validation a standard error over folds says nothing of another seed."""
+    results = confirmed(tmp_path, {"main": of_seeds(np.random.default_rng(0), spread=0.1)}, {"val_accuracy": 0.99})
+    tables = load_tables(results)
+    other = [{**row, "fold": 1, "predicted": "a"} for row in tables.predictions]  # right about every image
+    data = tables.spec.data.model_copy(update={"folds": 2})
+    spec = tables.spec.model_copy(update={"data": data})
+    found = find_confirmation(replace(tables, spec=spec, predictions=[*tables.predictions, *other]))
+    alone = verdict_of(results)
+    assert found is not None
+    assert found.winner.by_seed == pytest.approx([(accuracy + 1) / 2 for accuracy in alone.winner.by_seed])
+    assert (found.images, found.seeds) == (alone.images, alone.seeds)
+    assert [bool(alone.luck), bool(found.luck)] == [True, False]
 
 
 def test_no_other_sweep_has_a_verdict(tmp_path: Path) -> None:

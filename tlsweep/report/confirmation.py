@@ -59,6 +59,8 @@ class Confirmation:
     claim: Claim
     images: int
     """Those of the test split."""
+    folds: bool
+    """Whether each seed has several networks, so that the standard error on validation is not one over seeds."""
 
     @property
     def seeds(self) -> int:
@@ -135,7 +137,7 @@ class Confirmation:
     def _validation(self) -> Interval | None:
         result, count = self.winner.result, self.seeds
         val, error = result.val.get("accuracy"), result.val_error.get("accuracy")
-        if val is None or error is None:
+        if val is None or error is None or self.folds:
             return None
         return another_like(val, error, count, self.claim.networks)
 
@@ -208,7 +210,7 @@ def find_confirmation(tables: SweepTables) -> Confirmation | None:
         return Contender(names.get(arm, arm), results[arm], by_seed, within, behind, arm in trials)
 
     rivals = sorted((contender(arm) for arm in there if arm != best), key=lambda rival: -fmean(rival.by_seed))
-    return Confirmation(contender(best), tuple(rivals), claim, right[best].shape[1])
+    return Confirmation(contender(best), tuple(rivals), claim, right[best].shape[1], tables.spec.data.folds is not None)
 
 
 def _right(tables: SweepTables) -> dict[str, npt.NDArray[np.float64]]:
