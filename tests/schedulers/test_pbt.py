@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from populations import answers, copied, due_now, equal, population, replayed, report, simulation, tell
 
 from tlsweep.schedulers import Continue, Ended, Exploit, Exploited, Observation, Pbt, Reopened, Stop, Yield
-from tlsweep.schedulers.population import quantiles
+from tlsweep.schedulers.population import MOST_LISTED, Member, Standings
 from tlsweep.spec import generator
 
 
@@ -44,7 +44,40 @@ def test_quantiles_equal_rays(scores: dict[str, float], fraction: float) -> None
         trial = FakeTrial(name)
         theirs._trial_state[trial] = SimpleNamespace(last_score=score)
     low, high = theirs._quantiles()
-    assert quantiles(scores, fraction) == ([one.trial_id for one in low], [one.trial_id for one in high])
+    ours = Standings()
+    for number, (name, score) in enumerate(scores.items()):
+        ours.put(name, Member(number=number, latest=report("a", 1, score)))
+    ranks = ours.ranks(fraction)
+    assert ranks.lowest == [one.trial_id for one in low]
+    assert ranks.highest == [one.trial_id for one in high]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([0.1, 0.2, 0.3, math.nan, None])), max_size=40))
+def test_members_are_kept_in_the_order_that_sorting_gives(changes: list[tuple[str, float | None]]) -> None:
+    """A number is a new score, None an end; whoever has ended comes back with a score."""
+    members = {trial: Member(number=number) for number, trial in enumerate("abcdef")}
+    standings = Standings()
+    for trial, score in changes:
+        member = members[trial]
+        member.ended = score is None
+        member.latest = member.latest if score is None else report(trial, 1, score)
+        standings.put(trial, member)
+    live = {trial: member.latest.score for trial, member in members.items() if member.latest and not member.ended}
+    sound = {trial: -math.inf if math.isnan(score) else score for trial, score in live.items()}
+    ranks = standings.ranks(0.25)
+    assert ranks.ascending == sorted(sound, key=lambda trial: sound[trial])
+    assert ranks.scores == sound
+
+
+def test_what_an_exploit_writes_down_does_not_grow_with_a_large_population() -> None:
+    pbt = population(members=2 * MOST_LISTED)
+    for number in range(1, 2 * MOST_LISTED):
+        pbt.apply(report(f"t{number}", 2, number))
+    decision = tell(pbt, report("t0", 2, 0.0))
+    assert isinstance(decision, Exploit)
+    assert decision.details == {
+        "score": 0.0, "donor_score": int(decision.donor[1:]), "rank": 2 * MOST_LISTED, "compared": 2 * MOST_LISTED,
+    }  # fmt: skip
 
 
 def test_nothing_is_decided_between_intervals_and_at_the_end() -> None:
@@ -64,7 +97,7 @@ def test_the_worst_copies_the_best_at_the_same_progress_and_mutates() -> None:
     assert decision.mutated["batch_size"][0] == 32
     assert decision.hyperparameters["momentum"] == 0.9
     assert decision.details == {
-        "score": 0.1, "donor_score": 0.9, "lowest": ["d"], "highest": ["a"],
+        "score": 0.1, "donor_score": 0.9, "rank": 4, "compared": 4, "lowest": ["d"], "highest": ["a"],
         "scores": {"a": 0.95, "b": 0.5, "c": 0.4, "d": 0.1},
     }  # fmt: skip
 

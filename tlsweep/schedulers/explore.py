@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from tlsweep.spec.search.per_batch_size import Scaling
 from tlsweep.spec.search.space import Distribution, Value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Interval:
     """A member's training between two decisions."""
 
@@ -38,7 +38,7 @@ class Explorer(Protocol):
     """Proposes values for a copy. It draws from `rng` alone, and changes nothing."""
 
     def __call__(
-        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+        self, donor: Observation, seen: Sequence[Interval], pending: Iterable[Interval], rng: random.Random
     ) -> Proposal:
         """Values to go on with from the donor's state.
 
@@ -50,7 +50,7 @@ class Explorer(Protocol):
         """
 
 
-def keep(donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random) -> Proposal:
+def keep(donor: Observation, seen: Sequence[Interval], pending: Iterable[Interval], rng: random.Random) -> Proposal:
     """Explore off: selection alone."""
     return Proposal({}, frozenset())
 
@@ -64,7 +64,7 @@ class Perturb:
     resample_probability: float
 
     def __call__(
-        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+        self, donor: Observation, seen: Sequence[Interval], pending: Iterable[Interval], rng: random.Random
     ) -> Proposal:
         values, fresh = dict[str, Value](), set[str]()
         for name, distribution in self.space.items():
@@ -89,7 +89,7 @@ class AtReference:
     scaling: Scaling
 
     def __call__(
-        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+        self, donor: Observation, seen: Sequence[Interval], pending: Iterable[Interval], rng: random.Random
     ) -> Proposal:
         searched = self.scaling.searched(donor.hyperparameters)
         here = replace(donor, hyperparameters=searched)
@@ -100,7 +100,7 @@ class AtReference:
             return proposal._replace(values={**proposal.values, "lr": donor.hyperparameters["lr"]})
         return proposal._replace(values={**proposal.values, "lr": self.scaling.in_force(new)["lr"]})
 
-    def _searched(self, intervals: Sequence[Interval]) -> list[Interval]:
+    def _searched(self, intervals: Iterable[Interval]) -> list[Interval]:
         return [
             replace(interval, hyperparameters=self.scaling.searched(interval.hyperparameters)) for interval in intervals
         ]

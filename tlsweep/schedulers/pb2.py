@@ -12,7 +12,7 @@ last digits would depend on how many there are.
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -52,7 +52,7 @@ class Bandit:
     """Proposes while too little has been seen."""
 
     def __call__(
-        self, donor: Observation, seen: Sequence[Interval], pending: Sequence[Interval], rng: random.Random
+        self, donor: Observation, seen: Sequence[Interval], pending: Iterable[Interval], rng: random.Random
     ) -> Proposal:
         if sum(math.isfinite(interval.gain) for interval in seen) < FEWEST:
             return self.fallback(donor, seen, pending, rng)
@@ -77,7 +77,7 @@ class Bandit:
         ]
         return [here, *near, *drawn]
 
-    def _points(self, intervals: Sequence[Interval]) -> Array:
+    def _points(self, intervals: Iterable[Interval]) -> Array:
         """Shape (N, 1 + hyperparameters): time in intervals, and the place in the unit cube."""
         rows = [
             [

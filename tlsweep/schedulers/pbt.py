@@ -6,7 +6,7 @@ lattice, a diverged member is the first to be replaced, and a donor without a ch
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from tlsweep.schedulers.decisions import (
     Continue,
@@ -23,7 +23,7 @@ from tlsweep.schedulers.decisions import (
     diverged,
 )
 from tlsweep.schedulers.explore import Explorer, Interval, coupled_lr
-from tlsweep.schedulers.population import Member, Ranks, quantiles
+from tlsweep.schedulers.population import Member, Ranks, Standings
 from tlsweep.spec import PopulationSearch, generator
 from tlsweep.spec.search.space import Distribution
 
@@ -41,6 +41,7 @@ class Pbt(Rules):
         self._space, self._seed = space, seed
         self._explorer = explorer
         self._members: dict[str, Member] = {}
+        self._standings = Standings()
         self._seen: list[Interval] = []
 
     @property
@@ -63,6 +64,7 @@ class Pbt(Rules):
                 self._ended(fact.trial)
             case Reopened():
                 self._member(fact.trial).ended = False
+                self._standings.put(fact.trial, self._member(fact.trial))
 
     def _member(self, trial: str) -> Member:
         return self._members.setdefault(trial, Member())
@@ -71,7 +73,8 @@ class Pbt(Rules):
         member = self._member(report.trial)
         member.number, member.generation = report.number, report.generation
         member.epoch = report.epoch
-        member.hyperparameters = report.hyperparameters
+        if member.hyperparameters != report.hyperparameters:  # else one mapping for all its intervals
+            member.hyperparameters = report.hyperparameters
         if self._decides(report):
             self._remember(member, report)
 
@@ -95,6 +98,7 @@ class Pbt(Rules):
         """
         member = self._member(trial)
         member.ended = True
+        self._standings.put(trial, member)
         member.history = {epoch: state for epoch, state in member.history.items() if epoch == member.epoch}
 
     # The questions
@@ -127,12 +131,13 @@ class Pbt(Rules):
     def _remember(self, member: Member, report: Observation) -> None:
         if member.latest and member.latest.generation != report.generation:
             member.history = {}
-        if member.start and report.epoch > member.start[0]:
+        if member.hyperparameters and member.start and report.epoch > member.start[0]:
             # The gain in a whole interval, as what was trained since may be more or less: from a donor's older
             # checkpoint, or to where it diverged.
             gain = (report.score - member.start[1]) * self._search.interval / (report.epoch - member.start[0])
-            self._seen.append(Interval(report.number, report.epoch, report.hyperparameters, gain))
+            self._seen.append(Interval(report.number, report.epoch, member.hyperparameters, gain))
         member.latest = report
+        self._standings.put(report.trial, member)
         if not diverged(report):
             member.start = (report.epoch, report.score)
             if report.checkpoint is not None:
@@ -145,19 +150,13 @@ class Pbt(Rules):
     def _forget_overtaken(self, member: Member) -> None:
         """Drop decisions that the slowest has passed; it may be a member that has not reported yet."""
         everybody = len(self._members) >= self._search.population
-        slowest = min((other.epoch for other in self._live().values()), default=0) if everybody else 0
+        live = (other.epoch for other in self._members.values() if not other.ended)
+        slowest = min(live, default=0) if everybody else 0
         first = max((epoch for epoch in member.history if epoch <= slowest), default=0)
         member.history = {epoch: state for epoch, state in member.history.items() if epoch >= first}
 
     def _ranks(self) -> Ranks:
-        scores = {
-            # Ray leaves NaN out of the ranking, so that such a member is never replaced: it trained NaN from epoch 4 to
-            # the end (measured).
-            trial: -math.inf if diverged(member.latest) else member.latest.score
-            for trial, member in self._live().items()
-            if member.latest
-        }
-        return Ranks(scores, *quantiles(scores, self._search.quantile))
+        return self._standings.ranks(self._search.quantile)
 
     def _exploit(self, trial: str) -> Exploit | None:
         """What replaces a member that is at a decision, if anything does."""
@@ -185,7 +184,7 @@ class Pbt(Rules):
             return None
         donors = self._sources(ranks.highest, report, ranks)
         if lost and not donors:  # it cannot go on by itself: any sound member will do
-            donors = self._sources(ranks.scores, report, ranks)
+            donors = self._sources(ranks.ascending, report, ranks)
         # A generator for each decision: asking twice gives one answer, and the order of reports changes none.
         rng = generator(self._seed, "donor", report.number, report.generation, report.epoch)
         return rng.choice(donors) if donors else None
@@ -206,16 +205,14 @@ class Pbt(Rules):
             return history[max(earlier)]
         return history[min(history)] if history else None
 
-    def _pending(self, without: set[str]) -> list[Interval]:
-        """The intervals that members train now, or are about to."""
+    def _pending(self, without: set[str]) -> Iterator[Interval]:
+        """The intervals that members train now, or are about to; made only if somebody asks for them."""
         interval = self._search.interval
-        return [
-            Interval(member.number, (member.epoch // interval + 1) * interval, member.hyperparameters)
-            for trial, member in self._live().items()
-            if trial not in without and member.hyperparameters
-        ]
+        for trial, member in self._live().items():
+            if trial not in without and member.hyperparameters:
+                yield Interval(member.number, (member.epoch // interval + 1) * interval, member.hyperparameters)
 
-    def _copy(self, report: Observation, source: Observation, ranks: Ranks, pending: Sequence[Interval]) -> Exploit:
+    def _copy(self, report: Observation, source: Observation, ranks: Ranks, pending: Iterable[Interval]) -> Exploit:
         rng = generator(self._seed, "mutation", report.number, report.generation, report.epoch)
         old = source.hyperparameters
         values, fresh = self._explorer(source, self._seen, pending, rng)
@@ -223,6 +220,5 @@ class Pbt(Rules):
         how = self._search.couple_lr
         if how != "none" and "lr" not in fresh and new["batch_size"] != old["batch_size"]:
             new["lr"] = coupled_lr(new["lr"], old["batch_size"], new["batch_size"], how, self._space["lr"])
-        details = {"score": report.score, "donor_score": source.score, "lowest": list(ranks.lowest),
-                   "highest": list(ranks.highest), "scores": dict(ranks.scores)}  # fmt: skip
+        details = {"score": report.score, "donor_score": source.score, **ranks.details(report.trial)}
         return Exploit.of(source, new, details)

@@ -1,12 +1,16 @@
 """What a population remembers of its members, and how they rank."""
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tlsweep.schedulers.decisions import Observation, diverged
 from tlsweep.spec.search.space import Value
+
+MOST_LISTED = 100
+"""Members up to which an exploit writes down all their scores: of 1,000 these took 25 kB in the journal each time."""
 
 
 @dataclass
@@ -38,16 +42,54 @@ class Member:
 class Ranks(NamedTuple):
     """A population at a moment. What diverged has the score -inf."""
 
+    ascending: Sequence[str]
+    """All members that have a score, the weakest first."""
     scores: Mapping[str, float]
-    lowest: Sequence[str]
-    highest: Sequence[str]
+    quantile: int
+    """How many of the weakest are replaced, and how many of the strongest may be copied."""
+
+    def details(self, trial: str) -> dict[str, Any]:
+        """What an event `exploited` says of them, and of the place of a member."""
+        compared = len(self.ascending)
+        place = {"compared": compared, "rank": compared - self.ascending.index(trial)}
+        if compared > MOST_LISTED:
+            return place
+        scores = {other: self.scores[other] for other in self.ascending}
+        return place | {"lowest": list(self.lowest), "highest": list(self.highest), "scores": scores}
+
+    @property
+    def lowest(self) -> Sequence[str]:
+        """The members that are replaced."""
+        return self.ascending[: self.quantile]
+
+    @property
+    def highest(self) -> Sequence[str]:
+        """The members that may be copied."""
+        return self.ascending[len(self.ascending) - self.quantile :]
 
 
-def quantiles(scores: Mapping[str, float], fraction: float) -> tuple[list[str], list[str]]:
-    """The lowest and the highest `fraction` of the members (rounded up, at most half), each ascending by score."""
-    if len(scores) <= 1:
-        return [], []
-    ordered = sorted(scores, key=lambda trial: scores[trial])
-    # As Ray's `_quantiles` (schedulers/pbt.py); at most half, or a member would be weak and strong.
-    count = min(math.ceil(len(ordered) * fraction), len(ordered) // 2)
-    return ordered[:count], ordered[-count:]
+@dataclass
+class Standings:
+    """The members that have a score and have not ended, kept in its order, so that no decision sorts them again."""
+
+    _keys: list[tuple[float, int, str]] = field(default_factory=list)
+    """Score, number, name: of equal scores the lower number comes first, whoever reported first."""
+    _key_of: dict[str, tuple[float, int, str]] = field(default_factory=dict)
+    _scores: dict[str, float] = field(default_factory=dict)
+
+    def put(self, trial: str, member: Member) -> None:
+        """Take notice of a member's new score, or that it ended or was reopened."""
+        if known := self._key_of.pop(trial, None):
+            del self._keys[bisect_left(self._keys, known)], self._scores[trial]
+        if member.latest and not member.ended:
+            # Ray leaves NaN out of the ranking, so that such a member is never replaced: it trained NaN from epoch 4 to
+            # the end (measured).
+            score = self._scores[trial] = -math.inf if diverged(member.latest) else member.latest.score
+            self._key_of[trial] = (score, member.number, trial)
+            insort(self._keys, self._key_of[trial])
+
+    def ranks(self, fraction: float) -> Ranks:
+        """Rank the members. The lowest and the highest are `fraction` of them, rounded up, but at most half each."""
+        # As Ray's `_quantiles` (schedulers/pbt.py); at most half, or a member would be weak and strong.
+        count = min(math.ceil(len(self._keys) * fraction), len(self._keys) // 2)
+        return Ranks([trial for _, _, trial in self._keys], self._scores.copy(), count)

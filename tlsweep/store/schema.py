@@ -231,7 +231,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "exploited": Kind(
             "it took weights and configuration of a better member",
             "`donor`, `donor_generation`, `donor_epoch`, `checkpoint`, `digest`, `hyperparameters` (after mutation), "
-            "`score`, `donor_score`, `scores` (of all members), `lowest`, `highest`; `recipe` (of a recipe, its step)",
+            "`score`, `donor_score`, `rank`, `compared`; of up to 100 members `scores`, `lowest`, `highest`; `recipe`",
         ),
         "perturbed": Kind("values of the copied configuration were changed", "for each value `from` and `to`"),
         "retried": Kind(
