@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 REFERENCE = Path(__file__).parents[3] / "results" / "reference"
 KEPT = Path(__file__).parents[2] / "support" / "earlier_version" / "finished"
+NEXT = "const next = document.querySelector('.chart:not([data-drawn])'); next?.scrollIntoView(); return next"
+"""Scrolls to the first figure that is not drawn yet."""
 MARKS = ".trace path, .points path, .point path, .hm image, .textpoint text, .js-line"
 
 
@@ -43,8 +45,12 @@ def opened(browser: "Chrome", page: Path, width: int, scheme: str) -> None:
     size: dict[str, Any] = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(page.as_uri())
+
+
+def read_on(browser: "Chrome") -> None:
+    """Scroll from figure to figure, each of which is drawn when it comes near."""
     for _ in range(600):
-        if browser.execute_script("return document.body.dataset.drawn"):  # type: ignore[no-untyped-call]
+        if not browser.execute_script(NEXT):  # type: ignore[no-untyped-call]
             return
         time.sleep(0.1)
     pytest.fail(f"not drawn: {browser.get_log('browser')}")  # type: ignore[no-untyped-call]
@@ -98,6 +104,7 @@ def test_every_figure_has_marks(browser: "Chrome", tmp_path: Path, monkeypatch: 
     page.write_text(make_page([load(sweep) for sweep in sweeps], images=True), encoding="utf-8")
     for width, scheme in ((1280, "light"), (390, "dark")):
         opened(browser, page, width, scheme)
+        read_on(browser)
         marks = browser.execute_script(  # type: ignore[no-untyped-call]
             "return [...document.querySelectorAll('.chart')].map(chart => chart.querySelectorAll(arguments[0]).length)",
             MARKS,
@@ -126,6 +133,7 @@ def test_a_chart_tells_what_is_pointed_at_and_shows_more_of_what_is_drawn_around
     page = tmp_path / "report.html"
     page.write_text(make_page([load(open_results(REFERENCE / "ants-bees-pbt"))], images=False), encoding="utf-8")
     opened(browser, page, 1280, "light")
+    read_on(browser)
     chart = browser.find_element(By.CSS_SELECTOR, ".chart:has(.cartesianlayer)")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)  # type: ignore[no-untyped-call]
     field = chart.find_element(By.CSS_SELECTOR, ".nsewdrag")
@@ -154,6 +162,19 @@ def test_a_chart_tells_what_is_pointed_at_and_shows_more_of_what_is_drawn_around
     wait_until(lambda: seen() != whole)
     assert whole[0] < seen()[0] < seen()[1] < whole[1]
     assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+
+
+def test_figures_far_below_are_drawn_when_they_come_near_or_the_page_is_printed(
+    browser: "Chrome", tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(make_page([load(make_sweep(tmp_path))]), encoding="utf-8")
+    opened(browser, page, 390, "light")
+    undrawn = "return document.querySelectorAll('.chart:not([data-drawn])').length"
+    wait_until(lambda: bool(browser.execute_script("return document.querySelector('[data-drawn]')")))  # type: ignore[no-untyped-call]
+    assert browser.execute_script(undrawn) > 0  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Page.printToPDF", {})
+    wait_until(lambda: browser.execute_script(undrawn) == 0)  # type: ignore[no-untyped-call]
 
 
 def test_a_page_that_is_served_shows_what_is_new_and_says_when_nobody_answers(

@@ -143,7 +143,7 @@ def _card(figure: "go.Figure", name: str, charts: list[dict[str, Any]]) -> str:
     of = f" <small>{_text(name)}</small>" if name else ""
     return (
         f"<figure{' class=wide' * meta['wide']}><h2>{_text(title)}{of}</h2>"
-        f'<div class="chart" id="chart-{len(charts) - 1}" '
+        f'<div class="chart" data-chart="{len(charts) - 1}" '
         f'style="height:{layout["height"]}px" role="img" aria-label="{_text(title)}"></div>'
         f"{_caption(meta['caption'])}</figure>"
     )
