@@ -2,17 +2,16 @@
 
     python tests/bench/scale.py --output results/reference/scale.json
     python tests/bench/scale.py --large --output results/bench/large.parquet
-    python tests/bench/scale.py --ray --trials 1000
 
 `reports`: the real ledger, referee, retention and journal take down reports of simulated trials; no Ray, no training.
 `fsync` shows what putting each line on disk costs: it depends on the disk alone, the rest on the processor. Memory is
 the growth of the process, tables written. `tables`: the files are written again now and then; how long that takes at
-10^5 reports. `ray`: trials that do next to nothing, on a private Ray; the processor time of the driver for each report.
-`new_node`: the bytes that a node fetches from the object store before its first trial.
+10^5 reports. `new_node`: the bytes that a node fetches from the object store before its first trial. What Ray Tune adds
+is measured by `driver.py`.
 
 `--large` measures a million reports alone: 10,000 trials of 100 epochs (`--trials`, `--epochs` for others), tables
 written whenever they are due, each figure of a report drawn by itself; then the commands that read the folder, each a
-process of its own. `--ray` measures `ray` alone, with as many trials and epochs as are asked for.
+process of its own.
 """
 
 import argparse
@@ -258,46 +257,6 @@ def write_large(trials: int, epochs: int, output: Path | None) -> None:
         pq.write_table(pa.Table.from_pylist([{"trials": trials, "epochs": epochs} | row for row in rows]), output)
 
 
-def on_ray(trials: int, epochs: int) -> dict[str, Any]:
-    """Trials that do next to nothing, on a private Ray; the driver's processor time from the first place to the end."""
-    from tlsweep.observer import Silence
-    from tlsweep.spec import load_spec
-    from tlsweep.sweep import launch
-
-    class Clock(Silence):
-        """Notes when trials begin, and the processor time of this process until then."""
-
-        def begin(self, sweep: Any) -> None:
-            self.cpu, self.wall = time.process_time(), time.monotonic()
-            self.memory = _memory()
-
-        def end(self) -> None:
-            self.cpu, self.wall = time.process_time() - self.cpu, time.monotonic() - self.wall
-            self.memory = _memory() - self.memory
-
-    spec = load_spec(
-        {
-            "data": {"source": "digits", "labels_per_class": 10},
-            "model": {"name": "exploit:sleeper", "args": {"parameters": 0, "seconds_per_sample": 0.0}},
-            "train": {"epochs": epochs, "lr": {"loguniform": [1e-4, 0.1]}, "batch_size": 50},
-            "search": {"strategy": "random", "trials": trials},
-            "resources": {"gpus": 0},
-        }
-    )
-    clock = Clock()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        results = launch(spec, results=folder, local=True, dashboard=False, observer=clock)
-        count = results.reports.num_rows
-    return {
-        "trials": trials,
-        "reports": count,
-        "seconds": round(clock.wall, 1),
-        "driver_cpu_ms_per_report": round(1e3 * clock.cpu / count, 2),
-        "reports_per_second": round(count / clock.wall, 1),
-        "memory_bytes": clock.memory,
-    }
-
-
 def new_node(data: Path | None) -> list[dict[str, Any]]:
     """Bytes of the task (its arrays, as the object store holds them) and of the weights, for some sweeps."""
     import pickle
@@ -349,22 +308,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file, of a large sweep Parquet")
     parser.add_argument("--data", type=Path, help="folder of real images, to measure one more sweep's arrays")
-    parser.add_argument("--without-ray", action="store_true", help="leave out what starts a Ray")
     parser.add_argument("--large", action="store_true", help="measure a large sweep, and nothing else")
-    parser.add_argument("--ray", action="store_true", help="measure a sweep on a Ray, and nothing else")
-    parser.add_argument("--trials", type=int, default=10_000, help="of the large sweep, or of that on a Ray")
+    parser.add_argument("--trials", type=int, default=10_000, help="of the large sweep")
     parser.add_argument("--epochs", type=int, default=100, help="of each of its trials")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.large:
         write_large(arguments.trials, arguments.epochs, arguments.output)
         return
-    if arguments.ray:
-        print(apart("on_ray", arguments.trials, arguments.epochs))
-        return
     if arguments.case:
         name, *values = json.loads(arguments.case)
-        figures: Any = {"reports": reports, "tables": tables, "large": large, "on_ray": on_ray}[name](*values)
+        figures: Any = {"reports": reports, "tables": tables, "large": large}[name](*values)
     else:
         figures = {"reports": [], "tables": apart("tables", 100_000)}
         for strategy in STRATEGIES:
@@ -375,9 +329,6 @@ def main() -> None:
                         {name: round(value, 1) if isinstance(value, float) else value for name, value in found.items()}
                     )
         print(figures["tables"])
-        if not arguments.without_ray:
-            figures["ray"] = apart("on_ray", 60, 20)
-            print(figures["ray"])
         figures["new_node"] = new_node(arguments.data)
         print(figures["new_node"])
     if arguments.output:

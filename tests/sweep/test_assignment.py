@@ -8,7 +8,7 @@ from ray._private.dict import flatten_dict
 
 from tlsweep.schedulers import DecisionPoints
 from tlsweep.store import StoredCheckpoint
-from tlsweep.sweep.assignment import Assignment, Message, from_result, to_result
+from tlsweep.sweep.assignment import Assignment, Message, forget, from_result, to_result
 from tlsweep.training.reports import EpochReport, RunReport
 
 COMMON: dict[str, Any] = {
@@ -28,6 +28,14 @@ def test_a_message_is_what_the_referee_reads_among_tunes_own_results() -> None:
     result = {"training_iteration": 3, "config": {"trial": "t0007"}} | to_result([sent, sent])
     assert from_result(flatten_dict(result)) == [sent, sent]  # as Tune gives it to its scheduler
     assert list(sent.columns()) == ["trial", "epoch", "val_loss", "node"]
+
+
+def test_tunes_own_results_stay_when_a_message_is_taken_out_of_them() -> None:
+    own = {"training_iteration": 3, "done": True}
+    result = own | to_result([Message(**COMMON, figures={})])
+    for _ in range(2):  # the second time there is none, as where a function ends
+        forget(result)
+        assert result == own
 
 
 def test_all_that_a_trial_measures_has_a_column() -> None:

@@ -51,6 +51,14 @@ def test_an_idle_worker_can_be_sent_away_and_leads_to_its_ray_actor() -> None:
     assert step.index("choose_trial_to_run") < step.index("_maybe_reuse_cached_actor")
 
 
+def test_a_call_that_was_answered_is_held_until_we_let_it_go() -> None:
+    source = inspect.getsource(RayActorManager._schedule_tracked_actor_task)
+    assert "self._tracked_actors_to_task_futures[tracked_actor].add(future)" in source
+    assert "_tracked_actors_to_task_futures" not in inspect.getsource(RayActorManager._actor_task_resolved)
+    assert parameters(RayActorManager.clear_actor_task_futures) == ["self", "tracked_actor"]
+    assert "tracked_actor = self._trial_to_actor[trial]" in inspect.getsource(TuneController._schedule_trial_task)
+
+
 def test_workers_are_made_from_a_class_that_can_be_given_a_name() -> None:
     assert "self._class_cache = _ActorClassCache()" in inspect.getsource(TuneController.__init__)
     assert "self._class_cache.get(trainable_cls)" in inspect.getsource(TuneController._schedule_trial_actor)
@@ -121,6 +129,7 @@ def test_a_halt_of_the_whole_run_says_nothing_to_the_scheduler() -> None:
 def test_results_meet_the_stopper_then_the_scheduler_then_the_callbacks() -> None:
     source = inspect.getsource(TuneController._process_trial_result)
     order = ["self._stopper(", "self._scheduler_alg.on_trial_result", "self._callbacks.on_trial_result"]
+    order += ["trial.update_last_result("]  # which keeps what callbacks have left
     positions = [source.index(call) for call in order]
     assert positions == sorted(positions)
 

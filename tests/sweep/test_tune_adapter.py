@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import ray
 from ray import cloudpickle
+from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.core.generated.common_pb2 import ActorDiedErrorContext
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.tune.callback import CallbackList
+from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
@@ -18,7 +22,8 @@ from tlsweep.store import StoredCheckpoint
 from tlsweep.sweep.assignment import Assignment, Message, to_result
 from tlsweep.sweep.faults import TrialFailed
 from tlsweep.sweep.handover import HandedOver, look_for_following
-from tlsweep.sweep.tune_adapter import TuneAdapter, ours
+from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
+from tlsweep.sweep.tune_run import Hooks
 
 
 class FakeReferee:
@@ -77,12 +82,15 @@ def adapter_for(referee: FakeReferee, places: FakePlaces | None = None) -> TuneA
 
 def controller_with(**more: Any) -> Any:
     """As much of Tune's controller as the adapter touches; no worker is idle, unless told otherwise."""
-    actors = SimpleNamespace(_live_actors_to_ray_actors_resources={})
+    actors = SimpleNamespace(_live_actors_to_ray_actors_resources={}, clear_actor_task_futures=lambda actor: None)
     cache = SimpleNamespace(_cached_objects={}, _num_cached_objects=0, increase_max=lambda resources, by: None)
-    return SimpleNamespace(**{"_actor_cache": cache, "_class_cache": None, "_actor_manager": actors} | more)
+    parts = {"_actor_cache": cache, "_class_cache": None, "_actor_manager": actors, "_trial_to_actor": {}}
+    return SimpleNamespace(**parts | more)
 
 
 class FakeTrial(SimpleNamespace):
+    __hash__ = object.__hash__
+
     def set_config(self, config: dict[str, Any]) -> None:
         self.config = config
 
@@ -113,7 +121,7 @@ def report(epoch: int, node: str) -> dict[str, Any]:
 @pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])
 def test_a_worker_goes_on_or_gives_up_its_place(goes_on: bool, answer: str) -> None:
     referee = FakeReferee(goes_on=goes_on)
-    assert adapter_for(referee).on_trial_result(None, stay(), report(1, "n")) == answer
+    assert adapter_for(referee).on_trial_result(controller_with(), stay(), report(1, "n")) == answer
     assert referee.told == [(1, False)]
 
 
@@ -125,7 +133,8 @@ FOLLOWING = Assignment(
 @pytest.mark.parametrize("node", ["stays", "leaves"])
 def test_a_worker_goes_on_with_another_trial_before_tune_takes_it_back(node: str) -> None:
     referee, place = FakeReferee(goes_on=False, following=FOLLOWING), stay()
-    answer = adapter_for(referee, FakePlaces(leaves="leaves")).on_trial_result(None, place, report(1, node))
+    adapter = adapter_for(referee, FakePlaces(leaves="leaves"))
+    answer = adapter.on_trial_result(controller_with(), place, report(1, node))
     if node == "leaves":
         assert (answer, ours(place), referee.told) == (TrialScheduler.STOP, "t0", [(1, True)])
         look_for_following()  # and nothing was handed over
@@ -135,6 +144,26 @@ def test_a_worker_goes_on_with_another_trial_before_tune_takes_it_back(node: str
         look_for_following()
     assert handed_over.value.following == Assignment.from_config(place.config) == FOLLOWING
     look_for_following()  # once
+
+
+def test_tune_keeps_nothing_of_what_was_reported() -> None:
+    """Else memory, and the JSON that Tune makes of each trial in the end, would grow with reports."""
+    adapter, controller = adapter_for(FakeReferee()), MagicMock()
+    controller._stopper.return_value = False
+    controller._scheduler_alg.on_trial_result.side_effect = adapter.on_trial_result
+    controller._callbacks = CallbackList([Hooks(FakeReferee())])  # type: ignore[arg-type]
+    controller._wrapped.return_value = SimpleNamespace(_tune_controller=controller)
+    trial = Stay("stub", stub=True, config={"trial": "t0"})
+    trial.temporary_state.ray_actor = None
+    actors = controller._actor_manager = RayActorManager(MagicMock())
+    controller._trial_to_actor = {trial: "its worker"}
+    actors._tracked_actors_to_task_futures["its worker"].add("the call that was answered")
+    result = report(1, "n")
+    TuneController._process_trial_result(controller, trial, result)
+    assert adapter._referee.told == [(1, False)]  # type: ignore[attr-defined]
+    assert trial.last_result["training_iteration"] == 1
+    assert "val_loss" not in "".join(trial.get_json_state())
+    assert not actors._tracked_actors_to_task_futures
 
 
 def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:

@@ -1,6 +1,6 @@
 """Which trials there are, and what goes between them and the referee: an assignment there, a message back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -98,6 +98,11 @@ def to_result(messages: Sequence[Message]) -> dict[str, Any]:
 def from_result(result: Mapping[str, Any]) -> list[Message]:
     """Read the result of a Tune trial."""
     return [Message(**message) for message in result[_RESULT]]
+
+
+def forget(result: MutableMapping[str, Any]) -> None:
+    """Take out of the result of a Tune trial what a worker said in it; one whose function just ends says nothing."""
+    result.pop(_RESULT, None)
 
 
 def trial_id(arm: str, number: int) -> str:

@@ -49,7 +49,11 @@ class TuneAdapter(TrialScheduler):
         self._keep_idle_actors(controller, trial.placement_group_factory)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        messages = from_result(result)
+        messages, controller = from_result(result), _unwrapped(tune_controller)
+        # Tune's manager of actors holds each call that was answered, and Ray what came with it, until the place is
+        # given up: 0.8 kB for each report, to the end of the stage where workers go on from trial to trial (ray 2.60,
+        # actor_manager.py, `_schedule_tracked_actor_task`). No other call is under way now.
+        controller._actor_manager.clear_actor_task_futures(controller._trial_to_actor.get(trial))
         node = self._homes[trial.temporary_state.ray_actor] = messages[-1].node
         leaving = self._elastic.leaving(node)
         if self._referee.observe(*messages, leaving=leaving):

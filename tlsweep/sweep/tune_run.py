@@ -15,7 +15,7 @@ from ray.tune.search import SearchAlgorithm
 
 from tlsweep.cluster.elastic import Elastic
 from tlsweep.errors import RayLost, TlsweepError
-from tlsweep.sweep.assignment import Assignment
+from tlsweep.sweep.assignment import Assignment, forget
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Shared, make_trainable
 from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
@@ -113,14 +113,22 @@ class _Stopper(tune.Stopper):
         return {}
 
 
-class _Starts(tune.Callback):
-    """Tells the referee when a worker takes a trial."""
+class Hooks(tune.Callback):
+    """Tells the referee when a worker takes a trial, and takes away from Tune what was reported."""
 
     def __init__(self, referee: Referee) -> None:
         self._referee = referee
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._referee.started(ours(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        # The scheduler has had it. Tune would keep the last result of every trial, and as JSON once more, to the end of
+        # the stage: 4 kB for each report where a hundred came as one (ray 2.60, tune_controller.py,
+        # `_process_trial_result`, which lets callbacks change a result).
+        forget(result)
 
 
 def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
@@ -141,7 +149,7 @@ def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
             search_alg=queue,
             scheduler=adapter,
             stop=_Stopper(referee),
-            callbacks=[_Starts(referee)],
+            callbacks=[Hooks(referee)],
             # Tune's own files serve no resume: a restored scheduler is empty (tune_controller.py leaves it out).
             storage_path=scratch,
             # A new process took some six seconds until the function was entered, a worker used again 70 ms.
