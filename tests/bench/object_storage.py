@@ -4,12 +4,16 @@
 
 The latency of one upload; what the driver pays for a record, which returns at once; how fast records become safe when
 they come as fast as possible, and in how many uploads; how long a resume of 10,000 records takes that were uploaded one
-by one; and the bytes that the journal sends for a record. A store at a distance adds its latency to every request.
+by one; and the bytes that the journal sends for a record. Then the table of reports, which is uploaded whole each time:
+what a flush takes there and in a folder, by how many reports there are. A store at a distance adds its latency to every
+request, and its bandwidth to large ones.
 """
 
 import os
+import random
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,12 @@ from s3_server import s3_server
 
 from tlsweep.store import ObjectPath, read_journal
 from tlsweep.store.object_journal import ObjectJournal
+from tlsweep.store.schema import METRICS
+from tlsweep.store.tables.files import write_file
+from tlsweep.store.tables.growing import GrowingFile
 
 RECORDS = 10_000
+ROWS = (10_000, 100_000, 1_000_000)
 
 
 def record(number: int) -> dict[str, Any]:
@@ -31,6 +39,23 @@ def record(number: int) -> dict[str, Any]:
     checkpoint = f"checkpoints/t{number:04d}/g0-e000001-{'c' * 8}.pt"
     return {"type": "report", "trial": f"t{number:04d}", "checkpoint": checkpoint, "digest": "d" * 64,
             **hyperparameters, **dict.fromkeys(names, 0.1234567890123)}  # fmt: skip
+
+
+def flushes(bucket: str) -> None:
+    """Print how long it takes to bring a table up to date after one report more, in a bucket and in a folder."""
+    table, there = GrowingFile("reports"), 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        for count in ROWS:
+            for number in range(there, count):
+                figures = {name: random.random() for name in METRICS}
+                table.add(record(number) | figures | {"checkpoint": None, "digest": None})
+            there, seconds = count, []
+            for place in (ObjectPath(bucket), Path(folder)):
+                begun = time.perf_counter()
+                size = write_file(place, "reports", table.content())
+                seconds.append(time.perf_counter() - begun)
+            print(f"{count:9,} reports, {size / 1e6:.1f} MB: {seconds[0]:.2f} s in the bucket, {seconds[1]:.2f} s in a "
+                  "folder")  # fmt: skip
 
 
 def main() -> None:
@@ -69,6 +94,7 @@ def main() -> None:
         journal.close()
         print(f"one by one {1000 * each:.1f} ms each, merges included; then {objects} objects, "
               f"read in {read:.2f} s, opened for the next launch in {opened:.2f} s ({found:,} records)")  # fmt: skip
+        flushes("s3://bucket/tables")
 
 
 if __name__ == "__main__":
