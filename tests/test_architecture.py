@@ -19,6 +19,7 @@ KNOWS = {
     "data": {"spec"},
     "models": {"spec"},
     "training": {"spec", "data", "models"},
+    "functions": {"spec", "models", "training"},
     "pretrained": {"spec", "data", "models", "training"},
     "store": {"spec"},
     "schedulers": {"spec"},
@@ -28,12 +29,12 @@ KNOWS = {
     "tracking": {"spec", "store", "observer"},
     "cluster": {"spec", "data", "store", "observer"},
     "sweep": {
-        *("spec", "data", "models", "training", "pretrained", "store"),
+        *("spec", "data", "models", "training", "functions", "pretrained", "store"),
         *("schedulers", "report", "observer", "tracking", "cluster"),
     },
     "jobs": {"spec", "store", "observer", "cluster"},
     "planning": {
-        *("spec", "data", "models", "training", "pretrained", "store"),
+        *("spec", "data", "models", "training", "functions", "pretrained", "store"),
         *("observer", "tracking", "cluster", "sweep"),
     },
     "terminal": {"spec", "store", "report", "inference", "observer", "planning", "jobs"},
@@ -42,7 +43,16 @@ KNOWS = {
 # Libraries with one home; the value is where they may be imported.
 FENCES = {
     "ray": ("sweep/", "cluster/", "jobs/"),
-    "torch": ("data/", "models/", "training/", "pretrained/", "inference/", "planning/", "sweep/trainable.py"),
+    "torch": (
+        "data/",
+        "models/",
+        "training/",
+        "functions/",
+        "pretrained/",
+        "inference/",
+        "planning/",
+        "sweep/trainable.py",
+    ),
     "torchvision": ("data/", "models/", "training/"),
     "pyarrow": ("store/",),
     "plotly": ("report/figures/",),

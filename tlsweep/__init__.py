@@ -1,7 +1,8 @@
 """tlsweep: find learning rate and batch size, and how both should change, when a pretrained network is fine-tuned.
 
-The Python API: `load_spec`, `launch`, `resume`, `open_results`. Each is imported when it is first used, so that
-`import tlsweep` costs nothing. `tlsweep.figures` draws a sweep. In a notebook `launch` and `resume` show what they do.
+The Python API: `load_spec`, `launch`, `resume`, `open_results`, `Trial`. Each is imported when it is first used, so
+that `import tlsweep` costs nothing. `tlsweep.figures` draws a sweep. In a notebook `launch` and `resume` show what they
+do.
 """
 
 import sys
@@ -9,14 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tlsweep.functions import Trial
     from tlsweep.report import figures
     from tlsweep.spec import load_spec
     from tlsweep.store import open_results
     from tlsweep.sweep import launch, resume
 
-__all__ = ["figures", "launch", "load_spec", "open_results", "resume"]
+__all__ = ["Trial", "figures", "launch", "load_spec", "open_results", "resume"]
 
 _HOMES = {
+    "Trial": "tlsweep.functions",
     "launch": "tlsweep.sweep",
     "load_spec": "tlsweep.spec",
     "open_results": "tlsweep.store",

@@ -6,7 +6,8 @@
     │   ├── DataError        the labelled images
     │   ├── ModelError       the network or its weights
     │   ├── ResultsError     the folder that results go to or come from
-    │   └── ResourceError    what the machine or the cluster has
+    │   ├── ResourceError    what the machine or the cluster has
+    │   └── FunctionError    the user's own fine-tuning function
     ├── SweepFailed          every trial failed: exit code 1, with the first traceback
     ├── RayLost              the private Ray of a sweep has ended: exit code 130, and the sweep can be resumed
     └── ConnectionLost       the cluster that runs a job does not answer any more: exit code 3
@@ -46,6 +47,10 @@ class ResultsError(UserError):
 
 class ResourceError(UserError):
     """A trial that asks for more than there is."""
+
+
+class FunctionError(UserError):
+    """A fine-tuning function of the user's own that is not to be found, or does not keep to what a trial asks."""
 
 
 class SweepFailed(TlsweepError):

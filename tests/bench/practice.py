@@ -37,7 +37,7 @@ from tlsweep import open_results
 from tlsweep.report.arms import arm_results
 from tlsweep.report.best import find_best
 from tlsweep.report.tables import load_tables
-from tlsweep.spec import SourceTask, SweepSpec
+from tlsweep.spec import ImageSpec, SourceTask
 from tlsweep.spec.loading import presets
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def keep_right(setting: str, seed: int, contender: str, shown: pd.DataFrame) -> 
     new.to_parquet(RIGHT, index=False, compression="zstd")
 
 
-def loop(spec: SweepSpec, epochs: int, seconds: float) -> tuple[dict[str, Any], pd.DataFrame]:
+def loop(spec: ImageSpec, epochs: int, seconds: float) -> tuple[dict[str, Any], pd.DataFrame]:
     """Train as PyTorch's tutorial on transfer learning: SGD 0.001, momentum 0.9, batches of 4, lr / 10 every 7 epochs.
 
     https://docs.pytorch.org/tutorials/beginner/transfer_learning_tutorial.html
@@ -234,7 +234,7 @@ def loop(spec: SweepSpec, epochs: int, seconds: float) -> tuple[dict[str, Any], 
     return row, pd.DataFrame({"image": task.splits["test"], "right": test.numpy()})
 
 
-def starting_weights(spec: SweepSpec) -> "Weights | None":
+def starting_weights(spec: ImageSpec) -> "Weights | None":
     """Return the weights that the tutorial begins with; those of a source task are trained, if nobody has."""
     from tlsweep.data import load_task
     from tlsweep.models import resolve_weights
@@ -324,7 +324,7 @@ def run(table: Table, contender: str, setting: str, seed: int, folder: Path, res
     if contender in here.index:
         return
     if contender == "loop":
-        spec = SweepSpec.model_validate(sweep_spec("preset", setting, seed, folder))
+        spec = ImageSpec.model_validate(sweep_spec("preset", setting, seed, folder))
         row, right = loop(spec, int(here.epochs["preset"]), here.seconds["preset"])
         keep_right(setting, seed, "loop", right)
         rows = [row]

@@ -16,12 +16,12 @@ from tlsweep.schedulers import (
     SynchronousPbt,
     make_rules,
 )
-from tlsweep.spec import Budget, SweepSpec
+from tlsweep.spec import Budget, ImageSpec, SweepSpec
 from tlsweep.spec.search.strategies import STRATEGIES
 
 
 def spec(**search: object) -> SweepSpec:
-    return SweepSpec.model_validate(
+    return ImageSpec.model_validate(
         {
             "data": {"source": "digits"},
             "train": {"lr": {"loguniform": [1e-4, 1e-1]}, "batch_size": {"powers_of_two": [16, 128]}, "epochs": 20},

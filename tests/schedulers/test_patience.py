@@ -10,12 +10,12 @@ from populations import report, tell
 
 from tlsweep.errors import SpecError
 from tlsweep.schedulers import Continue, Decision, Ended, Hold, Promote, Promoted, Rules, Stop, make_rules
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import ImageSpec
 from tlsweep.spec.idle import refuse_idle
 
 
-def spec(epochs: int = 20, **search: Any) -> SweepSpec:
-    return SweepSpec.model_validate(
+def spec(epochs: int = 20, **search: Any) -> ImageSpec:
+    return ImageSpec.model_validate(
         {
             "data": {"source": "digits"},
             "train": {"lr": {"loguniform": [1e-4, 1e-1]}, "epochs": epochs},

@@ -1,6 +1,6 @@
 """Real training without a Ray: this process plays driver and worker."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,15 +12,16 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
 from tlsweep.observer import Silence
 from tlsweep.report import write_recipe
-from tlsweep.spec import SweepSpec, dump_spec
+from tlsweep.spec import FunctionSpec, ImageSpec, SweepSpec, dump_spec
 from tlsweep.store import Results, SweepFolder
 from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import from_result
+from tlsweep.sweep.own_function import OwnFunction, SharedFunction
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
-from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.trainable import Shared, Trains, make_trainable
 from tlsweep.sweep.winner import evaluating
 
 THIS_PROCESS = cast(Cluster, SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0))
@@ -30,11 +31,25 @@ class _GivesUpItsSlot(BaseException):
     """Ends a trial as Tune does, past all that its function catches."""
 
 
-def train_all(referee: Referee, shared: Shared, patch: pytest.MonkeyPatch) -> None:
-    """Train whatever the referee hands out, one trial after the other; in `shared` stand things, not references."""
+class Killed(BaseException):
+    """Ends a whole sweep, as SIGKILL does."""
+
+
+def train_all(
+    referee: Referee, shared: Trains, patch: pytest.MonkeyPatch, kill: Callable[[], bool] = lambda: False
+) -> None:
+    """Train whatever the referee hands out, one trial after the other; in `shared` stand things, not references.
+
+    `kill` is asked before and after each message whether the sweep ends there.
+    """
 
     def hear(result: dict[str, Any]) -> None:
-        if not referee.observe(*from_result(result)):
+        if kill():
+            raise Killed
+        goes_on = referee.observe(*from_result(result))
+        if kill():
+            raise Killed
+        if not goes_on:
             raise _GivesUpItsSlot
         referee.tend()
 
@@ -51,24 +66,46 @@ def train_all(referee: Referee, shared: Shared, patch: pytest.MonkeyPatch) -> No
 
 def run_sweep(
     path: Path,
-    spec: SweepSpec,
+    spec: ImageSpec,
     task: Task,
     patch: pytest.MonkeyPatch,
     weights: Mapping[str, Any] | None = None,
     heads: Mapping[tuple[str, int | None], Any] | None = None,
 ) -> Results:
     """A whole sweep, from its beginning or from where it was left: its trials, its winner, its recipe."""
+    facts = {"data": {"images": {}, "classes": list(task.classes)}}
+    shared = Shared(spec, path, task, weights or {}, 0.0, heads or {})
+    return _run(path, spec, Material(task.fingerprint, None, facts), shared, evaluating.evaluate, patch)
+
+
+def run_function_sweep(
+    path: Path, spec: FunctionSpec, patch: pytest.MonkeyPatch, kill: Callable[[], bool] = lambda: False
+) -> Results:
+    """The same over a function of the user's own."""
+    subject = OwnFunction(spec)
+    facts = {"data": {"fingerprint": subject.fingerprint, "images": {}, "classes": []}}
+    shared = SharedFunction(spec, path, 0.0, "tests")
+    return _run(path, spec, Material(subject.fingerprint, None, facts), shared, subject.hand_over, patch, kill)
+
+
+def _run(
+    path: Path,
+    spec: SweepSpec,
+    material: Material,
+    shared: Trains,
+    hand_over: Callable[..., None],
+    patch: pytest.MonkeyPatch,
+    kill: Callable[[], bool] = lambda: False,
+) -> Results:
     folder = SweepFolder(path)
     (path / "checkpoints").mkdir(parents=True, exist_ok=True)
     write_text(folder.spec, dump_spec(spec))
-    facts = {"data": {"images": {}, "classes": list(task.classes)}}
-    write_json(folder.environment, facts)
-    shared = Shared(spec, path, task, weights or {}, 0.0, heads or {})
+    write_json(folder.environment, dict(material.environment or {}))
     history = read_history(folder, spec)
     ledger = recall(spec, folder, history, Silence())
-    with open_session(ledger, folder, history, Material(task.fingerprint, None, facts)) as referee:
-        train_all(referee, shared, patch)
+    with open_session(ledger, folder, history, material) as referee:
+        train_all(referee, shared, patch, kill)
         referee.close()
-        evaluating.evaluate(ledger, shared, THIS_PROCESS, Silence())
+        hand_over(ledger, shared, THIS_PROCESS, Silence())
         write_recipe(path)
     return Results(folder)

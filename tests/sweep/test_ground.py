@@ -24,7 +24,7 @@ from tlsweep.spec import dump_spec, load_spec
 from tlsweep.store import Status, create_sweep_folder, read_journal
 from tlsweep.store.files import write_text
 from tlsweep.store.tables import read_table
-from tlsweep.sweep import driver, ground
+from tlsweep.sweep import driver, ground, subject
 from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
 
@@ -113,7 +113,7 @@ def test_a_folder_that_is_taken_away_while_a_resume_reads_images_is_told_as_that
         taken_away(folder.path)
         return MagicMock(remarks=[])
 
-    monkeypatch.setattr(driver, "read_images", read)
+    monkeypatch.setattr(subject, "read_images", read)
     monkeypatch.setattr(driver, "_conduct", pytest.fail)
     with pytest.raises(ResultsError, match=r"results/it' was (moved to '.*'|removed) while the sweep ran"):
         driver.resume("it", results=tmp_path / "results")

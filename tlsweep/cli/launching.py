@@ -293,5 +293,7 @@ def _print_epoch(row: Mapping[str, Any]) -> None:
     """One line for an epoch of `debug`, which 80 characters have room for."""
     from tlsweep.terminal.format import score, value
 
-    metrics = " ".join(f"{name} {score(row[name])}" for name in ("train_loss", "val_loss", "val_accuracy"))
-    print(f"epoch {row['epoch']}: {metrics} lr {value(row['scheduled_lr'])} {row['train_seconds']:.2f}s", flush=True)
+    shown = [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row]
+    metrics = " ".join(f"{name} {score(row[name])}" for name in (*shown, *row.get("own", ())))
+    lr = row.get("scheduled_lr", row["lr"])
+    print(f"epoch {row['epoch']}: {metrics} lr {value(lr)} {row['train_seconds']:.2f}s", flush=True)

@@ -12,7 +12,7 @@ from tlsweep.cli.program import app, watching
 
 if TYPE_CHECKING:
     from tlsweep.planning import Plan
-    from tlsweep.spec import SweepSpec
+    from tlsweep.spec import ImageSpec
 
 
 @app.command()
@@ -36,10 +36,11 @@ def check(
     """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
     from tlsweep.planning.suggested_spec import rehearse_suggestion, suggested_path
     from tlsweep.spec import load_spec
+    from tlsweep.spec.images import require_images
     from tlsweep.terminal import make_console, print_plan
 
     changes = (*(override or ()), *study_overrides(study))
-    loaded = load_spec(spec, changes)
+    loaded = require_images(load_spec(spec, changes), "'tlsweep check'")
     target = suggested_path(spec, file, wanted=suggest)
     if target is not None:
         rehearse_suggestion(spec, changes)
@@ -54,7 +55,7 @@ def check(
         _suggest(loaded, plan, spec, changes, target)
 
 
-def _suggest(loaded: "SweepSpec", plan: "Plan", spec: str, changes: tuple[str, ...], target: Path) -> None:
+def _suggest(loaded: "ImageSpec", plan: "Plan", spec: str, changes: tuple[str, ...], target: Path) -> None:
     """Measure where to search, which takes minutes: what it will take and each step are told, in a pipe beside it."""
     from tlsweep.planning.suggestion import images_needed
     from tlsweep.planning.suggestion import suggest as suggested
@@ -84,9 +85,10 @@ def rank(
 ) -> None:
     """Order networks and weights by how well their frozen features suit the images; nothing is fine-tuned."""
     from tlsweep.spec import load_spec
+    from tlsweep.spec.images import require_images
     from tlsweep.terminal import make_console, print_ranking
 
-    loaded = load_spec(spec, override or ())
+    loaded = require_images(load_spec(spec, override or ()), "'tlsweep rank'")
     console = make_console()
     with watching(console, quiet=as_json) as view:
         from tlsweep.planning import make_ranking

@@ -20,7 +20,7 @@ from tlsweep.cluster.nodes import Cluster, Node, alive_nodes
 from tlsweep.data import Task
 from tlsweep.errors import ResourceError
 from tlsweep.observer import Observer
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import FunctionSpec, ImageSpec, SweepSpec
 from tlsweep.store.locations import Location
 from tlsweep.text import listed
 
@@ -54,7 +54,11 @@ class Preflight:
             ResourceError: not all of them are ready, or a trial fits nowhere; the problems, by node. Or trials are to
                 compute as none of their devices does.
         """
-        if self._spec.train.precision == "fp16" and not cluster.trial_gpus(self._spec.resources):
+        if (
+            isinstance(self._spec, ImageSpec)
+            and self._spec.train.precision == "fp16"
+            and not cluster.trial_gpus(self._spec.resources)
+        ):
             raise ResourceError(
                 "train.precision = fp16: trials have no GPU here (resources.gpus), and CPUs have no use for it; write "
                 "bf16, fp32 or auto"
@@ -112,10 +116,10 @@ class Preflight:
     def _question(self) -> examination.Question:
         import ray
 
-        name = self._spec.model.name
+        code, packages = _own_code(self._spec)
         return {
-            "versions": examination.installed(self._spec.model.packages),
-            "modules": [name.split(":")[0]] if ":" in name else [],
+            "versions": examination.installed(packages),
+            "modules": [code.partition(":")[0]] if ":" in code else [],
             "images": [ray.put(_sample(task)) for task in self._tasks if not isinstance(task.images, np.ndarray)],
             "location": str(self._location) if self._location is not None else None,
             "nonce": uuid4().hex,
@@ -164,6 +168,14 @@ class Preflight:
         if seen:
             return []
         return [f"the driver does not see what it writes to '{self._location}'; {examination.SHARED}"]
+
+
+def _own_code(spec: SweepSpec) -> tuple[str, Sequence[str]]:
+    """What may be the user's own code, `package.module:function`, and the packages beside ours that trials need."""
+    if isinstance(spec, FunctionSpec):
+        return spec.trial, ()
+    assert isinstance(spec, ImageSpec)
+    return spec.model.name, spec.model.packages
 
 
 def _sample(task: Task) -> tuple[Any, list[int]]:

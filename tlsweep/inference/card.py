@@ -10,6 +10,7 @@ from tlsweep.report import Best
 from tlsweep.report.describe import describe_model, describe_runs, describe_search
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM, ModelSpec
+from tlsweep.spec.images import require_images
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.yaml_text import write_yaml
 from tlsweep.text import one_line
@@ -22,7 +23,7 @@ _LARGEST_MATRIX = 30
 
 def model_card(tables: SweepTables, best: Best, info: ExportInfo, form: str, *, with_preprocessing: bool) -> str:
     """The text, in Markdown; names of others are shown and never obeyed."""
-    spec = tables.spec
+    spec = require_images(tables.spec, "a model card")
     parts = [
         f"# {_text(tables.name)}: a classifier of {len(info.classes)} classes",
         f"{_text(describe_model(spec))}. Found by a sweep of tlsweep ({describe_search(spec)}), "
@@ -94,8 +95,9 @@ def _input(info: ExportInfo, form: str, with_preprocessing: bool) -> str:
 def _data(tables: SweepTables) -> str:
     data = tables.environment.get("data") or {}
     images = ", ".join(f"{count:,} {split}" for split, count in (data.get("images") or {}).items())
+    source = require_images(tables.spec, "a model card").data.in_words
     return (
-        f"{_text(tables.spec.data.in_words)}: {images or 'numbers not kept'} images. Fingerprint "
+        f"{_text(source)}: {images or 'numbers not kept'} images. Fingerprint "
         f"`{one_line(str(data.get('fingerprint', 'not kept')))}`. None of them is in this folder."
     )
 
@@ -129,7 +131,7 @@ def _sureness(tables: SweepTables, best: Best) -> str:
     lines.append(
         "Validation chose this model among all trials, so that its figures flatter; no selection saw the test images."
     )
-    if runs := describe_runs(tables.spec.data):
+    if runs := describe_runs(tables.spec):
         lines.append(
             f"The figures are means over {runs}, ± their standard error; the model is the first of these networks."
         )
@@ -167,7 +169,10 @@ def _schedule(best: Best) -> str:
     steps = [
         {"from_epoch": step.from_epoch, "to_epoch": step.to_epoch, **step.hyperparameters} for step in best.schedule
     ]
-    recipe = {"settings": best.spec.train.settings().model_dump(mode="json"), "schedule": steps}
+    recipe = {
+        "settings": require_images(best.spec, "a model card").train.settings().model_dump(mode="json"),
+        "schedule": steps,
+    }
     # Indented, as a fence could be closed by what somebody wrote.
     return "\n".join(f"    {one_line(line)}" for line in write_yaml(recipe).splitlines())
 

@@ -12,6 +12,7 @@ from tlsweep.report import SweepTables
 from tlsweep.report.arms import winner
 from tlsweep.report.rows import Row
 from tlsweep.spec import MAIN_ARM
+from tlsweep.spec.images import require_images
 
 SHOWN = 18
 """Pictures of each kind."""
@@ -57,7 +58,7 @@ def galleries(tables: SweepTables) -> list[Gallery]:
     if not mistakes and not doubts:
         return []
     task = _same_task(tables)
-    items = find_images(tables.spec.data).items
+    items = find_images(require_images(tables.spec, "a page's pictures").data).items
     judged = ", judged by networks that were not trained on them" if task.runs else ""
 
     def pictures(rows: Sequence[Row], tell: Callable[[Row], str]) -> list[Thumbnail]:
@@ -108,7 +109,7 @@ def _same_task(tables: SweepTables) -> Task:
     Raises:
         DataError: they are not to be had, or are others than those of the sweep.
     """
-    data = tables.spec.data
+    data = require_images(tables.spec, "a page's pictures").data
     if data.source == "python":
         raise DataError("they come from a function of your own (data.function), which is not run for a page")
     if getattr(data, "download", False):

@@ -12,7 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from tlsweep.errors import ResourceError, SpecError
 from tlsweep.jobs.unshipped import PRIVATE_KEY, holds_private_key, is_secret, why_left_out
-from tlsweep.spec import DataSpec, SourceTask, SweepSpec, dump_spec
+from tlsweep.spec import DataSpec, FunctionSpec, ImageSpec, SourceTask, SweepSpec, dump_spec
 from tlsweep.spec.extension import unwritten
 from tlsweep.text import one_line
 
@@ -234,6 +234,8 @@ def _add_modules(shipment: Shipment, spec: SweepSpec) -> None:
 
 def _refuse_relative(spec: SweepSpec) -> None:
     """A job starts in a folder of its own, in which nothing is but what was shipped."""
+    if not isinstance(spec, ImageSpec):
+        return
     weights = spec.model.weights
     paths = {f"{at}.{name}": getattr(data, name) for at, data in _sources(spec).items() for name in data.local_paths}
     if isinstance(weights, str) and weights.endswith(_WEIGHT_FILES):
@@ -246,7 +248,7 @@ def _refuse_relative(spec: SweepSpec) -> None:
             )
 
 
-def _sources(spec: SweepSpec) -> dict[str, DataSpec]:
+def _sources(spec: ImageSpec) -> dict[str, DataSpec]:
     """The images that a spec names, by the field that names them."""
     weights = spec.model.weights
     return {"data": spec.data} | ({"model.weights.data": weights.data} if isinstance(weights, SourceTask) else {})
@@ -254,6 +256,10 @@ def _sources(spec: SweepSpec) -> dict[str, DataSpec]:
 
 def _functions(spec: SweepSpec) -> Iterator[tuple[str, str]]:
     """Fields of a spec that name the user's own code, and what they say."""
+    if isinstance(spec, FunctionSpec):
+        yield "trial", spec.trial
+    if not isinstance(spec, ImageSpec):
+        return
     for at, data in _sources(spec).items():
         yield from ((f"{at}.{name}", getattr(data, name)) for name in data.own_code)
     if ":" in spec.model.name:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tlsweep.errors import UserError
-from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec import MAIN_ARM, ImageSpec
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.space import Value
 from tlsweep.sweep.assignment import completed, drawn, starting_values, trained_with
@@ -15,7 +15,7 @@ PATIENCE = 30.0
 """Seconds that the step of the largest batch may take: on a GPU it is far below, on a CPU it would only be slow."""
 
 
-def corners(spec: SweepSpec, largest: int) -> Iterator[tuple[str, dict[str, Value]]]:
+def corners(spec: ImageSpec, largest: int) -> Iterator[tuple[str, dict[str, Value]]]:
     """Configurations to try beside the first, with the field that makes each a corner.
 
     The smallest batch, the largest up to `largest`; and every value of `KINDS`, with the smallest batch: it is cheap.
@@ -35,7 +35,7 @@ def corners(spec: SweepSpec, largest: int) -> Iterator[tuple[str, dict[str, Valu
                 yield f"{where}.{name} = {value}", completed(spec, MAIN_ARM, small | {name: value})
 
 
-def try_corners(spec: SweepSpec, prepared: Prepared, *, seconds_per_image: float) -> None:
+def try_corners(spec: ImageSpec, prepared: Prepared, *, seconds_per_image: float) -> None:
     """Take a step in each corner.
 
     Raises:

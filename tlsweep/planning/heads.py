@@ -10,7 +10,7 @@ from tlsweep.models.probe import LinearHead, Progress
 from tlsweep.models.tail import TailUnfitError
 from tlsweep.pretrained.features import Features
 from tlsweep.pretrained.starting import beginning, begins_with
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import ImageSpec
 from tlsweep.sweep.assignment import configuration
 from tlsweep.sweep.heads import KEPT, freezes, frozen_features, refuse_without_probe
 from tlsweep.sweep.prepare import Prepared
@@ -23,7 +23,7 @@ IMAGES = 16
 """Of the training and of the validation split, which is enough to see whether a network takes a head."""
 
 
-def try_heads(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple[str, ...]:
+def try_heads(spec: ImageSpec, prepared: Prepared, compute: Compute) -> tuple[str, ...]:
     """Say what the heads of trials begin with, and why: a line for each of the weights with which that is another.
 
     Raises:
@@ -38,7 +38,7 @@ def try_heads(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple[st
     return tuple(dict.fromkeys(lines))
 
 
-def try_features(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple[str, ...]:
+def try_features(spec: ImageSpec, prepared: Prepared, compute: Compute) -> tuple[str, ...]:
     """Say whether heads behind frozen layers are trained on kept features: a line for each of the weights with which
     that is another; none where no trial freezes its backbone."""
     lines = []
@@ -53,7 +53,7 @@ def try_features(spec: SweepSpec, prepared: Prepared, compute: Compute) -> tuple
     return tuple(dict.fromkeys(lines))
 
 
-def _unfit(spec: SweepSpec, run: Transfer, compute: Compute) -> str | None:
+def _unfit(spec: ImageSpec, run: Transfer, compute: Compute) -> str | None:
     """Try the way from frozen layers to logits on some images."""
     frozen = configuration(spec, 0).model_copy(update={"freeze": "backbone"})
     try:
@@ -70,7 +70,7 @@ def _with_some_weights(transfer: Transfer, origin: str) -> Transfer:
     return replace(transfer, weights=Weights.from_state_dict(state, origin=origin))
 
 
-def _tried(spec: SweepSpec, transfer: Transfer, compute: Compute) -> str:
+def _tried(spec: ImageSpec, transfer: Transfer, compute: Compute) -> str:
     run = transfer.runs()[0]
     splits = {**run.task.splits, **{name: run.task.splits[name][:IMAGES] for name in ("train", "val")}}
     few = replace(run, task=replace(run.task, splits=splits))

@@ -13,7 +13,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.files import write_whole
 from tlsweep.observer import Observer, Silence
 from tlsweep.planning.corners import try_corners
-from tlsweep.spec import MAIN_ARM, Hyperparameters, PopulationSearch, SweepSpec
+from tlsweep.spec import MAIN_ARM, Hyperparameters, ImageSpec, PopulationSearch
 from tlsweep.spec.augmentation import strengths_in_words
 from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
@@ -91,7 +91,7 @@ class Plan:
 
 
 def make_plan(
-    spec: SweepSpec,
+    spec: ImageSpec,
     *,
     results: str | Path = "results",
     address: str | None = None,
@@ -137,7 +137,7 @@ def make_plan(
     )
 
 
-def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:
+def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots: int, nodes_checked: int) -> Plan:
     """Work out from one rehearsed step what the whole sweep takes."""
     task = prepared.task
     trials = sum(map(spec.trials_in, spec.arms))
@@ -148,7 +148,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
     seconds = epochs * epoch_seconds / slots
     checkpoint_bytes = len(sizes) * rehearsal.checkpoint_bytes
     # Of a trial its last two and its best; of a member of a population all that another one may copy.
-    kept = spec.train.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
+    kept = spec.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
     live = trials if spec.search.trials_wait else slots
     ended = sum(KEPT_TRIALS + kept_trials(spec, arm) for arm in spec.trained_arms)
     return Plan(
@@ -189,7 +189,7 @@ def _planned(spec: SweepSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
     )
 
 
-def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
+def _weights(spec: ImageSpec, prepared: Prepared) -> str | None:
     """Say where the weights come from that trials may start with; None where all start from random ones."""
     if spec.model.weights is None:
         return None
@@ -203,7 +203,7 @@ def _weights(spec: SweepSpec, prepared: Prepared) -> str | None:
     return ", ".join(map(origin, spec.model.origins))
 
 
-def _layer_decay(spec: SweepSpec) -> str:
+def _layer_decay(spec: ImageSpec) -> str:
     if spec.usual_layer_decay is None:
         return ""
     return (
@@ -212,7 +212,7 @@ def _layer_decay(spec: SweepSpec) -> str:
     )
 
 
-def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
+def _normalisation(spec: ImageSpec, prepared: Prepared) -> tuple[str, ...]:
     """What trials of the main arm normalise images by."""
     from tlsweep.pretrained.pretraining import source_statistics
     from tlsweep.training.normalising import normalisation_in_words, statistics_of
@@ -222,13 +222,13 @@ def _normalisation(spec: SweepSpec, prepared: Prepared) -> tuple[str, ...]:
     return tuple(dict.fromkeys(normalisation_in_words(prepared.task, known[name]) for name in spec.model.origins))
 
 
-def _resizing(spec: SweepSpec, task: Task) -> str:
+def _resizing(spec: ImageSpec, task: Task) -> str:
     from tlsweep.training.normalising import resizing_in_words
 
     return resizing_in_words(spec.data, spec.model, task)
 
 
-def _augmentation(spec: SweepSpec, task: Task) -> str:
+def _augmentation(spec: ImageSpec, task: Task) -> str:
     """What happens to training images."""
     from tlsweep.data.augmentation.augment import in_words
 
@@ -236,7 +236,7 @@ def _augmentation(spec: SweepSpec, task: Task) -> str:
     return ", ".join(filter(None, (cut, strengths_in_words(spec.train, Hyperparameters().model_dump()))))
 
 
-def _write_sheet(path: Path, task: Task, spec: SweepSpec) -> None:
+def _write_sheet(path: Path, task: Task, spec: ImageSpec) -> None:
     """Write images as the first trial sees them."""
     from tlsweep.data.contact_sheet import contact_sheet
 
@@ -246,7 +246,7 @@ def _write_sheet(path: Path, task: Task, spec: SweepSpec) -> None:
         raise ResultsError(f"the contact sheet '{path}' cannot be written: {error.strerror}; name another") from error
 
 
-def _too_little_time(spec: SweepSpec, epoch_seconds: float) -> list[str]:
+def _too_little_time(spec: ImageSpec, epoch_seconds: float) -> list[str]:
     limit = spec.budget.wall_time
     if limit is None or limit >= epoch_seconds:
         return []
@@ -256,7 +256,7 @@ def _too_little_time(spec: SweepSpec, epoch_seconds: float) -> list[str]:
 
 
 def _resources(
-    address: str | None, spec: SweepSpec, prepared: Prepared, results: str | Path, observer: Observer
+    address: str | None, spec: ImageSpec, prepared: Prepared, results: str | Path, observer: Observer
 ) -> tuple[Cluster, int]:
     """What trials will run on, and how many nodes of it were asked whether they are ready."""
     if address is None:

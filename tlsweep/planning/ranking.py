@@ -13,7 +13,7 @@ from tlsweep.data.task import Indices
 from tlsweep.data.views import with_splits
 from tlsweep.errors import SpecError
 from tlsweep.observer import Observer, Silence
-from tlsweep.spec import ModelSpec, SourceTask, SweepSpec, derive_seed
+from tlsweep.spec import ImageSpec, ModelSpec, SourceTask, derive_seed
 from tlsweep.sweep.prepare import read_images, source_cache
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Ranking:
 
 
 def make_ranking(
-    spec: SweepSpec,
+    spec: ImageSpec,
     candidates: Iterable[str] = (),
     *,
     by: Measure = "probe",
@@ -118,7 +118,7 @@ def _some(task: Task, split: str, images: int, seed: int) -> Indices:
     return np.sort(np.concatenate(kept))
 
 
-def _weights(spec: SweepSpec, model: ModelSpec, observer: Observer) -> "Weights | None":
+def _weights(spec: ImageSpec, model: ModelSpec, observer: Observer) -> "Weights | None":
     """The weights of a candidate; a source task is trained on unless that was done before."""
     from tlsweep.models import resolve_weights
     from tlsweep.pretrained import pretrained

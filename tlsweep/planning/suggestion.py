@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tlsweep.observer import Observer, Silence
-from tlsweep.spec import Hyperparameters, SweepSpec
+from tlsweep.spec import Hyperparameters, ImageSpec
 from tlsweep.spec.optimizers import OPTIMIZERS
 from tlsweep.spec.search.per_batch_size import PerBatchSize
 from tlsweep.spec.search.space import Distribution, LogUniform, Value
@@ -50,7 +50,7 @@ class Suggestion:
         return {"lr": self.per.with_distribution(lr) if self.per else lr, **sizes}
 
 
-def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_image: float = 0.0) -> Suggestion:
+def suggest(spec: ImageSpec, *, observer: Observer | None = None, seconds_per_image: float = 0.0) -> Suggestion:
     """Measure the gradient noise scale and the range of useful learning rates, with the data and weights of a spec.
 
     What else is searched is held at the middle of its bounds; of weights that are searched the first are taken.
@@ -102,7 +102,7 @@ def suggest(spec: SweepSpec, *, observer: Observer | None = None, seconds_per_im
     return Suggestion(scales, values.batch_size, task.size("train"), sizes, tests, lr_bounds(tests, per), per)
 
 
-def images_needed(spec: SweepSpec, train_images: int) -> tuple[int, int]:
+def images_needed(spec: ImageSpec, train_images: int) -> tuple[int, int]:
     """How many images `suggest` trains on, at least and at most: it follows from the batch sizes that it will find.
 
     Where a loss does not fall within 100 steps, which is rare with pretrained weights, there are more.
@@ -153,7 +153,7 @@ def lr_bounds(tests: Sequence["RangeTest"], per: PerBatchSize | None) -> tuple[f
     return (min(lows), max(highs)) if tests else None
 
 
-def centre(spec: SweepSpec, **values: Value) -> Hyperparameters:
+def centre(spec: ImageSpec, **values: Value) -> Hyperparameters:
     """The hyperparameters in the middle of what is searched, beside `values`."""
     middle = {name: _middle(space) for name, space in spec.train.space().items()}
     values = spec.train.scaling.in_force(middle) | values
@@ -168,7 +168,7 @@ def _middle(space: Distribution) -> Value:
     return values[len(values) // 2]
 
 
-def _optimizers(spec: SweepSpec) -> list[Value]:
+def _optimizers(spec: ImageSpec) -> list[Value]:
     """All that trials may use, but for those that find their learning rate themselves."""
     space = spec.train.space().get("optimizer")
     names = space.extremes if space else (centre(spec).optimizer,)

@@ -76,9 +76,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
 def _start(tables: SweepTables, arm: str) -> dict[str, float]:
     """What environment.json has of the start, of weights that the spec knows."""
     found = (tables.environment.get("start") or {}).get(arm, {})
-    return {
-        name: found[name]["val_accuracy"] for name in tables.spec.model.origins if "val_accuracy" in found.get(name, {})
-    }
+    return {name: found[name]["val_accuracy"] for name in tables.spec.origins if "val_accuracy" in found.get(name, {})}
 
 
 def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
@@ -89,7 +87,7 @@ def _right(tables: SweepTables) -> dict[str, dict[int, float]]:
     for row in tables.predictions:
         if row["trial"] == trials.get(row["arm"]):
             images = found.setdefault(row["arm"], {})
-            right = (row["label"] == row["predicted"]) / tables.spec.data.runs
+            right = (row["label"] == row["predicted"]) / tables.spec.runs
             images[row["image"]] = images.get(row["image"], 0.0) + right
     return found
 
@@ -122,7 +120,7 @@ def _soup_as_leader(tables: SweepTables) -> Leader | None:
     soup = find_soup(tables)
     if soup is None or not soup.trials:
         return None
-    known = soup.weights in tables.spec.model.origins  # whoever wrote the events
+    known = soup.weights in tables.spec.origins  # whoever wrote the events
     values = {WEIGHTS: str(soup.weights)} if known else {}
     return Leader(SOUP, SOUP_ARM, values, 0, 0, 0, soup.validation, "averaged")
 

@@ -104,13 +104,14 @@ class Best:
 
     def _arm(self, result: ArmResult) -> dict[str, Any]:
         arm, values = self.spec.arm(result.arm), self.values[result.arm]
-        origins = self.spec.model.origins
-        origin = origins[str(values.get(WEIGHTS, next(iter(origins))))] if arm.pretrained else None
+        origins = self.spec.origins
+        pretrained = arm.pretrained and bool(origins)
+        origin = origins[str(values.get(WEIGHTS, next(iter(origins))))] if pretrained else None
         return {
             "arm": result.arm,
             "trial": result.trial,
             "pretrained": origin is not None,
-            "labels_per_class": arm.labels_per_class or self.spec.data.labels_per_class,
+            "labels_per_class": arm.labels_per_class or self.spec.labels_per_class,
             "hyperparameters": {name: values[name] for name in arm.hyperparameters if name in values},
             "val_accuracy": result.val.get("accuracy"),
             "test_accuracy": result.test.get("accuracy"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlsweep.report.arms import ArmResult
-from tlsweep.spec import SweepSpec
+from tlsweep.spec import ImageSpec, SweepSpec
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class CurvePoint:
 def learning_curve(spec: SweepSpec, arms: Sequence[ArmResult]) -> list[CurvePoint]:
     """One point for each of `study.few_labels`, the fewest first; none in other sweeps."""
     known = {result.arm: result for result in arms}
+    if not isinstance(spec, ImageSpec):
+        return []
     study = spec.study
     return [
         CurvePoint(count, *(known.get(name) for name in study.arms_with(count))) for count in sorted(study.few_labels)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsweep.spec import (
-    DataSpec,
+    FunctionSpec,
+    ImageSpec,
     ModelSpec,
     SourceTask,
     SweepSpec,
@@ -15,13 +16,16 @@ def describe_search(spec: SweepSpec) -> str:
     """TrialSchedule and size: 'pbt: 8 members × 20 epochs × 2 arms (main, scratch)'."""
     trained = spec.trained_arms
     arms = f" × {len(trained)} arms ({', '.join(trained)})" if len(trained) > 1 else ""
-    runs = f" × {named}" if (named := describe_runs(spec.data)) else ""
+    runs = f" × {named}" if (named := describe_runs(spec)) else ""
     trials = spec.search.in_words(spec.trials_per_arm)
-    return f"{spec.search.strategy}: {trials} × {spec.train.epochs} epochs{runs}{arms}"
+    return f"{spec.search.strategy}: {trials} × {spec.epochs} epochs{runs}{arms}"
 
 
-def describe_runs(data: DataSpec) -> str:
+def describe_runs(spec: SweepSpec) -> str:
     """The networks of each trial: '5 folds', '3 repeats', '5 folds × 2 repeats'; empty where it is one."""
+    if not isinstance(spec, ImageSpec):
+        return ""
+    data = spec.data
     folds = [f"{data.folds} folds"] if data.folds else []
     return " × ".join(folds + ([f"{data.repeats} repeats"] if data.repeats > 1 else []))
 
@@ -29,7 +33,7 @@ def describe_runs(data: DataSpec) -> str:
 def unplaced_heads(spec: SweepSpec, environment: Mapping[str, Any]) -> list[str]:
     """Why trials began with torch's own heads though they have weights and nobody asked for that; a line for each."""
     known = environment.get("head") or {}
-    if spec.train.settings().head != "auto":
+    if not isinstance(spec, ImageSpec) or spec.train.settings().head != "auto":
         return []
     return [
         f"heads began with torch's own initialisation, {known[name]['why']}"
@@ -39,7 +43,10 @@ def unplaced_heads(spec: SweepSpec, environment: Mapping[str, Any]) -> list[str]
 
 
 def describe_model(spec: SweepSpec) -> str:
-    """Network, weights and images: 'cnn, pretrained on digits (source), on digits (target)'."""
+    """Network, weights and images: 'cnn, pretrained on digits (source), on digits (target)'; or the function."""
+    if isinstance(spec, FunctionSpec):
+        return spec.trial
+    assert isinstance(spec, ImageSpec)
     return f"{spec.model.name}, {_weights(spec.model)}, on {spec.data.in_words}"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from tlsweep.errors import ResultsError, SpecError
 from tlsweep.report.lineage import Segment, lineage
 from tlsweep.report.rivals import with_rivals
-from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
+from tlsweep.spec import MAIN_ARM, ImageSpec, SweepSpec, load_spec
+from tlsweep.spec.images import require_images
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
 from tlsweep.spec.search.space import Value
@@ -16,6 +17,7 @@ from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journ
 from tlsweep.store.files import write_text
 from tlsweep.store.results import damaged
 from tlsweep.store.starts import START, best_start
+from tlsweep.store.tables.own import own_metrics
 from tlsweep.text import one_line
 
 _HEAD = """\
@@ -75,21 +77,30 @@ def _head(spec: SweepSpec, trial: str, arm: str, epoch: int, reached: Mapping[st
         "seed": spec.seed,
         "metric": spec.search.metric,
         "reached": {"epoch": epoch}
-        | {name: value for name, value in reached.items() if name.startswith("val_") and value is not None},
-        **spec.train.settings().model_dump(mode="json"),
+        | {name: value for name, value in reached.items() if name.startswith("val_") and value is not None}
+        | {name: reached[name] for name in own_metrics(reached)},
+        **_settings(spec),
         **_leaning(spec),
     }
 
 
 def _leaning(spec: SweepSpec) -> dict[str, str]:
     """That the winner is handed over with a share of its start; an average of several trials is no recipe's."""
-    return {"soup": "start"} if spec.soup == "start" else {}
+    return {"soup": "start"} if isinstance(spec, ImageSpec) and spec.soup == "start" else {}
+
+
+def _settings(spec: SweepSpec) -> dict[str, Any]:
+    if isinstance(spec, ImageSpec):
+        return spec.train.settings().model_dump(mode="json")
+    return {"epochs": spec.epochs}
 
 
 def _material(results: Results, arm: str, values: Mapping[str, Value]) -> dict[str, Any]:
-    """The images and the network, as a spec says them."""
+    """The images and the network, or the function, as a spec says them."""
     spec = results.spec
     dumped = spec.model_dump(mode="json")
+    if not isinstance(spec, ImageSpec):
+        return {"trial_function": dumped["trial"]}
     return {
         "data_fingerprint": (results.environment.get("data") or {}).get("fingerprint"),
         "data": dumped["data"] | ({"labels_per_class": few} if (few := spec.arm(arm).labels_per_class) else {}),
@@ -97,7 +108,7 @@ def _material(results: Results, arm: str, values: Mapping[str, Value]) -> dict[s
     }
 
 
-def _weights(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> Any:
+def _weights(spec: ImageSpec, arm: str, values: Mapping[str, Value]) -> Any:
     """What the winner started from, as `model.weights` of a spec says it."""
     if not spec.arm(arm).pretrained:
         return None
@@ -113,6 +124,7 @@ def confirmation(results: Results, repeats: int, top: int = 1) -> dict[str, Any]
     Raises:
         ResultsError: the sweep has no recipe yet, or its winner was not trained.
     """
+    require_images(results.spec, "'tlsweep confirm'")
     if not (results.folder.recipe.exists() or _has_ended(results.state())):
         raise ResultsError(
             f"'{results.name}' has no recipe yet: it is written when a sweep has ended; see 'tlsweep report'"
@@ -153,6 +165,10 @@ def replayed(file: Path, seeds: int | None) -> dict[str, Any]:
         raise SpecError(
             f"'{one_line(str(file))}' is the recipe of what trials began with: nothing was trained, so there is no "
             "training to repeat"
+        )
+    if isinstance(kept, dict) and "trial_function" in kept:
+        raise SpecError(
+            f"'{one_line(str(file))}' is the recipe of a function of yours, which 'tlsweep replay' does not train"
         )
     return recipe_spec(kept, seeds)
 

@@ -56,7 +56,8 @@ def restore(folder: SweepFolder) -> SweepState:
 
     launches = read_launches(folder.journal)
     launched: Mapping[str, Any] = launches[-1]["details"] if launches else {}
-    spec, tables = sound_spec(folder, launched), TableWriter(folder.path, folder.name)
+    spec = sound_spec(folder, launched)
+    tables = TableWriter(folder.path, folder.name, spec)
 
     def records() -> Iterator[Record]:
         for record in read_journal(folder.journal):

@@ -36,15 +36,21 @@ from tlsweep.schedulers.replay import Replay
 from tlsweep.schedulers.screening import AshaThenPbt
 from tlsweep.schedulers.synchronous import SynchronousPbt
 from tlsweep.schedulers.tpe import Tpe
-from tlsweep.spec import AshaSearch, PbtSearch, Perturbed, PopulationSearch, SweepSpec
+from tlsweep.spec import AshaSearch, ImageSpec, PbtSearch, Perturbed, PopulationSearch, SweepSpec
 from tlsweep.spec.search.common import Sampled
 from tlsweep.spec.search.per_batch_size import UNSCALED, Scaling
-from tlsweep.spec.search.space import Distribution
+from tlsweep.spec.search.space import Distribution, Value
 
 
 def _asha(search: AshaSearch, spec: SweepSpec, _: str) -> Rules:
     kind = PromotionAsha if search.form == "promotion" else StoppingAsha
-    return kind(search, spec.train.epochs)
+    return kind(search, spec.epochs)
+
+
+def _constants(spec: SweepSpec) -> dict[str, Value]:
+    """What a recipe's steps leave as it is."""
+    assert isinstance(spec, ImageSpec)  # others have no recipe that can be trained again
+    return spec.train.resolve({}).model_dump()
 
 
 RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProxyType({
@@ -55,11 +61,11 @@ RULES: Final[Mapping[str, Callable[[Any, SweepSpec, str], Rules]]] = MappingProx
     "pb2": lambda search, spec, arm: make_population(spec, arm, search.population),
     "asha_then_pbt": lambda search, spec, arm: AshaThenPbt(
         search,
-        spec.train.epochs,
+        spec.epochs,
         lambda members: make_population(spec, arm, members),
         limited=spec.budget.limited,
     ),
-    "recipe": lambda search, spec, arm: Replay(search.steps_of(arm), spec.train.resolve({}).model_dump()),
+    "recipe": lambda search, spec, arm: Replay(search.steps_of(arm), _constants(spec)),
 })  # fmt: skip
 """Make the rules of an arm, by `search.strategy`: from the section `search`, the whole spec and the arm's name."""
 
@@ -69,7 +75,7 @@ def make_rules(spec: SweepSpec, arm: str) -> Rules:
     if spec.arm(arm).trials is not None:  # a control of a few trials, each trained to the end
         return Independent()
     rules = RULES[spec.search.strategy](spec.search, spec, arm)
-    return rules if spec.search.patience is None else Patience(rules, spec.search, spec.train.epochs)
+    return rules if spec.search.patience is None else Patience(rules, spec.search, spec.epochs)
 
 
 def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
@@ -77,14 +83,14 @@ def make_population(spec: SweepSpec, arm: str, members: int) -> Pbt:
     search = spec.search.model_copy(update={"population": members})
     assert isinstance(search, PopulationSearch)
     explores = search.explore and spec.arm(arm).explore
-    explorer = make_explorer(search, spec.space_in(arm), spec.train.scaling) if explores else keep
+    explorer = make_explorer(search, spec.space_in(arm), spec.scaling) if explores else keep
     kind = SynchronousPbt if search.synchronous else Pbt
-    return kind(search, spec.train.epochs, spec.space, spec.seed, explorer)
+    return kind(search, spec.epochs, spec.space, spec.seed, explorer)
 
 
 def make_tpe(spec: SweepSpec, arm: str) -> Tpe:
     """What proposes the configurations of an arm; each arm learns from its own trials."""
-    return Tpe(spec.space_in(arm), spec.train.epochs, spec.seed, spec.train.scaling)
+    return Tpe(spec.space_in(arm), spec.epochs, spec.seed, spec.scaling)
 
 
 def uses_tpe(spec: SweepSpec) -> bool:

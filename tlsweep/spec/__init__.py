@@ -11,7 +11,9 @@ from tlsweep.spec.data import (
     PythonData,
     TorchvisionData,
 )
+from tlsweep.spec.function import FunctionSpec
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
+from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.limits import Budget, Faults, Resources
 from tlsweep.spec.loading import dump_spec, load_spec, presets
 from tlsweep.spec.model import ModelSpec, SourceTask
@@ -31,8 +33,8 @@ from tlsweep.spec.sweep import SweepSpec
 
 __all__ = [
     "MAIN_ARM", "NO_EXPLORE_ARM", "SCRATCH_ARM", "Arm", "AshaSearch", "AshaThenPbtSearch", "Augment", "Budget",
-    "ClassWeights", "DataSpec", "DigitsData", "Faults", "FolderData", "GridSearch", "Hyperparameters", "ModelSpec",
-    "Normalisation", "Normalise", "Pb2Search", "PbtSearch", "Perturbed", "PopulationSearch", "PythonData",
-    "RandomSearch", "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData", "TrainSettings",
-    "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec", "presets",
+    "ClassWeights", "DataSpec", "DigitsData", "Faults", "FolderData", "FunctionSpec", "GridSearch", "Hyperparameters",
+    "ImageSpec", "ModelSpec", "Normalisation", "Normalise", "Pb2Search", "PbtSearch", "Perturbed", "PopulationSearch",
+    "PythonData", "RandomSearch", "Resources", "SearchSpec", "SourceTask", "SweepSpec", "TorchvisionData",
+    "TrainSettings", "TrainSpec", "derive_seed", "dump_spec", "generator", "load_spec", "presets",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ class SpecModel(BaseModel):
     def _known_fields_and_no_booleans_for_numbers(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        fields = cls.model_fields
+        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
         for name in values:
             if name not in fields:
                 context = {"name": str(name), "known": list(fields)}
@@ -123,7 +123,7 @@ AUTO = "auto"
 """What stands for a value that follows from the rest."""
 
 
-def _value_or_distribution(name: str, field: FieldInfo, *, auto: bool) -> Any:
+def value_or_distribution(name: str, field: FieldInfo, *, auto: bool) -> Any:
     """The type `field | Distribution`, where every value that can be drawn satisfies the field's own rule.
 
     With `auto` it may be that word, too.
@@ -228,7 +228,7 @@ def searchable(
     """
     fields: dict[str, Any] = {
         field_name: (
-            _value_or_distribution(field_name, field, auto=field_name in auto),
+            value_or_distribution(field_name, field, auto=field_name in auto),
             Field(
                 default=AUTO if field_name in auto else field.default,
                 description=field.description,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from tlsweep.errors import SpecError
 from tlsweep.spec.class_weights import CLASS_WEIGHTS_TAGS
 from tlsweep.spec.data import CROP_FRACTION_TAGS, NORMALISE_TAGS, DataSpec
+from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.search.strategies import SearchSpec
-from tlsweep.spec.sweep import SweepSpec
 from tlsweep.spec.wording import rule
 from tlsweep.text import one_line, shortened
 
@@ -156,7 +156,7 @@ def _variants(section: str) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]
 def _paths() -> dict[str, str]:
     """The path of each field by its name; of several with a name the first, a trial's before the budget's."""
     found: dict[str, str] = {}
-    for section, field in SweepSpec.model_fields.items():
+    for section, field in ImageSpec.fields().items():
         found.setdefault(section, section)
         for model in _models_in(field.annotation):
             for name in model.model_fields:

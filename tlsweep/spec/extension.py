@@ -6,16 +6,21 @@ from typing import Any
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.earlier import BEFORE
+from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.sweep import SweepSpec
 
-EXTENDABLE = ("search.trials", "train.epochs", "budget.epochs", "budget.device_hours", "budget.wall_time")
+EXTENDABLE = ("search.trials", "train.epochs", "epochs", "budget.epochs", "budget.device_hours", "budget.wall_time")
 """Fields that may grow; a budget may also be lifted (`null`)."""
+_OTHER = {"epochs": "train.epochs", "train.epochs": "epochs"}
+"""The field that a spec of the other kind has."""
 _DECIDES_NOTHING = ("name", "track")
 """Fields that may change: a folder may have been renamed since, and no tracker has a say in what is trained."""
 
 
 def unwritten(spec: SweepSpec) -> dict[str, set[str]]:
     """List, by section, the fields that earlier versions did not have, and that whoever wrote `spec` left out."""
+    if not isinstance(spec, ImageSpec):
+        return {}
     return {section: set(fields) - getattr(spec, section).model_fields_set for section, fields in BEFORE.items()}
 
 
@@ -44,9 +49,10 @@ def extensions(before: SweepSpec, now: SweepSpec) -> dict[str, tuple[Any, Any]]:
         if field in _DECIDES_NOTHING:
             continue
         if field not in EXTENDABLE:
+            known = ", ".join(name for name in EXTENDABLE if name != _OTHER[now.EPOCHS])
             raise SpecError(
-                f"{field} = {new!r}: the sweep began with {old!r}, and a resume can only extend "
-                f"{', '.join(EXTENDABLE)}; put it back, or start a new sweep"
+                f"{field} = {new!r}: the sweep began with {old!r}, and a resume can only extend {known}; put it back, "
+                "or start a new sweep"
             )
         if _limit(new) < _limit(old):
             raise SpecError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tlsweep.errors import SpecError
+from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.limits import Budget
 from tlsweep.spec.search.common import Drawn, HalvingSearch, Perturbed, PopulationSearch, Sampled
 from tlsweep.spec.search.space import Choice, Distribution, Value
@@ -57,7 +58,7 @@ def refuse_idle(spec: SweepSpec) -> None:
     found = [*_population(spec), *_target(spec)]
     # A recipe is what a search found, with whatever its winner happened to draw.
     if not isinstance(spec.search, RecipeSearch):
-        found += [*_never_lowers(spec), *_begins_too_late(spec)]
+        found += [*_never_lowers(spec), *_begins_too_late(spec), *_schedule_begins_too_late(spec)]
     if len(found) == 1:
         raise SpecError(found[0])
     if found:
@@ -72,12 +73,18 @@ def remarks(spec: SweepSpec) -> list[str]:
         *_nothing_varies(spec),
         *_too_few_trials(spec),
         *_budget(spec),
+        *(_remarks_on_training(spec) if isinstance(spec, ImageSpec) else ()),
+        *_points_left_out(spec),
+    ]
+
+
+def _remarks_on_training(spec: ImageSpec) -> list[str]:
+    return [
         *_no_growth(spec),
         *_without_effect(spec),
         *_balanced_twice(spec),
         *_mixed_labels(spec),
         *_calibration_alone(spec),
-        *_points_left_out(spec),
     ]
 
 
@@ -86,7 +93,7 @@ def _points_left_out(spec: SweepSpec) -> Iterator[str]:
         yield from spec.search.left_out(spec)
 
 
-def _calibration_alone(spec: SweepSpec) -> Iterator[str]:
+def _calibration_alone(spec: ImageSpec) -> Iterator[str]:
     if spec.search.metric == "val_ece":
         yield (
             "search.metric = val_ece: a network that guesses, all classes equally probable, has a perfect one; "
@@ -95,7 +102,7 @@ def _calibration_alone(spec: SweepSpec) -> Iterator[str]:
 
 
 def _population(spec: SweepSpec) -> Iterator[str]:
-    search, epochs = spec.search, spec.train.epochs
+    search, epochs = spec.search, spec.epochs
     if not isinstance(search, PopulationSearch):
         return
     begins = search.last_rung(epochs) if isinstance(search, AshaThenPbtSearch) else 0
@@ -104,7 +111,7 @@ def _population(spec: SweepSpec) -> Iterator[str]:
         after = f" after the screening's {begins}" if begins else ""
         yield (
             f"search.interval = {search.interval}: members would first be compared at epoch {first}{after}, and end at "
-            f"train.epochs {epochs}; lower the interval, or train longer"
+            f"{spec.EPOCHS} {epochs}; lower the interval, or train longer"
         )
     mutated = [spec.space[name] for name in search.mutate if name in spec.space]
     if search.explore and not any(_can_change(search, distribution) for distribution in mutated):
@@ -124,7 +131,7 @@ def _can_change(search: PopulationSearch, distribution: Distribution) -> bool:
 
 def _target(spec: SweepSpec) -> Iterator[str]:
     target, metric = spec.budget.target, spec.search.metric
-    if target is None:
+    if target is None or not isinstance(spec, ImageSpec):  # what a function of the user's own reports has no bounds
         return
     if metric == "val_loss":
         if target <= 0:
@@ -136,6 +143,8 @@ def _target(spec: SweepSpec) -> Iterator[str]:
 
 
 def _never_lowers(spec: SweepSpec) -> Iterator[str]:
+    if not isinstance(spec, ImageSpec):
+        return
     schedules = _values(spec, "lr_schedule")
     if set(schedules) <= set(_LOWERS_LR_BY_GAMMA) and set(_values(spec, "lr_gamma")) == {1}:
         names = ", ".join(map(str, schedules))
@@ -143,18 +152,24 @@ def _never_lowers(spec: SweepSpec) -> Iterator[str]:
 
 
 def _begins_too_late(spec: SweepSpec) -> Iterator[str]:
-    search, epochs = spec.search, spec.train.epochs
+    search, epochs = spec.search, spec.epochs
     if isinstance(search, AshaSearch) and search.min_epochs >= epochs:
         yield (
-            f"search.min_epochs = {search.min_epochs}: must be below train.epochs {epochs}, or no trial is stopped; "
+            f"search.min_epochs = {search.min_epochs}: must be below {spec.EPOCHS} {epochs}, or no trial is stopped; "
             "lower it, train longer, or write search.strategy: random"
         )
     # The first epoch is the best, the next ones are no better; the last is the end in any case.
     if search.patience is not None and search.patience + 2 > epochs:
         yield (
-            f"search.patience = {search.patience}: no trial could end before train.epochs {epochs}; write less, or "
+            f"search.patience = {search.patience}: no trial could end before {spec.EPOCHS} {epochs}; write less, or "
             "leave it out"
         )
+
+
+def _schedule_begins_too_late(spec: SweepSpec) -> Iterator[str]:
+    if not isinstance(spec, ImageSpec):
+        return
+    epochs = spec.epochs
     warmup = min(float(value) for value in _values(spec, "warmup_epochs"))
     if warmup >= epochs:
         yield f"train.warmup_epochs = {warmup:g}: must be below train.epochs {epochs}, or lr_schedule never begins"
@@ -172,7 +187,7 @@ def _nothing_varies(spec: SweepSpec) -> Iterator[str]:
     if spec.trials_per_arm > 1 and len(single) == len(spec.space):
         yield f"all {spec.trials_per_arm} trials have the same hyperparameters, and differ in their seeds alone"
     elif single:
-        yield f"{', '.join(f'train.{name}' for name in single)}: a distribution of one value is a constant"
+        yield f"{', '.join(f'{spec.SECTION}.{name}' for name in single)}: a distribution of one value is a constant"
 
 
 def _too_few_trials(spec: SweepSpec) -> Iterator[str]:
@@ -190,15 +205,15 @@ def _budget(spec: SweepSpec) -> Iterator[str]:
     budget = spec.budget.epochs
     if budget is None:
         return
-    if budget < spec.train.epochs:
-        yield f"budget.epochs = {budget}: below train.epochs {spec.train.epochs}, so that no trial gets to the end"
+    if budget < spec.epochs:
+        yield f"budget.epochs = {budget}: below {spec.EPOCHS} {spec.epochs}, so that no trial gets to the end"
     unlimited = spec.model_copy(update={"budget": Budget()})
     needed = max(unlimited.epochs_in(arm) for arm in spec.arms)
     if budget > needed and not isinstance(spec.search, PopulationSearch):  # in which epochs are trained again
         yield f"budget.epochs = {budget}: all trials of an arm take at most {needed}, so that it never ends the sweep"
 
 
-def _no_growth(spec: SweepSpec) -> Iterator[str]:
+def _no_growth(spec: ImageSpec) -> Iterator[str]:
     smallest = min(int(value) for value in _values(spec, "batch_size"))
     limit = max(int(value) for value in _values(spec, "batch_size_limit"))
     if _values(spec, "decay_by") == ("batch_size",) and smallest >= limit:
@@ -207,7 +222,7 @@ def _no_growth(spec: SweepSpec) -> Iterator[str]:
         )
 
 
-def _without_effect(spec: SweepSpec) -> Iterator[str]:
+def _without_effect(spec: ImageSpec) -> Iterator[str]:
     defaults = {name: field.default for name, field in type(spec.train).model_fields.items()}
     for name, (other, needed) in _ACTS_WITH.items():
         values, others = _values(spec, name), _values(spec, other)
@@ -215,13 +230,13 @@ def _without_effect(spec: SweepSpec) -> Iterator[str]:
             yield f"train.{name} has no effect with {other} {', '.join(map(str, others))}"
 
 
-def _balanced_twice(spec: SweepSpec) -> Iterator[str]:
+def _balanced_twice(spec: ImageSpec) -> Iterator[str]:
     settings = spec.train.settings()
     if settings.class_weights == "balanced" and settings.sampler == "balanced":
         yield "train.class_weights = balanced with train.sampler balanced: rare classes count twice; one is enough"
 
 
-def _mixed_labels(spec: SweepSpec) -> Iterator[str]:
+def _mixed_labels(spec: ImageSpec) -> Iterator[str]:
     mixing = [f"train.{name}" for name in ("mixup", "cutmix") if any(_values(spec, name))]
     if mixing:
         yield (
@@ -230,7 +245,7 @@ def _mixed_labels(spec: SweepSpec) -> Iterator[str]:
         )
 
 
-def _values(spec: SweepSpec, name: str) -> tuple[Value, ...]:
+def _values(spec: ImageSpec, name: str) -> tuple[Value, ...]:
     """The values of a hyperparameter that must be looked at, of all that it can have."""
     value = getattr(spec.train, name)
     return value.extremes if hasattr(value, "extremes") else (value,)

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from tlsweep.errors import SpecError
 from tlsweep.spec.earlier import as_it_was_meant
 from tlsweep.spec.explaining import VARIANTS, explained, shown, variant_fields
+from tlsweep.spec.function import FunctionSpec
+from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.plain import check_plain
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.spec.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml, write_yaml
@@ -186,6 +188,8 @@ def _set(tree: Any, keys: list[str], value: Any, what: str) -> dict[str, Any]:
 def _validate(tree: Mapping[str, Any], origin: str, *, stored: bool = False) -> SweepSpec:
     check_plain(tree)
     try:
-        return SweepSpec.model_validate(as_it_was_meant(tree) if stored else tree, context={"stored": stored})
+        if "trial" in tree:
+            return FunctionSpec.model_validate(tree, context={"stored": stored, "own": True})
+        return ImageSpec.model_validate(as_it_was_meant(tree) if stored else tree, context={"stored": stored})
     except ValidationError as error:
         raise explained(error, origin) from None

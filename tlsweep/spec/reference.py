@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from tlsweep.spec.base import SpecModel, Unit
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSpec
-from tlsweep.spec.sweep import SweepSpec
+from tlsweep.spec.images import ImageSpec
 
 _TYPES: Mapping[Any, str] = {
     int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything",
@@ -51,9 +51,9 @@ def spec_fields() -> list[SpecField]:
 
 def _sections() -> Mapping[str, list[type[SpecModel]]]:
     """Every section with the models that it may be, each model where it stands first."""
-    found: dict[str, list[type[SpecModel]]] = {"": [SweepSpec]}
+    found: dict[str, list[type[SpecModel]]] = {"": [ImageSpec]}
     # A source task is trained with constants: the fields of its `train` are those of the sweep's.
-    known: set[type[SpecModel]] = {SweepSpec, Hyperparameters}
+    known: set[type[SpecModel]] = {ImageSpec, Hyperparameters}
 
     def walk(path: str, model: type[SpecModel]) -> None:
         for name, field in model.model_fields.items():
@@ -63,7 +63,7 @@ def _sections() -> Mapping[str, list[type[SpecModel]]]:
                 for inner in new:
                     walk(_joined(path, name), inner)
 
-    walk("", SweepSpec)
+    walk("", ImageSpec)
     return found
 
 

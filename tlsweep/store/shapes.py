@@ -24,6 +24,7 @@ _FLOAT = core.float_schema(strict=True)
 _SECONDS = core.float_schema(strict=True, ge=0, le=1e11, allow_inf_nan=False)  # since 1970: to the year 5138
 _TEXT = core.str_schema(strict=True)
 _ANY: CoreSchema = core.any_schema()
+_PLAIN = core.nullable_schema(core.union_schema([_FLOAT, _TEXT, core.bool_schema(strict=True), _INT]))
 _TYPES: Mapping[str, CoreSchema] = {
     "string": _TEXT,
     "int": _INT,
@@ -58,12 +59,24 @@ def _mapping(optional: Mapping[str, CoreSchema], **required: CoreSchema) -> Core
     return core.typed_dict_schema(fields, extra_behavior="ignore")
 
 
+def _with_others(schema: CoreSchema) -> CoreSchema:
+    """The same, where what else is there is a plain value: hyperparameters and metrics of the user's own function."""
+    return {**schema, "extra_behavior": "allow", "extras_schema": _PLAIN}
+
+
 _MAPPING = core.dict_schema(_TEXT, _ANY)
 _FIGURES = core.list_schema(_FLOAT)
 _COUNTS = core.list_schema(_COUNT)
-_VALUES = _mapping(_fields(HYPERPARAMETERS), lr=_NAMED["lr"], batch_size=_NAMED["batch_size"])
+_VALUES = _with_others(_mapping(_fields(HYPERPARAMETERS), lr=_NAMED["lr"], batch_size=_NAMED["batch_size"]))
 _RECORDS = {
-    "report": SchemaValidator(_mapping(_fields(REPORTS) | {"folds": core.list_schema(_mapping(_fields(REPORTS)))})),
+    "report": SchemaValidator(
+        _with_others(
+            _mapping(
+                _fields(REPORTS)
+                | {"folds": core.list_schema(_mapping(_fields(REPORTS))), "own": core.list_schema(_TEXT)}
+            )
+        )
+    ),
     "event": SchemaValidator(_mapping(_fields({name: column for name, column in EVENTS.items() if name != "details"}))),
 }
 _PER_CLASS = _mapping({}, precision=_FIGURES, recall=_FIGURES, f1=_FIGURES, support=core.list_schema(_FLOAT))

@@ -115,7 +115,7 @@ class TrialState:
         facts += [(name, figure(self.hyperparameters[name])) for name in ("lr", "batch_size") if name in self.start]
         if self.best is not None:
             facts.append(("best epoch", str(self.best["epoch"])))
-            facts += [(name, figure(self.best[name])) for name in ("val_loss", "val_accuracy")]
+            facts += [(name, figure(self.best[name])) for name in ("val_loss", "val_accuracy") if name in self.best]
         if self.reason is not None:
             facts.append(("reason", shortened(self.reason, 120)))
         return facts
@@ -132,7 +132,9 @@ class TrialState:
 
 def diverged(report: Mapping[str, Any], metric: str) -> bool:
     """Whether the metric or a loss is not a finite number: such a report loses against every other, and never wins."""
-    return not all(is_finite(report[name]) for name in (metric, "train_loss", "val_loss"))
+    # A function of the user's own reports no loss, unless it likes to.
+    losses = [report[name] for name in ("train_loss", "val_loss") if name in report]
+    return not all(map(is_finite, (report[metric], *losses)))
 
 
 @dataclass
@@ -194,7 +196,7 @@ class SweepState:
         return [trial for _, trial in heapq.nlargest(count, ranked, key=lambda pair: pair[0])]
 
     def _rank(self, report: Record, trial: TrialState) -> Rank:
-        return rank(report[self.metric], report["val_loss"], trial.number, sign=self.sign)
+        return rank(report[self.metric], report.get("val_loss"), trial.number, sign=self.sign)
 
     def _is_best(self, report: Record, trial: TrialState) -> bool:
         return trial.best is None or self._rank(report, trial) > self._rank(trial.best, trial)
@@ -213,9 +215,9 @@ class SweepState:
         trial.device_seconds += record["train_seconds"] + record["eval_seconds"]
         if not diverged(record, self.metric) and self._is_best(record, trial):
             trial.best = record
-        device, size = record["device"], record["micro_batch"]
-        batch = record.get("scheduled_batch_size", record["batch_size"])
-        if size < min(batch, self.micro_batches.get(device, size + 1)):
+        device, size = record["device"], record.get("micro_batch")
+        batch = record.get("scheduled_batch_size") or record["batch_size"]
+        if size is not None and size < min(batch, self.micro_batches.get(device, size + 1)):
             self.micro_batches[device] = size
 
     def _sweep_event(self, record: Record) -> None:
@@ -238,9 +240,9 @@ class SweepState:
     def _event(self, record: Record) -> None:
         kind, details = record["kind"], record["details"] or {}
         if kind == "created":
-            # A journal of an earlier version lacks those that came later.
+            # A journal of an earlier version lacks those that came later; a function of the user's own has others.
             known = details["hyperparameters"]
-            values = {name: known[name] for name in HYPERPARAMETERS if name in known}
+            values = {name: known[name] for name in dict.fromkeys((*HYPERPARAMETERS, *known)) if name in known}
             self.trials[record["trial"]] = TrialState(
                 record["trial"], record["arm"], record["stage"], details["number"], values, values
             )

@@ -99,7 +99,9 @@ class Stretches:
         """Keep of a report that nothing more follows in its stretch what a row needs: a population has thousands."""
         ended = self._known.get((trial, generation))
         if ended and ended.last:
-            ended.last = {name: ended.last.get(name) for name in ("epoch", *METRICS)}
+            # Names of the metrics that a function of the user's own reports stand in `own`.
+            kept = ("epoch", *METRICS, *ended.last.get("own", ()))
+            ended.last = {name: ended.last.get(name) for name in kept}
 
     def rows(self, metric: str, sign: int) -> list[dict[str, Any]]:
         """Rows of schedule.parquet, in the order of trials and generations.

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlsweep.schedulers import EACH_EPOCH, DecisionPoints
 from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
-from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.store import StoredCheckpoint
@@ -29,7 +28,7 @@ class Assignment:
     """What other trials found to fit into memory, by device."""
     decision_points: DecisionPoints = EACH_EPOCH
     """How far it may go without asking anybody."""
-    best: tuple[float, float] | None = None
+    best: tuple[float, float | None] | None = None
     """The metric and the validation loss of its best epoch so far."""
     reported: int = 0
     """The last epoch of this generation that was reported: those up to it are trained again, and their reports stay."""
@@ -42,6 +41,21 @@ class Assignment:
     def from_config(cls, config: Mapping[str, Any]) -> "Assignment":
         """Read the configuration of a Tune trial."""
         return cls(**config)
+
+
+class Epoch(NamedTuple):
+    """How an epoch went, as a worker measured it."""
+
+    number: int
+    """Epochs completed, from 1."""
+    figures: Mapping[str, Any]
+    """What the trial measured, by the columns of reports.parquet."""
+    folds: Sequence[Mapping[str, Any]] = ()
+    """The same of each network, where a trial trains several, by the columns of folds.parquet."""
+    own: Mapping[str, float] = {}
+    """Metrics of a function of the user's own that no other sweep has a column for."""
+    told: str = ""
+    """The same in words, for the worker's log."""
 
 
 _REFEREES = {"sweep", "stage", "arm", "trial", "generation", "parent_trial", "epoch", "node", "time", "elapsed"}
@@ -71,6 +85,8 @@ class Message:
     """The same of each network, where a trial trains several, by the columns of folds.parquet."""
     passed_over: Sequence[Mapping[str, str]] = ()
     """Checkpoints that were not sound when the trial started (`path`), and why (`reason`)."""
+    own: Mapping[str, float] = field(default_factory=dict)
+    """Metrics of a function of the user's own that no other sweep has a column for."""
 
     def __post_init__(self) -> None:
         unknown = self.figures.keys() - _FIGURES
@@ -85,7 +101,15 @@ class Message:
     def columns(self) -> dict[str, Any]:
         """The worker's part of a row of reports.parquet, in the order of its columns."""
         known = {"trial": self.trial, "epoch": self.epoch, "node": self.node, **self.figures}
-        return {name: known[name] for name in REPORTS if name in known}
+        return {name: known[name] for name in REPORTS if name in known} | self._own()
+
+    def _own(self) -> dict[str, Any]:
+        return {"own": list(self.own), **self.own} if self.own else {}
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """All that was measured, by name."""
+        return {**self.figures, **self.own}
 
 
 def to_result(messages: Sequence[Message]) -> dict[str, Any]:
@@ -129,17 +153,12 @@ def drawn(spec: SweepSpec, number: int) -> dict[str, Value]:
     """What is searched, for trial `number`: the values that are in force."""
     start, given = spec.search.start(spec, number), spec.search.given(spec, number)
     # Of a batch size that is given, too, lr is in force; only one that is given itself is so already.
-    return {**spec.train.scaling.in_force({**start, **given}), **given}
+    return {**spec.scaling.in_force({**start, **given}), **given}
 
 
 def completed(spec: SweepSpec, arm: str, values: Mapping[str, Value]) -> dict[str, Value]:
     """All columns of hyperparameters: `values` for what is searched, the spec's constants, what is the arm's own."""
-    here = spec.arm(arm)
-    origin = values.get(WEIGHTS, next(iter(spec.model.origins))) if here.pretrained else NO_WEIGHTS
-    searched = {name: value for name, value in values.items() if name != WEIGHTS}
-    usual = spec.usual_layer_decay if origin != NO_WEIGHTS else None
-    resolved = spec.train.resolve(searched | dict(here.hyperparameters), layer_decay=usual or 1.0)
-    return resolved.model_dump() | {WEIGHTS: origin}
+    return spec.completed(arm, values)
 
 
 def starting_values(spec: SweepSpec, arm: str, number: int) -> dict[str, Value]:

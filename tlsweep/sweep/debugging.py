@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from tlsweep.observer import Silence
-from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec import MAIN_ARM, FunctionSpec, ImageSpec, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
-from tlsweep.sweep.assignment import starting_values, trained_with
+from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.heads import begun
 from tlsweep.sweep.prepare import prepare, pretrain_here, read_images, settled
 
@@ -21,9 +21,19 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     Raises:
         UserError: a sweep with this spec would not begin either.
     """
+    refuse_idle(spec)
+    if isinstance(spec, FunctionSpec):
+        from tlsweep.sweep.own_function import debug_function
+
+        debug_function(spec, starting_values(spec, MAIN_ARM, 0), trial_seed(spec, 0), report)
+        return
+    assert isinstance(spec, ImageSpec)
+    _debug_images(spec, report)
+
+
+def _debug_images(spec: ImageSpec, report: Callable[[Mapping[str, Any]], None]) -> None:
     from tlsweep.training import Compute, finetune
 
-    refuse_idle(spec)
     prepared = prepare(spec, read_images(spec, Silence()), Silence())
     spec = settled(spec, prepared.task)
     values = starting_values(spec, MAIN_ARM, 0)

@@ -12,7 +12,6 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart
 from tlsweep.cluster.telemetry import Telemetry
-from tlsweep.data import Task
 from tlsweep.errors import ResultsError, SpecError, SweepFailed
 from tlsweep.observer import Observer, Several, Silence, SweepView, say
 from tlsweep.report.repair import restore, unevaluated
@@ -20,7 +19,6 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
 from tlsweep.spec.extension import going_on
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.loading import require_spec
-from tlsweep.spec.search.study import HYPERRULE_ARM
 from tlsweep.spec.sweep import FOUND_OUT
 from tlsweep.store import (
     Lease,
@@ -38,19 +36,18 @@ from tlsweep.store.files import cannot_write, log_to_upload, storage_fault, writ
 from tlsweep.store.folder import check_new_sweep, command
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ground import Ground
-from tlsweep.sweep.heads import starts
 from tlsweep.sweep.interrupts import Interrupts
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.placing import unborn
-from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled, share
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
+from tlsweep.sweep.subject import Subject, subject_of
 from tlsweep.text import one_line
 from tlsweep.tracking import Tracking, check_trackers
 
 if TYPE_CHECKING:
-    from tlsweep.sweep.trainable import Shared
+    from tlsweep.sweep.trainable import Trains
 
 WORKERS_IMPORT = ("torch", "tlsweep.training", "tlsweep.store", "pandas", "pyarrow.compute", "requests", "jsonschema")
 """What a trial needs, and at last what Ray Tune (2.60) imports."""
@@ -103,13 +100,10 @@ def launch(
         watcher = observer or Silence()
         # Before the images, which may take minutes to read, and again when the folder is made.
         check_new_sweep(to_location(results), name or spec.name or "sweep", exact=name is not None)
-        watcher.phase("reading images")
-        task = read_images(spec, watcher)
-        say(watcher, task.remarks)
+        subject = subject_of(spec, watcher)
+        say(watcher, subject.remarks)
         folder = create_sweep_folder(to_location(results), name or spec.name or "sweep", exact=name is not None)
-        # Kept in the spec, so that its arms are known without reading images, also to a resume and to readers.
-        images = task.size("train") if HYPERRULE_ARM in spec.controls else None
-        spec = spec.model_copy(update={"name": folder.name, "train_images": images})
+        spec = spec.model_copy(update={"name": folder.name, **subject.found_out(spec)})
         # Explained before an unused folder is removed: else every error would be told as that.
         with (
             _at_work(folder, watcher, interrupts) as work,
@@ -117,7 +111,7 @@ def launch(
             work.ground.explaining(),
         ):
             write_text(folder.spec, dump_spec(spec))
-            return _conduct(spec, work, task, History([], {}, {}), Where(local, address, dashboard))
+            return _conduct(spec, work, subject, History([], {}, {}), Where(local, address, dashboard))
 
 
 def resume(
@@ -159,18 +153,17 @@ def resume(
         loaded = spec(stored) if callable(spec) else spec
         require_spec(loaded, "resume")
         # A folder may have been renamed, to what is no name for a spec: its name is not the spec's business.
-        loaded = loaded.model_copy(update={name: stored.get(name) for name in ("name", *FOUND_OUT)})
+        kept = [name for name in ("name", *FOUND_OUT) if name in type(loaded).model_fields]
+        loaded = loaded.model_copy(update={name: stored.get(name) for name in kept})
         loaded = going_on(load_spec(stored), loaded)
         history = read_history(folder, loaded)
         check_trackers(loaded.track, folder.path)
-        watcher.phase("reading images")
-        task = read_images(loaded, watcher)
-        say(watcher, task.remarks)
-        history.check_data(task)
+        subject = subject_of(loaded, watcher)
+        say(watcher, (*subject.remarks, *subject.check(history)))
         work.ground.check()
         if isinstance(folder.checkpoints, Path):
             folder.checkpoints.mkdir(exist_ok=True)
-        return _conduct(loaded, work, task, history, Where(local, address, dashboard))
+        return _conduct(loaded, work, subject, history, Where(local, address, dashboard))
 
 
 @dataclass(frozen=True)
@@ -221,13 +214,13 @@ def _storage_errors_explained(folder: SweepFolder) -> Iterator[None]:
         raise cannot_write(location, error, folder.path) from error
 
 
-def _conduct(spec: SweepSpec, work: _Work, task: Task, history: History, where: Where) -> Results:
+def _conduct(spec: SweepSpec, work: _Work, subject: Subject, history: History, where: Where) -> Results:
     """Do all that is left to do, and let trackers see it."""
     with Tracking(spec, work.folder, history.records, work.observer) as tracking:
-        return _carry_out(spec, replace(work, observer=Several(work.observer, tracking)), task, history, where)
+        return _carry_out(spec, replace(work, observer=Several(work.observer, tracking)), subject, history, where)
 
 
-def _carry_out(spec: SweepSpec, work: _Work, task: Task, history: History, where: Where) -> Results:
+def _carry_out(spec: SweepSpec, work: _Work, subject: Subject, history: History, where: Where) -> Results:
     """Start Ray while the network is built, run the trials, evaluate the winner."""
     folder, observer = work.folder, work.observer
     ledger = recall(spec, folder, history, observer, work.lease)
@@ -244,21 +237,21 @@ def _carry_out(spec: SweepSpec, work: _Work, task: Task, history: History, where
     )
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.
     with log_to_upload(folder.ray_log) as ray_log, ray, work.ground.explaining():
-        prepared = prepare(spec, task, observer)
-        ledger = _settled(ledger, work, history, prepared.task)
+        subject.prepare(spec, observer)
+        ledger = _settled(ledger, work, history, subject)
         observer.phase("starting Ray")
         cluster = ray.cluster()
         work.ground.ray_is(ray.private)
         ray.log_to(ray_log)
-        preflight = Preflight(spec, prepared.tasks, folder.checkpoints)
+        preflight = Preflight(spec, subject.tasks, folder.checkpoints)
         preflight.check(cluster, observer)
-        _run(ledger, work, prepared, history, cluster, preflight)
+        _run(ledger, work, subject, history, cluster, preflight)
     return Results(folder)
 
 
-def _settled(ledger: Ledger, work: _Work, history: History, task: Task) -> Ledger:
+def _settled(ledger: Ledger, work: _Work, history: History, subject: Subject) -> Ledger:
     """The ledger with what follows from the network in its spec; a sweep that goes on has that already."""
-    spec = ledger.spec if history.begun else settled(ledger.spec, task)
+    spec = ledger.spec if history.begun else subject.settled(ledger.spec)
     if spec is ledger.spec:
         return ledger
     return recall(spec, work.folder, history, work.observer, work.lease)
@@ -298,29 +291,27 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
 
 
 def _run(
-    ledger: Ledger, work: _Work, prepared: Prepared, history: History, cluster: Cluster, preflight: Preflight
+    ledger: Ledger, work: _Work, subject: Subject, history: History, cluster: Cluster, preflight: Preflight
 ) -> None:
     from tlsweep.report.recipe import write_recipe
-    from tlsweep.sweep.environment import environment, weights_hash
 
     spec, folder = ledger.spec, work.folder
-    shared, weights, beginnings = share(spec, folder, prepared, cluster, work.observer)
-    history.check_weights(weights_hash(weights))
-    facts = environment(prepared.task, cluster, weights, beginnings, starts(shared))
+    shared, weights, facts = subject.share(spec, folder, cluster, work.observer)
+    history.check_weights(weights)
     work.ground.check()
     write_json(folder.environment, facts)
     write_text(folder.spec, dump_spec(spec))
     folder.recipe.unlink(missing_ok=True)  # it is written last: where it is, everything was done
-    material = Material(prepared.task.fingerprint, weights_hash(weights), facts)
+    material = Material(subject.fingerprint, weights, facts)
     with open_session(ledger, folder, history, material, work.ground) as referee:
         _run_trials(ledger, work, referee, shared, cluster, preflight)
-        _hand_over(ledger, referee.ending, work, shared, cluster)
+        _hand_over(ledger, referee.ending, work, subject, shared, cluster)
         work.ground.check()
         write_recipe(folder.path)
 
 
 def _run_trials(
-    ledger: Ledger, work: _Work, referee: Referee, shared: "Shared", cluster: Cluster, preflight: Preflight
+    ledger: Ledger, work: _Work, referee: Referee, shared: "Trains", cluster: Cluster, preflight: Preflight
 ) -> None:
     """Run them until each has ended, or something ends them all."""
     from tlsweep.cluster.elastic import Elastic
@@ -363,15 +354,15 @@ def _end_from_elsewhere(referee: Referee, observer: Observer) -> None:
     observer.end()
 
 
-def _hand_over(ledger: Ledger, ending: Ending, work: _Work, shared: "Shared", cluster: Cluster) -> None:
-    """Evaluate the winner; where there is none yet, say why."""
-    from tlsweep.sweep.winner import evaluate
-
+def _hand_over(
+    ledger: Ledger, ending: Ending, work: _Work, subject: Subject, shared: "Trains", cluster: Cluster
+) -> None:
+    """Hand the winner over; where there is none yet, say why."""
     folder = work.folder
     work.ground.check()
     if not ending.resumable:
         _raise_if_none_succeeded(ledger.state, folder)
-        evaluate(ledger, shared, cluster, work.observer)
+        subject.hand_over(ledger, shared, cluster, work.observer)
     elif ending.halted != INTERRUPTED:
         raise ResultsError(
             f"{ending.halted}; put that right, and go on with '{command('resume', folder.path)}': "

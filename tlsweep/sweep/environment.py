@@ -38,15 +38,7 @@ def environment(
         start: how far they are before any training, by arm and weights.
     """
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
-        "commit": _commit(),
-        "hardware": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cpus": cluster.cpus,
-            "gpus": cluster.gpus,
-            "private_ray": cluster.local,
-        },
+        **machine(cluster),
         "data": {
             "fingerprint": task.fingerprint,
             "classes": list(task.classes),
@@ -65,6 +57,21 @@ def environment(
         "normalize": _normalisations(task, weights),
         "head": {name: {"begins_with": head.how, "why": head.why} for name, head in beginnings.items()},
         "start": dict(start),
+    }
+
+
+def machine(cluster: Cluster) -> dict[str, Any]:
+    """The part of environment.json that is the same whatever is trained."""
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "commit": _commit(),
+        "hardware": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cpus": cluster.cpus,
+            "gpus": cluster.gpus,
+            "private_ray": cluster.local,
+        },
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
     }
 

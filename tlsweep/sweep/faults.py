@@ -4,7 +4,7 @@ import textwrap
 import traceback
 from typing import Literal
 
-from tlsweep.errors import DataError, ModelError, ResourceError, SpecError
+from tlsweep.errors import DataError, FunctionError, ModelError, ResourceError, SpecError
 from tlsweep.files import StorageError
 
 Fault = Literal["user", "mistake", "storage"]
@@ -44,7 +44,9 @@ def whose_fault(cause: object) -> Fault:
     """The fault that an exception stands for. A file that the user's own code opens is not ours."""
     if isinstance(cause, StorageError):
         return "storage"
-    return "mistake" if isinstance(cause, SpecError | DataError | ModelError | ResourceError) else "user"
+    return (
+        "mistake" if isinstance(cause, SpecError | DataError | ModelError | ResourceError | FunctionError) else "user"
+    )
 
 
 def what_follows(fault: Fault, failures: int, allowed: int, *, sweep_stops: bool) -> Action:

@@ -11,7 +11,7 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.data.pixels.cache import default_cache
 from tlsweep.errors import TlsweepError
 from tlsweep.observer import Observer, say
-from tlsweep.spec import MAIN_ARM, SweepSpec, TrainSettings
+from tlsweep.spec import MAIN_ARM, ImageSpec, TrainSettings
 from tlsweep.spec.augmentation import STRENGTHS
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.spec.search.study import PROBE_ARM, SOUP_ARM
@@ -83,7 +83,7 @@ def _named(key: tuple[str, int | None]) -> str:
     return json.dumps(key)
 
 
-def _stored(folder: SweepFolder, spec: SweepSpec) -> "dict[str, tuple[StartingHead, ...]]":
+def _stored(folder: SweepFolder, spec: ImageSpec) -> "dict[str, tuple[StartingHead, ...]]":
     """The heads that an earlier launch of the sweep found: with other versions of torch or scikit-learn they may be
     others, and all trials begin at one point."""
     from tlsweep.pretrained.starting import load_heads
@@ -95,7 +95,7 @@ def _stored(folder: SweepFolder, spec: SweepSpec) -> "dict[str, tuple[StartingHe
     return {name: heads for name, heads in found.items() if len(heads) == spec.data.runs}
 
 
-def refuse_without_probe(spec: SweepSpec, planned: "Beginning", found: "Beginning") -> None:
+def refuse_without_probe(spec: ImageSpec, planned: "Beginning", found: "Beginning") -> None:
     """Raises:
     HeadUnfitError: the control `probe` has no result, as its head cannot be placed.
     """
@@ -157,7 +157,7 @@ def _keep_features(transfer: "Transfer", settings: TrainSettings, compute: "Comp
 KEPT = "frozen layers compute once for all trials, whose heads are trained on the features that they leave in the cache"
 
 
-def frozen_features(spec: SweepSpec, transfer: "Transfer") -> str:
+def frozen_features(spec: ImageSpec, transfer: "Transfer") -> str:
     """Say whether heads behind frozen layers are trained on kept features; empty where no trial freezes its backbone.
 
     Args:
@@ -179,13 +179,13 @@ def frozen_features(spec: SweepSpec, transfer: "Transfer") -> str:
     return KEPT
 
 
-def freezes(spec: SweepSpec) -> bool:
+def freezes(spec: ImageSpec) -> bool:
     """Whether some trials train a head alone, for a while at least."""
     ways = [value for arm in spec.trained_arms for value in _values(spec, arm, "freeze")]
     return not {"backbone", "gradual"}.isdisjoint(ways)
 
 
-def _values(spec: SweepSpec, arm: str, name: str) -> list[Any]:
+def _values(spec: ImageSpec, arm: str, name: str) -> list[Any]:
     """The values of a hyperparameter that must be looked at; those that change images last."""
     own = spec.arm(arm).hyperparameters
     if name in own:
@@ -195,7 +195,7 @@ def _values(spec: SweepSpec, arm: str, name: str) -> list[Any]:
     return sorted(values, key=lambda own: (bool(own) and own != "none", str(own)))
 
 
-def begun(spec: SweepSpec, transfer: "Transfer", **options: Any) -> "Transfer":
+def begun(spec: ImageSpec, transfer: "Transfer", **options: Any) -> "Transfer":
     """What a trial trains, with what its heads begin with, found in this process unless it is kept.
 
     The options are those of `beginning`: `compute`, `progress`.

@@ -33,7 +33,6 @@ from tlsweep.spec.search.space import Value
 from tlsweep.store import Lease, Location, Record, SweepFolder, SweepState, diverged, open_journal
 from tlsweep.store.journal import AnyJournal
 from tlsweep.store.replaying import replay
-from tlsweep.store.schema import HYPERPARAMETERS
 from tlsweep.store.spending import Spending
 from tlsweep.store.tables import TableWriter
 from tlsweep.sweep.assignment import Message, completed, starting_values
@@ -72,7 +71,7 @@ class Ledger:
         self._journal: AnyJournal | None = None
         self._replayed = 0
         self.folder = folder.path
-        self._tables = TableWriter(folder.path, folder.name)
+        self._tables = TableWriter(folder.path, folder.name, spec)
         self._transaction: list[Record] = []
         self._time = self._elapsed = 0.0
         self._clock: float | None = None
@@ -200,14 +199,14 @@ class Ledger:
 
     def observation(self, report: Record) -> Observation:
         """What the rules see of a report."""
-        search = self.spec.search
+        search, trial = self.spec.search, self.state.trials[report["trial"]]
         return Observation(
             trial=report["trial"],
-            number=self.state.trials[report["trial"]].number,
+            number=trial.number,
             generation=report["generation"],
             epoch=report["epoch"],
             score=float("nan") if diverged(report, search.metric) else search.sign * report[search.metric],
-            hyperparameters={name: report[name] for name in HYPERPARAMETERS if name in report},
+            hyperparameters={name: report[name] for name in trial.hyperparameters if name in report},
             checkpoint=report["checkpoint"],
             digest=report.get("digest"),
             spent=self.spending.share(report["arm"]),

@@ -46,7 +46,7 @@ class Outbox:
     """Keeps the reports of one stay of a trial on a worker."""
 
     def __init__(self, assignment: Assignment, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
-        self._points, self._last_epoch = assignment.decision_points, spec.train.epochs
+        self._points, self._last_epoch = assignment.decision_points, spec.epochs
         self._metric, self._sign = spec.search.metric, spec.search.sign
         self._reported = assignment.reported
         self._best = None if assignment.best is None else self._rank(*assignment.best)
@@ -87,15 +87,15 @@ class Outbox:
         before, self._put = self._put, self._now()
         too_late = self._put - self._sent + (self._put - before) > self.hold
         decides = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
-        if decides or diverged(message.figures, self._metric):
+        if decides or diverged(message.metrics, self._metric):
             return Due.NOW
         return Due.SOON if too_late else Due.LATER
 
     def _is_best(self, message: Message) -> Rank | None:
         """The rank of an epoch that may turn out to be the trial's best."""
-        if diverged(message.figures, self._metric):
+        if diverged(message.metrics, self._metric):
             return None
-        reached = self._rank(message.figures[self._metric], message.figures["val_loss"])
+        reached = self._rank(message.metrics[self._metric], message.metrics.get("val_loss"))
         if message.epoch <= self._reported:
             # Trained again, maybe because its checkpoint was damaged. Its first report stays, whatever comes out now.
             return reached if reached == self._best else None
@@ -109,7 +109,7 @@ class Outbox:
             place = self._best_waiting[0]
             self._waiting[place] = Parcel(self._waiting[place].message, None)
 
-    def _rank(self, value: float, val_loss: float) -> Rank:
+    def _rank(self, value: float, val_loss: float | None) -> Rank:
         return rank(value, val_loss, 0, sign=self._sign)
 
 

@@ -124,8 +124,8 @@ class Placing:
         unlimited = budget.epochs is None and budget.device_hours is None
         return self._ledger.rules[arm].decision_points if unlimited else EACH_EPOCH
 
-    def _best(self, one: TrialState) -> tuple[float, float] | None:
-        return (one.best[self._state.metric], one.best["val_loss"]) if one.best else None
+    def _best(self, one: TrialState) -> tuple[float, float | None] | None:
+        return (one.best[self._state.metric], one.best.get("val_loss")) if one.best else None
 
     def give_back(self, trial: str) -> None:
         """Its slot is free; unless it has ended, it waits."""

@@ -12,7 +12,7 @@ from tlsweep.data.duplicates import count_in_source
 from tlsweep.data.pixels.cache import default_cache
 from tlsweep.errors import DataError, ModelError
 from tlsweep.observer import Observer, say
-from tlsweep.spec import SourceTask, SweepSpec
+from tlsweep.spec import ImageSpec, SourceTask
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.heads import starting_heads
@@ -40,14 +40,14 @@ class Prepared:
         """All data that workers read."""
         return (self.task, *self.sources.values())
 
-    def transfer(self, spec: SweepSpec, weights: "Weights | None") -> "Transfer":
+    def transfer(self, spec: ImageSpec, weights: "Weights | None") -> "Transfer":
         """What the first trial trains, from these weights."""
         from tlsweep.training import Transfer
 
         return Transfer(self.task, spec.model, weights, trial_seed(spec, 0))
 
 
-def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
+def prepare(spec: ImageSpec, task: Task, observer: Observer) -> Prepared:
     """Check spec, data and model against each other, find the weights.
 
     Raises:
@@ -84,7 +84,7 @@ def prepare(spec: SweepSpec, task: Task, observer: Observer) -> Prepared:
     return Prepared(task, weights, sources)
 
 
-def settled(spec: SweepSpec, task: Task) -> SweepSpec:
+def settled(spec: ImageSpec, task: Task) -> ImageSpec:
     """The spec of a sweep that begins, with what `train.layer_decay: auto` is for its network, unless that is 1.
 
     Raises:
@@ -98,7 +98,7 @@ def settled(spec: SweepSpec, task: Task) -> SweepSpec:
     return spec if usual == 1 else spec.model_copy(update={"usual_layer_decay": usual})
 
 
-def _check_statistics(spec: SweepSpec, weights: "Weights | None") -> None:
+def _check_statistics(spec: ImageSpec, weights: "Weights | None") -> None:
     """Raises:
     ModelError: images are to be normalised as for the weights, and that is not known.
     """
@@ -117,7 +117,7 @@ def _compared(task: Task, source: Task, observer: Observer) -> Task:
     return replace(task, duplicates=duplicates)
 
 
-def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "Weights | None":
+def _fitting(spec: ImageSpec, origin: SourceTask, source: Task, task: Task) -> "Weights | None":
     """The weights of a source task if they were made before. Before hours of pretraining: would they fit the target?"""
     from tlsweep.models import Weights, build_network
     from tlsweep.pretrained import cached_weights
@@ -129,7 +129,7 @@ def _fitting(spec: SweepSpec, origin: SourceTask, source: Task, task: Task) -> "
     return weights
 
 
-def read_images(spec: SweepSpec, observer: Observer) -> Task:
+def read_images(spec: ImageSpec, observer: Observer) -> Task:
     """The images of a sweep, resized as the weights expect where the spec leaves that to them.
 
     Raises:
@@ -145,21 +145,21 @@ def _seen_by(task: Task) -> dict[str, Any]:
     return {"num_classes": task.num_classes, "channels": task.channels, "image_size": task.image_size}
 
 
-def batch_sizes(spec: SweepSpec) -> tuple[int, ...]:
+def batch_sizes(spec: ImageSpec) -> tuple[int, ...]:
     """List the batch sizes of the space, or the one there is, from small to large."""
     space = spec.space.get("batch_size")
     sizes = space.extremes if space else (configuration(spec, 0).batch_size,)
     return tuple(sorted(int(size) for size in sizes))
 
 
-def _smallest_normalised(spec: SweepSpec) -> int:
+def _smallest_normalised(spec: ImageSpec) -> int:
     """The smallest batch that batch norm sees the backbone through; 2, the fewest it can do with, where none does."""
     freeze = spec.space["freeze"].extremes if "freeze" in spec.space else (configuration(spec, 0).freeze,)
     evaluates = set(freeze) == {"backbone"} or spec.train.settings().batch_norm == "frozen"
     return 2 if evaluates else batch_sizes(spec)[0]
 
 
-def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
+def check_batch_sizes(spec: ImageSpec, task: Task) -> None:
     """Refuse batches larger than the smallest arm's training split: their steps would silently be smaller ones.
 
     Raises:
@@ -175,7 +175,7 @@ def check_batch_sizes(spec: SweepSpec, task: Task) -> None:
         )
 
 
-def check_metric(spec: SweepSpec, task: Task) -> None:
+def check_metric(spec: ImageSpec, task: Task) -> None:
     """Refuse a metric that nothing can be compared by.
 
     Raises:
@@ -196,14 +196,14 @@ def check_metric(spec: SweepSpec, task: Task) -> None:
         )
 
 
-def fewest_images(spec: SweepSpec, task: Task) -> int:
+def fewest_images(spec: ImageSpec, task: Task) -> int:
     """Count the images in the smallest training split of all arms and runs."""
     few = _fewest_labels(spec)
     whole = min((len(run.train) for run in task.runs), default=task.size("train"))
     return whole if few is None else few * task.num_classes
 
 
-def _fewest_labels(spec: SweepSpec) -> int | None:
+def _fewest_labels(spec: ImageSpec) -> int | None:
     counts = [spec.arm(arm).labels_per_class for arm in spec.arms]
     return min((count for count in counts if count is not None), default=None)
 
@@ -214,7 +214,7 @@ def source_cache() -> Path:
 
 
 def share(
-    spec: SweepSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
+    spec: ImageSpec, folder: SweepFolder, prepared: Prepared, cluster: Cluster, observer: Observer
 ) -> "tuple[Shared, dict[str, Weights | None], dict[str, Beginning]]":
     """Put what all trials need into the object store, pretraining first where a source task asks for it.
 
@@ -239,14 +239,14 @@ def share(
     return replace(shared, heads=heads), weights, beginnings
 
 
-def _pretrain(spec: SweepSpec, name: str, source: Task, gpus: float) -> "Weights":
+def _pretrain(spec: ImageSpec, name: str, source: Task, gpus: float) -> "Weights":
     """The cache is on the machine where it ran; the weights travel back as well."""
     from tlsweep.sweep.trainable import device_for
 
     return pretrain_here(spec, name, source, device=device_for(gpus))
 
 
-def pretrain_here(spec: SweepSpec, name: str, source: Task, *, device: str = "auto") -> "Weights":
+def pretrain_here(spec: ImageSpec, name: str, source: Task, *, device: str = "auto") -> "Weights":
     """The weights called `name`, of the source task with these images, trained in this process unless they are kept."""
     from tlsweep.pretrained import pretrained
     from tlsweep.training import Compute

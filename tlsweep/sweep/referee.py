@@ -196,7 +196,7 @@ class Referee:
             return True
         report = self._ledger.report(message)
         decision = self._ledger.rules[trial.arm].decide(self._ledger.observation(report))
-        if isinstance(decision, Continue) and report["epoch"] >= self.spec.train.epochs:
+        if isinstance(decision, Continue) and report["epoch"] >= self.spec.epochs:
             decision = Stop("trained to the last epoch")
         if isinstance(decision, Yield) and not self.placing.somebody_is_behind(trial.epoch):
             # A slot that nobody waits for is kept: for another trial a network is built, and a checkpoint loaded.

@@ -127,7 +127,7 @@ def reopened(state: SweepState, spec: SweepSpec, folder: Location, exhausted: se
     files = {f"checkpoints/{name}" for name in files_below(folder / "checkpoints")}
 
     def has_more_to_do(one: TrialState) -> bool:
-        further = one.status is Status.FINISHED and one.epoch < spec.train.epochs
+        further = one.status is Status.FINISHED and one.epoch < spec.epochs
         return one.out_of_budget or (further and bool(one.trail) and one.trail[-1].path in files)
 
     return [

@@ -35,7 +35,7 @@ class Rulings:
         """End a trial, unless it has ended. `spent`: only because the budget, or the user's patience, is used up."""
         spec, details = self._ledger.spec, {"reason": stop.reason, **stop.details}
         sound = trial.last is not None and not diverged(trial.last, spec.search.metric)
-        if trial.epoch >= spec.train.epochs and sound:
+        if trial.epoch >= spec.epochs and sound:
             self.end(trial, "finished", details)
         elif spent and self._ending.resumable:
             self.end(trial, "interrupted", details)

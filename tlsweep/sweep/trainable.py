@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray import tune
@@ -14,11 +14,11 @@ from ray import tune
 from tlsweep.data.pixels.mapped import Mapped
 from tlsweep.data.views import with_few_labels
 from tlsweep.files import raise_storage_error, storing
-from tlsweep.spec import Hyperparameters, SweepSpec
+from tlsweep.spec import Hyperparameters, ImageSpec, SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
-from tlsweep.sweep.assignment import Assignment, Message, to_result, trained_with
+from tlsweep.sweep.assignment import Assignment, Epoch, Message, to_result, trained_with
 from tlsweep.sweep.faults import TrialFailed
 from tlsweep.sweep.handover import HandedOver, look_for_following
 from tlsweep.sweep.outbox import Outbox, Parcel, Post, messages
@@ -26,13 +26,39 @@ from tlsweep.sweep.outbox import Outbox, Parcel, Post, messages
 if TYPE_CHECKING:
     from tlsweep.training import Compute, Transfer
     from tlsweep.training.frozen import FeatureSource
+    from tlsweep.training.reports import Snapshot
+
+    Receiver = Callable[[Epoch, Snapshot], None]
+
+
+class Trains(Protocol):
+    """What all trials of a sweep have in common, and how one of them is trained."""
+
+    @property
+    def spec(self) -> SweepSpec: ...
+
+    @property
+    def folder(self) -> Location: ...
+
+    @property
+    def gpus(self) -> float: ...
+
+    def train(self, assignment: Assignment, start: bytes | None, report: "Receiver") -> None:
+        """Train a trial from its beginning, or from the checkpoint `start`.
+
+        Args:
+            assignment: Which, and with which values.
+            start: A checkpoint of this trial, or of another one.
+            report: Receives each epoch, and what copies the state; it ends the trial by raising.
+        """
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all trials of a sweep have in common; small: the large things are references into the object store."""
+    """What all trials of a sweep over images have in common; small: the large things are references into the object
+    store."""
 
-    spec: SweepSpec
+    spec: ImageSpec
     folder: Location
     task: Any
     """ObjectRef of the Task: its arrays are mapped into each worker, not copied."""
@@ -48,6 +74,26 @@ class Shared:
         """What a trial starts from. A copy of another member goes on from that one's, so the values in force decide."""
         name = self._weights_name(arm, hyperparameters)
         return fetch(self.weights[name]) if name in self.weights else None
+
+    def train(self, assignment: Assignment, start: bytes | None, report: "Receiver") -> None:
+        """Fine-tune a network (`Trains.train`)."""
+        from tlsweep.training import EpochReport, Snapshot, finetune
+
+        def tell(epoch: EpochReport, snapshot: Snapshot) -> None:
+            figures = asdict(epoch)
+            number, folds = figures.pop("epoch"), figures.pop("folds")
+            report(Epoch(number, figures, folds, told=f"validation accuracy {epoch.val_accuracy:.4f}"), snapshot)
+
+        hyperparameters = trained_with(assignment.hyperparameters)
+        finetune(
+            hyperparameters,
+            self.spec.train.settings(),
+            self.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
+            report=tell,
+            resume=start,
+            compute=self.compute(assignment.micro_batches),
+            features=_kept_features(hyperparameters),
+        )
 
     def _weights_name(self, arm: str, hyperparameters: Mapping[str, Any]) -> str:
         # A trial that an earlier version began has no name of them.
@@ -112,7 +158,7 @@ def _with_labels(reference: Any, labels_per_class: int | None, seed: int) -> Any
     return task if labels_per_class is None else with_few_labels(task, labels_per_class, seed)
 
 
-def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
+def make_trainable(shared: Trains) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs. Its name is what the Ray dashboard shows."""
 
     def tlsweep_trial(config: dict[str, Any]) -> None:
@@ -125,7 +171,7 @@ def make_trainable(shared: Shared) -> Callable[[dict[str, Any]], None]:
     return tlsweep_trial
 
 
-def train_in_turn(first: Assignment, shared: Shared) -> None:
+def train_in_turn(first: Assignment, shared: Trains) -> None:
     """Train a trial, and those that this worker is given after it."""
     following: Assignment | None = first
     while following is not None:
@@ -136,10 +182,8 @@ def train_in_turn(first: Assignment, shared: Shared) -> None:
             following = handed_over.following
 
 
-def run_assignment(assignment: Assignment, shared: Shared) -> None:
+def run_assignment(assignment: Assignment, shared: Trains) -> None:
     """Train one trial, from its beginning or from its last sound checkpoint, and report its epochs to Tune."""
-    from tlsweep.training import EpochReport, Snapshot, finetune
-
     folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
     start, passed_over = last_sound(folder, assignment.trail)
     _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
@@ -152,31 +196,23 @@ def run_assignment(assignment: Assignment, shared: Shared) -> None:
 
     post = Post(Outbox(assignment, shared.spec), send)
 
-    def report(epoch: EpochReport, snapshot: Snapshot) -> None:
-        figures = asdict(epoch)
+    def report(epoch: Epoch, snapshot: "Snapshot") -> None:
         told, passed_over[:] = passed_over.copy(), []  # once, with the first epoch
-        _log(f"{assignment.trial}: epoch {epoch.epoch}, validation accuracy {epoch.val_accuracy:.4f}")
+        _log(f"{assignment.trial}: epoch {epoch.number}, {epoch.told}")
         message = Message(
             trial=assignment.trial,
-            epoch=figures.pop("epoch"),
+            epoch=epoch.number,
             node=node,
-            folds=figures.pop("folds"),
-            figures=figures,
+            folds=epoch.folds,
+            figures=epoch.figures,
+            own=epoch.own,
             passed_over=told,
         )
         post.put(message, snapshot)
 
-    hyperparameters = trained_with(assignment.hyperparameters)
     try:
-        finetune(
-            hyperparameters,
-            shared.spec.train.settings(),
-            shared.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
-            report=report,
-            resume=start,
-            compute=shared.compute(assignment.micro_batches),
-            features=_kept_features(hyperparameters),
-        )
+        shared.train(assignment, start, report)
+        post.flush()  # what it reported before it returned early
     except Exception:
         post.flush()  # what it did before it failed
         raise

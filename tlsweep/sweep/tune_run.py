@@ -17,7 +17,7 @@ from tlsweep.cluster.elastic import Elastic
 from tlsweep.errors import RayLost, TlsweepError
 from tlsweep.sweep.assignment import Assignment, forget
 from tlsweep.sweep.referee import Referee
-from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.trainable import Trains, make_trainable
 from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
 
 PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
@@ -131,7 +131,7 @@ class Hooks(tune.Callback):
         forget(result)
 
 
-def run_trials(referee: Referee, shared: Shared, elastic: Elastic) -> None:
+def run_trials(referee: Referee, shared: Trains, elastic: Elastic) -> None:
     """Run all trials of a stage; returns when each has ended or the referee has halted it."""
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})

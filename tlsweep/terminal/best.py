@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
-from tlsweep.spec import Hyperparameters, TrainSettings
+from tlsweep.spec import Hyperparameters, ImageSpec, SweepSpec, TrainSettings
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.terminal.classes import print_classes
@@ -29,7 +29,7 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
         console.print(Text("\nschedule", style="bold"))
         print_schedule(console, best.schedule, list(dict.fromkeys(("lr", "batch_size", *tables.spec.space))))
     console.print()
-    of_runs = f" (± standard error over {runs})" if (runs := describe_runs(tables.spec.data)) else ""
+    of_runs = f" (± standard error over {runs})" if (runs := describe_runs(tables.spec)) else ""
     if best.soup and best.averaged:
         console.print(named_lines([("handed over", f"{best.soup.made_of()}, of which these are the figures:")]))
     validation = _metrics(best.result.val, best.result.val_error) + of_runs
@@ -61,7 +61,7 @@ def _head(best: Best) -> list[tuple[str, str]]:
         ("best trial", f"{best.trial}, at epoch {best.epoch}"),
         *((words(name), value(best.end(name)) + _over(name, best)) for name in steady),
         *((words(name), _change(value(best.start(name)), value(best.end(name)))) for name in changing),
-        *_settings(best.spec.train.settings()),
+        *_settings(best.spec),
     ]
 
 
@@ -78,11 +78,14 @@ def _over(name: str, best: Best) -> str:
     if name != "lr_schedule":
         return ""
     of = "best is" if best.averaged else "model is of"
-    return f", over {counted(best.spec.train.epochs, 'epoch')}; the {of} epoch {best.epoch}"
+    return f", over {counted(best.spec.epochs, 'epoch')}; the {of} epoch {best.epoch}"
 
 
-def _settings(settings: TrainSettings) -> list[tuple[str, str]]:
+def _settings(spec: SweepSpec) -> list[tuple[str, str]]:
     """What all trials share and is not as by default."""
+    if not isinstance(spec, ImageSpec):
+        return []
+    settings = spec.train.settings()
     fields = TrainSettings.model_fields.items()
     changed = {name: getattr(settings, name) for name, field in fields if getattr(settings, name) != field.default}
     return [(words(name), value(shared)) for name, shared in changed.items() if name != "epochs"]

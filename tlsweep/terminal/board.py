@@ -89,7 +89,7 @@ def _columns(spec: SweepSpec) -> list[Column[TrialState]]:
         Column("batch", lambda trial: value(trial.hyperparameters["batch_size"])),
         *(at(name) for name in spec.space if name not in ("lr", "batch_size")),
         *(generation if isinstance(spec.search, PopulationSearch) else []),
-        Column("epoch", lambda trial: f"{trial.epoch}/{spec.train.epochs}"),
+        Column("epoch", lambda trial: f"{trial.epoch}/{spec.epochs}"),
         Column(words(metric), lambda trial: score(trial.last[metric]) if trial.last else MISSING, optional=1),
         Column("best", lambda trial: _best(trial.best, metric)),
         Column("state", lambda trial: str(trial.status), right=False),

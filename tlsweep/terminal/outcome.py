@@ -193,7 +193,7 @@ def print_arms(console: Console, tables: SweepTables, arms: list[ArmResult]) -> 
         console.print(line(remark, "yellow"))
     if any(arm.test_accuracy for arm in arms):
         console.print(line("[ ]: 95 % interval over test images (bootstrap)", "dim"))
-    if runs := describe_runs(tables.spec.data):
+    if runs := describe_runs(tables.spec):
         console.print(line(f"±: standard error over {runs}", "dim"))
 
 

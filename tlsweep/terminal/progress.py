@@ -60,7 +60,7 @@ def measure(view: "SweepView", tally: Tally, now: float) -> Progress:
 def _remaining(spec: SweepSpec, state: SweepState, spending: "Spending", arm: str) -> int:
     """Epochs that the trials of an arm may still train; those that were stopped need none."""
     trials = [trial for trial in list(state.trials.values()) if trial.arm == arm]
-    epochs = spec.train.epochs
+    epochs = spec.epochs
     open_epochs = sum(max(epochs - trial.epoch, 0) for trial in trials if not trial.status.final)
     remaining = open_epochs + epochs * max(spec.trials_in(arm) - len(trials), 0)
     used = spending.epochs.get(arm, 0)

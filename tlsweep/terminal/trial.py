@@ -73,7 +73,7 @@ def print_trials(console: Console, tables: SweepTables) -> None:
     metric = tables.spec.search.metric
     columns = [
         Column[Row]("trial", lambda row: row["trial"], right=False),
-        Column[Row]("epoch", lambda row: f"{row['epoch']}/{tables.spec.train.epochs}"),
+        Column[Row]("epoch", lambda row: f"{row['epoch']}/{tables.spec.epochs}"),
         Column[Row](
             f"best {words(metric)}", lambda row: uncertain(row[f"best_{metric}"], row.get(f"best_{metric}_se"))
         ),

@@ -9,7 +9,7 @@ from populations import report, tell
 from tlsweep.errors import SpecError
 from tlsweep.schedulers import Created, Exploit, make_rules, make_tpe
 from tlsweep.schedulers.tpe import STARTUP
-from tlsweep.spec import SweepSpec, load_spec
+from tlsweep.spec import ImageSpec, SweepSpec, load_spec
 from tlsweep.spec.search.per_batch_size import PerBatchSize
 from tlsweep.spec.search.space import LogUniform, Value
 from tlsweep.sweep.assignment import starting_values
@@ -35,7 +35,7 @@ def test_it_is_written_as_it_is_read() -> None:
     loaded = load_spec(MINIMAL, [f"train.lr={written}"])
     assert loaded.train.lr == PerBatchSize(LogUniform(1e-4, 1e-2), 1, 64)
     assert loaded.model_dump(mode="json")["train"]["lr"] == written
-    assert SweepSpec.model_validate(loaded.model_dump(mode="json")) == loaded
+    assert ImageSpec.model_validate(loaded.model_dump(mode="json")) == loaded
     assert load_spec(MINIMAL, [LR % "5e-1"]).model_dump(mode="json")["train"]["lr"]["at"] == 32
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tlsweep.store.schema import METRICS
+from tlsweep.store.schema import METRICS, REPORTS
 from tlsweep.store.tables import growing, read_table, rows_to_table
 from tlsweep.store.tables.growing import GrowingFile
 
@@ -28,13 +28,13 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whenever_it_was_written_it_holds_the_rows_until_then(seed: int) -> None:
-    chance, file, rows = random.Random(seed), GrowingFile("reports"), list[dict[str, Any]]()
+    chance, file, rows = random.Random(seed), GrowingFile(REPORTS), list[dict[str, Any]]()
     for number in range(chance.randrange(60)):
         rows.append(report(number, chance))
         file.add(rows[-1])
         if chance.random() < 0.3:
             assert read(file) == shown(rows_to_table("reports", rows))
-    undisturbed = GrowingFile("reports")
+    undisturbed = GrowingFile(REPORTS)
     for row in rows:
         undisturbed.add(row)
     assert read(file) == shown(rows_to_table("reports", rows))
@@ -56,7 +56,7 @@ def test_every_reader_reads_its_groups(tmp_path: Path) -> None:
     import pandas as pd
     import polars as pl
 
-    chance, file, path = random.Random(0), GrowingFile("reports"), tmp_path / "reports.parquet"
+    chance, file, path = random.Random(0), GrowingFile(REPORTS), tmp_path / "reports.parquet"
     for number in range(40):
         file.add(report(number, chance))
     path.write_bytes(b"".join(file.content()))

@@ -2,13 +2,13 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tlsweep.spec.base import SpecModel
-from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.low_discrepancy import sobol_values
@@ -30,17 +30,42 @@ class SearchCommon(SpecModel):
     if TYPE_CHECKING:  # each strategy has its own, after the fields that all have
         strategy: str
 
-    metric: Metric = "val_accuracy"
+    metric: Annotated[Metric, PlainSerializer(str, return_type=str)] = "val_accuracy"
     """What is compared, on the validation split: `val_recall` is the balanced accuracy, and `tlsweep columns` explains
     the others. `val_loss` and `val_ece` are better when lower, the others when higher."""
+    mode: Literal["min", "max"] | None = None
+    """Whether a lower or a higher metric is better, where a function of your own (`trial`) reports it: `min` or `max`.
+    It may be left out where the metric is one of ours."""
     patience: int | None = Field(None, ge=1)
     """A trial ends when the metric has not got better for so many epochs. Not for members of a population, which go on
     from a better one."""
 
+    @field_validator("metric", mode="wrap")
+    @classmethod
+    def _of_any_name_in_an_own_function(cls, value: Any, known: Callable[[Any], Metric], info: ValidationInfo) -> Any:
+        if not (info.context and info.context.get("own")):
+            return known(value)
+        if not isinstance(value, str) or not value.isidentifier() or len(value) > 100:
+            raise PydanticCustomError("metric", "must be the name with which your function reports it: trial.report(…)")
+        return value
+
+    @model_validator(mode="after")
+    def _mode_is_known(self) -> "SearchCommon":
+        known = self.metric in get_args(Metric)
+        if self.mode is None and not known:
+            raise ValueError(f"mode is missing; write min where a lower {self.metric} is better, else max")
+        if self.mode and known and metric_sign(self.metric) != (1 if self.mode == "max" else -1):
+            raise ValueError(
+                f"mode {self.mode}: {self.metric} is better when {'lower' * (self.mode == 'max') or 'higher'}"
+            )
+        return self
+
     @property
     def sign(self) -> int:
-        """Whether a higher metric is better, as `metric_sign`."""
-        return metric_sign(self.metric)
+        """Whether a higher metric is better: 1, or -1 where a lower one is."""
+        if self.mode is None:
+            return metric_sign(self.metric)
+        return 1 if self.mode == "max" else -1
 
     @property
     def trials_wait(self) -> bool:
@@ -116,12 +141,11 @@ class Drawn(SearchCommon):
                 f"search.points_to_evaluate lists {len(self.points_to_evaluate)} configurations, but only "
                 f"{spec.trials_per_arm} are tried"
             )
-        known = (*Hyperparameters.model_fields, WEIGHTS)
         for number, point in enumerate(self.points_to_evaluate):
-            if unknown := [name for name in point if name not in known]:
+            if unknown := [name for name in point if name not in spec.hyperparameters]:
                 raise ValueError(
                     f"search.points_to_evaluate[{number}] names {shortened(str(unknown))}, which is no hyperparameter "
-                    "of train"
+                    f"of {spec.SECTION}"
                 )
 
     def start(self, spec: "SweepSpec", number: int) -> dict[str, Value]:
@@ -142,14 +166,14 @@ class Drawn(SearchCommon):
             for name, value in point.items():
                 path = f"search.points_to_evaluate[{number}].{name} = {shortened(repr(value))}"
                 if name not in spec.space:
-                    if name == WEIGHTS or getattr(spec.train, name) != value:
+                    if spec.constant(name) != value:
                         yield f"{path}: {name} is not searched, and is what train says"
                 elif not _fits(spec, name, value):
                     yield f"{path} is outside of {spec.space[name].to_yaml()}; it is drawn instead"
 
 
 def _fits(spec: "SweepSpec", name: str, value: Value) -> bool:
-    if name == "lr" and spec.train.scaling.per:
+    if name == "lr" and spec.scaling.per:
         # It is written as it is in force, and the bounds are those at another batch size.
         return _is_in(Uniform(sys.float_info.min, sys.float_info.max), value)
     return _is_in(spec.space[name], value)
@@ -219,12 +243,15 @@ class PopulationSearch(Drawn):
     def check(self, spec: "SweepSpec") -> None:
         self.refuse_patience()
         self._check_points(spec)
-        if unknown := [name for name in self.mutate if name not in Hyperparameters.model_fields]:
-            raise ValueError(f"search.mutate names {shortened(str(unknown))}, which are no hyperparameters of train")
+        known = [name for name in spec.hyperparameters if name != WEIGHTS]
+        if unknown := [name for name in self.mutate if name not in known]:
+            raise ValueError(
+                f"search.mutate names {shortened(str(unknown))}, which are no hyperparameters of {spec.SECTION}"
+            )
         if not any(name in spec.space for name in self.mutate):
             raise ValueError(
                 f"search.strategy {self.strategy} mutates {list(self.mutate)}, but none of them is a "
-                "distribution; write, for example, train.lr: {loguniform: [1e-4, 0.1]}"
+                f"distribution; write, for example, {spec.SECTION}.lr: {{loguniform: [1e-4, 0.1]}}"
             )
         if self.couple_lr != "none":
             self._check_coupling(spec)
@@ -232,15 +259,15 @@ class PopulationSearch(Drawn):
             raise ValueError("controls: no-explore compares with search.explore, but that is off already")
 
     def _check_coupling(self, spec: "SweepSpec") -> None:
-        if spec.train.scaling.per:
+        if spec.scaling.per:
             raise ValueError(
-                f"search.couple_lr {self.couple_lr}: train.lr is searched per batch_size, and follows it already; "
-                "write couple_lr: none, or lr without per"
+                f"search.couple_lr {self.couple_lr}: {spec.SECTION}.lr is searched per batch_size, and follows it "
+                "already; write couple_lr: none, or lr without per"
             )
         if not {"lr", "batch_size"} <= spec.space.keys():
             raise ValueError(
                 f"search.couple_lr {self.couple_lr} scales lr with the batch size, inside the bounds of lr: "
-                "train.lr and train.batch_size must both be distributions; or write couple_lr: none"
+                f"{spec.SECTION}.lr and {spec.SECTION}.batch_size must both be distributions; or write couple_lr: none"
             )
         if "batch_size" not in self.mutate:
             raise ValueError(

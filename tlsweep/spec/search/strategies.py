@@ -35,7 +35,9 @@ class GridSearch(SearchCommon):
     def check(self, spec: "SweepSpec") -> None:
         super().check(spec)
         if not spec.space:
-            raise ValueError("search.strategy grid needs a distribution in train, such as lr: {choice: [0.01, 0.1]}")
+            raise ValueError(
+                f"search.strategy grid needs a distribution in {spec.SECTION}, such as lr: {{choice: [0.01, 0.1]}}"
+            )
         if spec.trials_per_arm > MAX_TRIALS:
             raise ValueError(
                 f"search.points {self.points} makes a grid of {spec.trials_per_arm:.3g} trials, more than "
@@ -109,10 +111,10 @@ class AshaThenPbtSearch(HalvingSearch, Perturbed):
                 f"search.population {self.population} is chosen from search.trials {self.trials}: "
                 "try more configurations than the population has members"
             )
-        if not self.min_epochs <= self.last_rung(spec.train.epochs) < spec.train.epochs:
+        if not self.min_epochs <= self.last_rung(spec.epochs) < spec.epochs:
             raise ValueError(
-                f"search.screening_epochs {self.last_rung(spec.train.epochs)} must lie from search.min_epochs "
-                f"{self.min_epochs} to below train.epochs {spec.train.epochs}: the population trains the rest"
+                f"search.screening_epochs {self.last_rung(spec.epochs)} must lie from search.min_epochs "
+                f"{self.min_epochs} to below {spec.EPOCHS} {spec.epochs}: the population trains the rest"
             )
 
     def most_epochs(self, trials: int, epochs: int) -> int:
@@ -203,10 +205,10 @@ class RecipeSearch(SearchCommon):
         schedules = {"search.schedule": self.schedule}
         schedules |= {f"search.rivals.{name}": steps for name, steps in self.rivals.items()}
         for path, steps in schedules.items():
-            if steps[-1].to_epoch > spec.train.epochs:
-                raise ValueError(f"{path} ends at epoch {steps[-1].to_epoch}, after train.epochs {spec.train.epochs}")
+            if steps[-1].to_epoch > spec.epochs:
+                raise ValueError(f"{path} ends at epoch {steps[-1].to_epoch}, after {spec.EPOCHS} {spec.epochs}")
             for step in steps:
-                spec.train.resolve(dict(step.values))
+                spec.completed(MAIN_ARM, dict(step.values))
 
     def configurations(self, axes: Mapping[str, list[Value]]) -> int:
         return self.trials

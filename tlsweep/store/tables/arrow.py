@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tlsweep.store.schema import SCHEMA_VERSION, TABLES, Type
+from tlsweep.store.schema import SCHEMA_VERSION, TABLES, Columns, Type
 
 _TYPES = {
     "string": pa.string(),
@@ -22,24 +22,32 @@ _TYPES = {
 @cache
 def arrow_schema(table: str) -> pa.Schema:
     """The schema of a table with its version in the metadata, and each column's meaning in the column's own."""
+    return schema_of(TABLES[table])
+
+
+def schema_of(columns: Columns) -> pa.Schema:
+    """The schema of these columns, as `arrow_schema`."""
     fields = [
-        pa.field(name, _TYPES[column.type], metadata={"meaning": column.meaning})
-        for name, column in TABLES[table].items()
+        pa.field(name, _TYPES[column.type], metadata={"meaning": column.meaning}) for name, column in columns.items()
     ]
     return pa.schema(fields, metadata={"tlsweep_schema": str(SCHEMA_VERSION)})
 
 
-def rows_to_table(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as an Arrow table; what a row lacks is null, what the schema lacks is left out."""
-    return cells_to_table(
-        table, [[cell(row.get(name), column.type) for row in rows] for name, column in TABLES[table].items()]
-    )
+def rows_to_table(columns: str | Columns, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as an Arrow table; what a row lacks is null, what the schema lacks is left out.
+
+    Args:
+        columns: Those of the table, or its name where no sweep has others there.
+        rows: The rows.
+    """
+    known = TABLES[columns] if isinstance(columns, str) else columns
+    return cells_to_table(known, [[cell(row.get(name), column.type) for row in rows] for name, column in known.items()])
 
 
-def cells_to_table(table: str, columns: Sequence[Sequence[Any]]) -> pa.Table:
+def cells_to_table(columns: Columns, cells: Sequence[Sequence[Any]]) -> pa.Table:
     """All cells of a table, column by column in the order of the schema, as an Arrow table."""
-    schema = arrow_schema(table)
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
+    schema = schema_of(columns)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(cells, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

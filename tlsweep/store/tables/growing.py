@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tlsweep.store.tables.arrow import arrow_schema, rows_to_table
+from tlsweep.store.schema import Columns
+from tlsweep.store.tables.arrow import rows_to_table, schema_of
 from tlsweep.store.tables.files import FORMAT
 
 GROUP = 16_384
@@ -29,8 +30,8 @@ class GrowingFile:
     smaller group, and a footer is put behind them.
     """
 
-    def __init__(self, table: str) -> None:
-        self._table = table
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
         self._waiting: list[Mapping[str, Any]] = []
         self._open: list[pa.Table] = []
         """Rows since the last closed group."""
@@ -54,10 +55,31 @@ class GrowingFile:
         if len(self._waiting) >= _BATCH:
             self._convert()
 
+    def widened(self, columns: Columns) -> "GrowingFile":
+        """The same rows in a file with these columns; those that are new are null so far.
+
+        Row groups of one file have one schema, so what was encoded is encoded again. It happens once for each metric
+        that only some trials report.
+        """
+        found, schema = GrowingFile(columns), schema_of(columns)
+        rows = pq.read_table(io.BytesIO(b"".join(self.content())))
+        nothing = pa.nulls(len(rows))
+        found._open = [
+            pa.Table.from_arrays(
+                [
+                    rows[field.name].cast(field.type) if field.name in rows.column_names else nothing.cast(field.type)
+                    for field in schema
+                ],
+                schema=schema,
+            )
+        ]
+        found._rows = len(rows)
+        return found
+
     def content(self) -> Iterator[bytes]:
         """The file with all rows so far, in pieces that are to be used before a row is added."""
         self._convert()
-        schema = arrow_schema(self._table)
+        schema = schema_of(self._columns)
         groups, last = self._groups, b""
         if self._rows or groups is None:
             last, found = _row_group(pa.concat_tables([schema.empty_table(), *self._open]), self._end)
@@ -70,7 +92,7 @@ class GrowingFile:
 
     def _convert(self) -> None:
         if self._waiting:
-            self._open.append(rows_to_table(self._table, self._waiting))
+            self._open.append(rows_to_table(self._columns, self._waiting))
             self._rows += len(self._waiting)
             self._waiting = []
         if self._rows >= GROUP:

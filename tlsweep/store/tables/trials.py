@@ -6,8 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
+from tlsweep.store.schema import ERRORS, METRICS
 from tlsweep.store.state import TrialState
+from tlsweep.store.tables.own import own_metrics
 
 
 def trial_row(sweep: str, trial: TrialState) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def trial_row(sweep: str, trial: TrialState) -> dict[str, Any]:
     Metrics that it has not are null, not NaN, which SQL takes for the largest number.
     """
     best, last = trial.best or {}, trial.last or {}
+    figures = (*METRICS, *ERRORS, *own_metrics(last))
     return {
         "sweep": sweep,
         "stage": trial.stage,
@@ -28,14 +30,12 @@ def trial_row(sweep: str, trial: TrialState) -> dict[str, Any]:
         "parent_trial": trial.parent_trial,
         "epoch": trial.epoch,
         **trial.hyperparameters,
-        **{f"start_{name}": trial.start.get(name) for name in HYPERPARAMETERS},
+        **{f"start_{name}": trial.start.get(name) for name in trial.start},
         "best_epoch": best.get("epoch"),
         "best_generation": best.get("generation"),
-        **{f"best_{name}": best.get(name) for name in METRICS},
-        **{f"last_{name}": last.get(name) for name in METRICS},
+        **{f"best_{name}": best.get(name) for name in figures},
+        **{f"last_{name}": last.get(name) for name in figures},
         "runs": last.get("runs"),
-        **{f"best_{name}": best.get(name) for name in ERRORS},
-        **{f"last_{name}": last.get(name) for name in ERRORS},
         "checkpoint": best.get("checkpoint"),
         "checkpoint_digest": best.get("digest"),
         "device_seconds": trial.device_seconds,

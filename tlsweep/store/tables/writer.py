@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tlsweep.spec import SweepSpec
 from tlsweep.store.files import cannot_write
 from tlsweep.store.journal import Record
 from tlsweep.store.locations import Location, files_below
@@ -14,6 +15,7 @@ from tlsweep.store.state import SweepState
 from tlsweep.store.stretches import Key, Stretches
 from tlsweep.store.tables.files import write_file, write_table
 from tlsweep.store.tables.growing import GrowingFile
+from tlsweep.store.tables.own import Layout
 from tlsweep.store.tables.replacing import ReplacedRows
 from tlsweep.store.tables.trials import trial_row, with_files
 
@@ -31,16 +33,17 @@ class TableWriter:
     copied (`GrowingFile`); of trials and stretches only those are converted again of which there is something new.
     """
 
-    def __init__(self, folder: Location, sweep: str) -> None:
+    def __init__(self, folder: Location, sweep: str, spec: SweepSpec | None = None) -> None:
+        self._layout = Layout(spec)
         self._home, self._sweep = folder, sweep
         self._folder: Location | None = folder
-        self._growing = {table: GrowingFile(table) for table in ("reports", "folds", "events")}
+        self._growing = {table: GrowingFile(self._layout.of(table)) for table in ("reports", "folds", "events")}
         self._stale = {"reports", "events"}
         """Which of these have rows that are not written; without any row the file of folds is not written at all."""
-        self._trials = ReplacedRows[str]("trials")
+        self._trials = ReplacedRows[str](self._layout.of("trials"))
         self._news: dict[str, None] = {}
         """Trials of which there are records since the last writing, in the order of these."""
-        self._schedule = ReplacedRows[Key]("schedule")
+        self._schedule = ReplacedRows[Key](self._layout.of("schedule"))
         self._stretches = Stretches()
         self._due = 0.0
 
@@ -51,6 +54,9 @@ class TableWriter:
             ResultsError: the disk is full.
         """
         for record in records:
+            if record["type"] == "report" and self._layout.learn(record):
+                self._growing["reports"] = self._growing["reports"].widened(self._layout.of("reports"))
+                self._trials.widen(self._layout.of("trials"))
             self._grow("reports" if record["type"] == "report" else "events", record)
             for run in record.get("folds", ()):
                 self._grow("folds", record | run)
@@ -89,13 +95,13 @@ class TableWriter:
     def _grow(self, table: str, row: Record) -> None:
         self._stale.add(table)
         try:
-            self._growing[table].add({"sweep": self._sweep, **row})
+            self._growing[table].add(self._layout.fitted(table, {"sweep": self._sweep, **row}))
         except OSError as error:
             raise cannot_write(Path(tempfile.gettempdir()), error, self._home) from error
 
     def _trials_now(self, folder: Location, state: SweepState) -> pa.Table:
         for trial in self._news:
-            self._trials.put(trial, trial_row(self._sweep, state.trials[trial]))
+            self._trials.put(trial, self._layout.fitted("trials", trial_row(self._sweep, state.trials[trial])))
         self._news = {}
         return with_files(
             self._trials.to_table(), (f"checkpoints/{path}" for path in files_below(folder / "checkpoints"))

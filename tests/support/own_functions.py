@@ -1,0 +1,181 @@
+"""Fine-tuning functions as users write them: the digits as a plain loop, and ones that do not keep to what is asked."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import tlsweep
+from tlsweep.data import Task, load_task
+from tlsweep.data.batches import Batches
+from tlsweep.models import build_network
+from tlsweep.spec import DigitsData, ModelSpec
+
+DIGITS = {"source": "digits", "val_fraction": 0.2, "test_fraction": 0.2, "labels_per_class": 5}
+NETWORK = {"name": "mlp", "args": {"hidden": [16]}}
+
+
+@cache
+def digits_task() -> Task:
+    return load_task(DigitsData.model_validate(DIGITS), 0)
+
+
+def digits(trial: tlsweep.Trial) -> None:
+    """What a built-in trial with `sgd` and a constant lr does, as a plain loop; it draws images in that order."""
+    task = digits_task()
+    model = build_network(
+        ModelSpec.model_validate(NETWORK),
+        num_classes=task.num_classes,
+        channels=task.channels,
+        image_size=task.image_size,
+        seed=trial.seed,
+    ).module
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.values.lr, momentum=0.9, foreach=False)
+    if state := trial.restore():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    trial.apply_lr(optimizer)
+    batches = Batches(task)
+    for epoch in trial.epochs():
+        model.train()
+        train_loss = torch.zeros((), dtype=torch.float64)
+        for images, labels in batches.train(epoch - 1, trial.values.batch_size, trial.seed):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            train_loss += loss.detach().double() * len(labels)
+        model.eval()
+        with torch.inference_mode():
+            images, labels = next(batches.evaluate("val", 4096))
+            logits = model(images)
+            val_loss = F.cross_entropy(logits, labels, reduction="sum").double() / len(labels)
+            hits = (logits.argmax(1) == labels).double().mean()
+        trial.report(
+            train_loss=train_loss / task.size("train"),
+            val_loss=val_loss,
+            val_accuracy=hits,
+            state=lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()},
+        )
+
+
+def quadratic(trial: tlsweep.Trial) -> None:
+    """Nothing but tensors: a parameter goes down a parabola by SGD, with noise, and a metric of its own."""
+    weight = torch.nn.Parameter(torch.full((4,), 2.0))
+    optimizer = torch.optim.SGD([weight], lr=trial.values.lr, momentum=trial.values.momentum)
+    if state := trial.restore():
+        weight.data.copy_(state["weight"])
+        optimizer.load_state_dict(state["optimizer"])
+    trial.apply_lr(optimizer)
+    for _ in trial.epochs():
+        order = trial.generator("noise")
+        for _ in range(max(1, 64 // trial.values.batch_size)):
+            optimizer.zero_grad()
+            noise = torch.randn(4, generator=order) + 0.1 * torch.rand(4) + float(np.random.rand())
+            ((weight - 0.1 * noise) ** 2 * trial.values.scale).sum().backward()
+            optimizer.step()
+        trial.report(
+            distance=weight.detach().norm(),
+            state=lambda: {"weight": weight.detach(), "optimizer": optimizer.state_dict()},
+        )
+
+
+QUADRATIC: dict[str, Any] = {
+    "trial": "own_functions:quadratic",
+    "space": {
+        "lr": {"loguniform": [1e-3, 0.3]},
+        "batch_size": {"powers_of_two": [8, 64]},
+        "momentum": 0.5,
+        "scale": {"uniform": [0.5, 1.5]},
+        "form": {"choice": ["a", "b"]},
+    },
+    "epochs": 9,
+    "search": {"strategy": "asha", "trials": 9, "metric": "distance", "mode": "min"},
+}
+"""A sweep over `quadratic`."""
+
+
+def later_metric(trial: tlsweep.Trial) -> None:
+    """Reports one more metric from its sixth epoch on."""
+    trial.restore()
+    for epoch in trial.epochs():
+        late = {"extra": epoch} if epoch > 5 else {}
+        trial.report(distance=1 / epoch, state={}, **late)
+
+
+# Functions that do not keep to what is asked of them.
+
+
+def reports_nothing(trial: tlsweep.Trial) -> None:
+    trial.restore()
+
+
+def forgets_an_epoch(trial: tlsweep.Trial) -> None:
+    for epoch in trial.epochs():
+        if epoch != 2:
+            trial.report(distance=1.0, state={})
+
+
+def reports_twice(trial: tlsweep.Trial) -> None:
+    for epoch in trial.epochs():
+        for _ in range(epoch):
+            trial.report(distance=1.0, state={})
+
+
+def reports_before_an_epoch(trial: tlsweep.Trial) -> None:
+    trial.report(distance=1.0, state={})
+
+
+def does_not_restore(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        trial.report(distance=1.0, state={})
+
+
+def returns_early(trial: tlsweep.Trial) -> None:
+    trial.restore()
+    for epoch in trial.epochs():
+        trial.report(distance=1.0, state={})
+        if epoch == 2:
+            return
+
+
+def sets_a_value(trial: tlsweep.Trial) -> None:
+    trial.values.lr = 1.0
+
+
+def reads_an_unknown_value(trial: tlsweep.Trial) -> None:
+    trial.log(trial.values.lora_rank)
+
+
+def shares_by_a_path(trial: tlsweep.Trial) -> None:
+    trial.share("../../etc", dict)
+
+
+def reporting(state: Any = None, **metrics: Any) -> Any:
+    """A function that reports this in each epoch."""
+
+    def function(trial: tlsweep.Trial) -> None:
+        for _ in trial.epochs():
+            trial.report(state={} if state is None else state, **metrics)
+
+    return function
+
+
+no_metric = reporting(val_loss=1.0)
+text_for_a_number = reporting(distance="low")
+true_for_a_number = reporting(distance=True)
+several_for_a_number = reporting(distance=torch.zeros(2))
+name_of_a_column = reporting(distance=1.0, node=2.0)
+name_of_a_hyperparameter = reporting(distance=1.0, scale=2.0)
+state_is_no_mapping = reporting([1], distance=1.0)
+state_of_numpy = reporting(lambda: {"rng": {"state": [np.zeros(2)]}}, distance=1.0)
+state_of_objects = reporting({"model": torch.nn.Linear(1, 1)}, distance=1.0)
+state_with_odd_keys = reporting({(1, 2): 3}, distance=1.0)
+
+
+def two_arguments(trial: tlsweep.Trial, other: int) -> None: ...
+
+
+not_callable = 1

@@ -1,0 +1,94 @@
+"""The columns that a function of the user's own adds to the tables: its hyperparameters, and its metrics."""
+
+import keyword
+from collections.abc import Mapping
+from typing import Any, Final
+
+from tlsweep.errors import SpecError
+from tlsweep.spec import FunctionSpec, SweepSpec
+from tlsweep.store.schema import HYPERPARAMETERS, METRICS, REPORTS, TABLES, TRIALS, Column, Columns, Type
+from tlsweep.text import shortened
+
+_TYPES: Final[Mapping[type, Type]] = {str: "string", int: "int", float: "float", bool: "bool"}
+_FITS: Final[Mapping[Type, Any]] = {"string": str, "int": int, "float": int | float, "bool": bool}
+_KEPT: Final = frozenset(
+    {*REPORTS, *TRIALS, "type", "kind", "details", "checkpoint", "digest", "folds", "own", "state"}
+)
+"""Names that a row of a table, or a record of the journal, has for something else."""
+_MOMENTS: Final = ("best", "last")
+
+
+def check_names(spec: FunctionSpec) -> None:
+    """Refuse hyperparameters and metrics for which the tables have no name.
+
+    Raises:
+        SpecError: one has the name of a column that means something else.
+    """
+    for name in spec.hyperparameters:
+        if name not in HYPERPARAMETERS and (name in _KEPT or keyword.iskeyword(name)):
+            raise SpecError(
+                f"space.{shortened(name)}: every sweep has a column {name} that means something else; give it "
+                "another name"
+            )
+    if (metric := spec.search.metric) in reserved_for_metrics(spec):
+        raise SpecError(
+            f"search.metric = {metric}: every sweep has a column {metric} that is no metric; report it by another name"
+        )
+
+
+def reserved_for_metrics(spec: FunctionSpec) -> frozenset[str]:
+    """Names that no metric may have."""
+    return frozenset({*_KEPT, *HYPERPARAMETERS, *spec.hyperparameters}) - METRICS.keys()
+
+
+class Layout:
+    """The columns of a sweep's tables: those of every sweep, and behind them its own, as they came."""
+
+    def __init__(self, spec: SweepSpec | None = None) -> None:
+        types = spec.types() if isinstance(spec, FunctionSpec) else {}
+        self._hyperparameters: dict[str, Column] = {
+            name: Column(_TYPES[kind], "A hyperparameter of the function (`space`).")
+            for name, kind in types.items()
+            if name not in HYPERPARAMETERS
+        }
+        self._metrics: dict[str, Column] = {}
+
+    def of(self, table: str) -> Columns:
+        """The columns of a table."""
+        return {**TABLES[table], **self._own(table)}
+
+    def _own(self, table: str) -> Columns:
+        """Those that only this sweep has."""
+        own, metrics = self._hyperparameters, self._metrics
+        if table == "reports":
+            return {**own, **metrics}
+        if table == "trials":
+            start = {f"start_{name}": Column(kind, f"`{name}` at the start.") for name, (kind, _) in own.items()}
+            reached = {
+                f"{moment}_{name}": Column("float", f"`{name}` at the {moment} epoch.")
+                for name in metrics
+                for moment in _MOMENTS
+            }
+            return {**own, **start, **reached}
+        return {}
+
+    def learn(self, report: Mapping[str, Any]) -> bool:
+        """Take the metrics of a report; whether one of them is new."""
+        found = [
+            name for name in own_metrics(report) if name not in self._metrics and name not in self._hyperparameters
+        ]
+        self._metrics |= {name: Column("float", "A metric that the function reports.") for name in found}
+        return bool(found)
+
+    def fitted(self, table: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A row without what does not have the type of its column: of columns that are not every sweep's, nobody has
+        checked it before (`store.shapes`)."""
+        own = self._own(table).items()
+        wrong = [name for name, column in own if not isinstance(row.get(name), _FITS[column.type])]
+        return {**row, **dict.fromkeys(wrong)} if wrong else row
+
+
+def own_metrics(report: Mapping[str, Any]) -> list[str]:
+    """The names of the metrics of a report that no other sweep has a column for."""
+    named = report.get("own") or ()
+    return [name for name in named if name.isidentifier() and name not in _KEPT and isinstance(report.get(name), float)]

@@ -1,0 +1,176 @@
+"""A function of the user's own as what a sweep trains: found, called in workers, its winner's state handed over."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from tlsweep.cluster.nodes import Cluster
+from tlsweep.data import Task
+from tlsweep.errors import ResultsError
+from tlsweep.observer import Observer
+from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec
+from tlsweep.spec.search.space import Value
+from tlsweep.store import Location, SweepFolder
+from tlsweep.store.files import folder_to_fill, write_json
+from tlsweep.store.schema import METRICS
+from tlsweep.store.tables.own import check_names, own_metrics, reserved_for_metrics
+from tlsweep.sweep.assignment import Assignment, Epoch
+from tlsweep.sweep.ledger import Ledger
+from tlsweep.sweep.resuming import History
+from tlsweep.sweep.retention import KEPT_TRIALS
+
+if TYPE_CHECKING:
+    from tlsweep.functions import FunctionReport
+    from tlsweep.functions.trial import Terms
+    from tlsweep.training.reports import Snapshot
+
+STATE = "state.pt"
+"""The winner's state, in `best/`."""
+
+
+class OwnFunction:
+    """What a function of the user's own trains (`tlsweep.sweep.subject.Subject`)."""
+
+    tasks: Sequence[Task] = ()
+
+    def __init__(self, spec: FunctionSpec) -> None:
+        from tlsweep.functions.finding import fingerprint
+
+        check_names(spec)
+        self.fingerprint = fingerprint(spec.trial)
+        self.remarks: Sequence[str] = ()
+
+    def found_out(self, spec: SweepSpec) -> Mapping[str, Any]:
+        return {}
+
+    def check(self, history: History) -> Sequence[str]:
+        # Not refused: a mistake in it that was mended is the usual reason to go on.
+        if history.launched.get("data") in (None, self.fingerprint):
+            return ()
+        return ("the file of the function (trial) has changed since the sweep began; trials go on with the new one",)
+
+    def prepare(self, spec: SweepSpec, observer: Observer) -> None:
+        """There is nothing to prepare: `tlsweep check` takes steps."""
+
+    def settled(self, spec: SweepSpec) -> SweepSpec:
+        return spec
+
+    def share(
+        self, spec: SweepSpec, folder: SweepFolder, cluster: Cluster, observer: Observer
+    ) -> "tuple[SharedFunction, str | None, dict[str, Any]]":
+        from tlsweep.sweep.environment import machine
+
+        assert isinstance(spec, FunctionSpec)
+        shared = SharedFunction(spec, folder.path, cluster.trial_gpus(spec.resources), uuid4().hex)
+        data = {"fingerprint": self.fingerprint, "function": spec.trial, "images": {}, "classes": []}
+        return shared, None, {**machine(cluster), "data": data}
+
+    def hand_over(self, ledger: Ledger, shared: "SharedFunction", cluster: Cluster, observer: Observer) -> None:
+        """Put the winner's state into `best/`, with what it was trained with and reached.
+
+        Raises:
+            ResultsError: no checkpoint of the best trials is sound.
+        """
+        from tlsweep.sweep.trainable import last_sound
+
+        folder = SweepFolder(shared.folder)
+        damaged: list[dict[str, str]] = []
+        for leader in ledger.state.leaders(MAIN_ARM, KEPT_TRIALS):
+            best = leader.best
+            assert best is not None
+            content, passed_over = last_sound(folder, [(best["checkpoint"], best["digest"], best["epoch"])])
+            damaged += passed_over
+            if content is None:
+                continue
+            told = {name: best[name] for name in (*METRICS, *own_metrics(best)) if best.get(name) is not None}
+            with folder_to_fill(folder.best) as filled:
+                (filled / STATE).write_bytes(content)
+                values = {name: best[name] for name in leader.hyperparameters}
+                facts = {"trial": leader.trial, "epoch": best["epoch"], "hyperparameters": values}
+                write_json(filled / "metrics.json", {**facts, "validation": told})
+            return
+        if damaged:
+            what = "; ".join(f"{checkpoint['path']} {checkpoint['reason']}" for checkpoint in damaged)
+            raise ResultsError(f"no state can be handed back: {what}; put a sound copy back, and resume the sweep")
+
+
+@dataclass(frozen=True)
+class SharedFunction:
+    """What all trials of a sweep have in common (`tlsweep.sweep.trainable.Trains`)."""
+
+    spec: FunctionSpec
+    folder: Location
+    gpus: float
+    """GPUs of one trial."""
+    token: str
+    """Names what the trials of this launch share on a machine."""
+
+    def train(self, assignment: Assignment, start: bytes | None, report: "Callable[[Epoch, Snapshot], None]") -> None:
+        from tlsweep.functions import run_function
+        from tlsweep.functions.sharing import shared, shared_folder
+        from tlsweep.sweep.trainable import device_for
+        from tlsweep.training import Compute, choose_device
+
+        folder = shared_folder(self.token)
+        run_function(
+            terms(self.spec),
+            assignment.hyperparameters,
+            assignment.seed,
+            report=lambda row, snapshot: report(measured(row), snapshot),
+            share=lambda name, make: shared(folder, name, make),
+            resume=start,
+            compute=Compute(choose_device(device_for(self.gpus)), self.spec.resources.threads),
+            log=lambda line: print(line, flush=True),
+        )
+
+
+def terms(spec: FunctionSpec) -> "Terms":
+    """What trials of a sweep are held to."""
+    from tlsweep.functions.trial import Terms
+
+    return Terms(spec.trial, spec.epochs, spec.search.metric, reserved_for_metrics(spec))
+
+
+def measured(row: "FunctionReport") -> Epoch:
+    """A function's report as the referee has it: what every sweep has a column for, and the rest."""
+    known = {name: value for name, value in row.metrics.items() if name in METRICS}
+    figures = {
+        **known,
+        "runs": 1,
+        "train_seconds": row.train_seconds,
+        "eval_seconds": 0.0,
+        "wait_seconds": row.wait_seconds,
+        "device_memory": row.device_memory,
+        "device": row.device,
+    }
+    own = {name: value for name, value in row.metrics.items() if name not in METRICS}
+    told = ", ".join(f"{name} {value:.4g}" for name, value in row.metrics.items())
+    return Epoch(row.epoch, figures, own=own, told=told)
+
+
+def debug_function(
+    spec: FunctionSpec, values: Mapping[str, Value], seed: int, report: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Train one trial in this process, as `debug_trial`; each state is made, and looked at as in a sweep."""
+    from tlsweep.functions import run_function
+    from tlsweep.functions.sharing import shared, shared_folder
+    from tlsweep.training import Compute
+
+    check_names(spec)
+    folder: Path = shared_folder(uuid4().hex)
+
+    def tell(row: "FunctionReport", snapshot: "Snapshot") -> None:
+        snapshot()()
+        own = [name for name in row.metrics if name not in ("train_loss", "val_loss", "val_accuracy")]
+        report({**values, "epoch": row.epoch, **row.metrics, "own": own, "train_seconds": row.train_seconds})
+
+    run_function(
+        terms(spec),
+        values,
+        seed,
+        report=tell,
+        share=lambda name, make: shared(folder, name, make),
+        compute=Compute(threads=spec.resources.threads),
+    )
