@@ -1,5 +1,7 @@
 """Fine-tuning functions as users write them: the digits as a plain loop, and ones that do not keep to what is asked."""
 
+import os
+import time
 from functools import cache
 from typing import Any
 
@@ -179,3 +181,86 @@ def two_arguments(trial: tlsweep.Trial, other: int) -> None: ...
 
 
 not_callable = 1
+
+
+# Functions that `check` sees through.
+
+
+def descent(trial: tlsweep.Trial, *, order: str = "", lacks: str = "", draws: bool = False) -> None:
+    """As `quadratic`, in the given order of `l` (load the optimizer) and `a` (apply lr), without a part of it kept."""
+    weight = torch.nn.Parameter(torch.full((4,), 2.0))
+    optimizer = torch.optim.SGD([weight], lr=trial.values.lr, momentum=0.9)
+    state = trial.restore()
+    if state:
+        weight.data.copy_(state["weight"])
+    for step in order:
+        if step == "a":
+            trial.apply_lr(optimizer)
+        elif state and "optimizer" in state:
+            optimizer.load_state_dict(state["optimizer"])
+    for _ in trial.epochs():
+        optimizer.zero_grad()
+        ((weight - 0.1) ** 2).sum().backward()
+        optimizer.step()
+        parts = {"weight": weight.detach(), "optimizer": optimizer.state_dict()}
+        noise = np.random.default_rng().random() if draws else 0.0
+        trial.report(
+            distance=weight.detach().norm() + noise,
+            state={name: part for name, part in parts.items() if name != lacks},
+        )
+
+
+def applies_lr(trial: tlsweep.Trial) -> None:
+    descent(trial, order="la")
+
+
+def applies_lr_too_early(trial: tlsweep.Trial) -> None:
+    descent(trial, order="al")
+
+
+def never_applies_lr(trial: tlsweep.Trial) -> None:
+    descent(trial, order="l")
+
+
+def keeps_no_momentum(trial: tlsweep.Trial) -> None:
+    descent(trial, order="la", lacks="optimizer")
+
+
+def draws_from_elsewhere(trial: tlsweep.Trial) -> None:
+    descent(trial, order="la", draws=True)
+
+
+def without_an_optimizer(trial: tlsweep.Trial) -> None:
+    value = trial.restore() or {"value": 1.0}
+    for _ in trial.epochs():
+        value = {"value": value["value"] * (1 - trial.values.lr)}
+        trial.report(distance=value["value"], state=value)
+
+
+# Functions for real workers.
+
+
+def dies_once(trial: tlsweep.Trial) -> None:
+    """Ends its process in a third epoch, whoever is the first to get there."""
+    trial.restore()
+    for epoch in trial.epochs():
+        if epoch == 3:
+            try:
+                os.close(os.open(trial.values.marker, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                pass
+            else:
+                os._exit(1)
+        trial.report(distance=1 / epoch, state={})
+
+
+def slow_quadratic(trial: tlsweep.Trial) -> None:
+    """As `quadratic`, with time to be killed in."""
+    report = trial.report
+
+    def slowly(**options: Any) -> None:
+        time.sleep(0.3)
+        report(**options)
+
+    trial.report = slowly  # type: ignore[method-assign]
+    quadratic(trial)

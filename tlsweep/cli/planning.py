@@ -12,7 +12,7 @@ from tlsweep.cli.program import app, watching
 
 if TYPE_CHECKING:
     from tlsweep.planning import Plan
-    from tlsweep.spec import ImageSpec
+    from tlsweep.spec import FunctionSpec, ImageSpec
 
 
 @app.command()
@@ -35,12 +35,18 @@ def check(
 ) -> None:
     """Say what a sweep will use and take: reads the data, builds the model, takes one real step."""
     from tlsweep.planning.suggested_spec import rehearse_suggestion, suggested_path
-    from tlsweep.spec import load_spec
+    from tlsweep.spec import FunctionSpec, load_spec
     from tlsweep.spec.images import require_images
     from tlsweep.terminal import make_console, print_plan
 
     changes = (*(override or ()), *study_overrides(study))
-    loaded = require_images(load_spec(spec, changes), "'tlsweep check'")
+    loaded = load_spec(spec, changes)
+    if isinstance(loaded, FunctionSpec):
+        if suggest or contact_sheet is not None:
+            require_images(loaded, "--suggest, as --contact-sheet,")
+        _check_function(loaded, results, address)
+        return
+    loaded = require_images(loaded, "'tlsweep check'")
     target = suggested_path(spec, file, wanted=suggest)
     if target is not None:
         rehearse_suggestion(spec, changes)
@@ -53,6 +59,18 @@ def check(
     print_plan(console, plan)
     if target is not None:
         _suggest(loaded, plan, spec, changes, target)
+
+
+def _check_function(loaded: "FunctionSpec", results: str, address: str | None) -> None:
+    from tlsweep.terminal import make_console
+    from tlsweep.terminal.plan import print_function_plan
+
+    console = make_console()
+    with watching(console, quiet=not sys.stdout.isatty()) as view:
+        from tlsweep.planning.function_plan import make_function_plan
+
+        plan = make_function_plan(loaded, results=results, address=address, observer=view)
+    print_function_plan(console, plan)
 
 
 def _suggest(loaded: "ImageSpec", plan: "Plan", spec: str, changes: tuple[str, ...], target: Path) -> None:

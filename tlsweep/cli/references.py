@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from tlsweep.cli.program import app
+from tlsweep.cli.options import ResultsFolder
+from tlsweep.cli.program import app, has_begun, open_sweep
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a table for documents.")]
 
@@ -23,13 +24,20 @@ def fields(
 
 @app.command()
 def columns(
-    table: Annotated[str | None, typer.Argument(metavar="TABLE", help="Only this: reports, trials.reason.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Argument(metavar="TABLE|NAME", help="Only this: reports, trials.reason; or what a sweep has of its own."),
+    ] = None,
     markdown: Markdown = False,
+    results: ResultsFolder = "results",
 ) -> None:
     """Explain the columns of a sweep's Parquet tables."""
     from tlsweep.terminal import make_console
-    from tlsweep.terminal.reference import print_columns
+    from tlsweep.terminal.reference import knows_columns, print_columns, print_own_columns
 
+    if table is not None and not knows_columns(table) and has_begun(results, table):
+        print_own_columns(make_console(), open_sweep(table, results))
+        return
     print_columns(make_console(), table, markdown=markdown)
 
 

@@ -87,7 +87,7 @@ class Telemetry:
         arm = record["arm"] or ""
         if record["type"] == "report":
             self._counted["tlsweep_epochs", (arm,)] += 1
-            self._counted["tlsweep_samples", (arm,)] += record["samples"] // record["epoch"]
+            self._counted["tlsweep_samples", (arm,)] += (record.get("samples") or 0) // record["epoch"]
             self._counted["tlsweep_trial_seconds", (arm,)] += record["train_seconds"] + record["eval_seconds"]
         else:
             self._counted["tlsweep_events", (arm, record["kind"])] += 1
@@ -127,7 +127,7 @@ def gauges(view: SweepView) -> Iterator[tuple[Key, float]]:
     speed: defaultdict[str, float] = defaultdict(float)
     for trial in trials:
         if trial.status is Status.RUNNING and trial.last is not None:
-            speed[trial.arm] += trial.last["samples_per_second"]
+            speed[trial.arm] += trial.last.get("samples_per_second") or 0.0
     for arm in spec.arms:
         for status in Status:
             yield ("tlsweep_trials", (arm, str(status))), count[arm, status]

@@ -42,6 +42,7 @@ def shared(folder: Path, name: str, make: Callable[[], Any]) -> Any:
     path = folder / f"{name}.pt"
     with _alone(folder / f"{name}.lock"):
         if not path.exists():
+            # Not in memory: it may be as large as the data.
             with tempfile.TemporaryFile(dir=folder) as file:
                 torch.save(copied(make()), file)
                 file.seek(0)

@@ -109,11 +109,13 @@ class Trial:
             # What the schedule has made of the rate so far stays.
             factor = float(group["lr"]) / old if old else 1.0
             _set_lr(group, "lr", lr * factor)
+            # A schedule that is made after this begins from it.
             if "initial_lr" in group:
                 _set_lr(group, "initial_lr", lr)
             if schedule is not None:
                 schedule.base_lrs[at] = lr
         if schedule is not None:
+            # What `get_last_lr` gives, and what its state keeps (torch/optim/lr_scheduler.py).
             schedule._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
 
     def epochs(self) -> Iterator[int]:
@@ -206,6 +208,7 @@ class Trial:
 
         seed = derive_seed(self.seed, "function", epoch)
         seed_generators(seed, self.device)
+        # Old code draws from the global ones; numpy takes 32 bits.
         random.seed(seed)
         np.random.seed(seed % 2**32)
 

@@ -16,6 +16,7 @@ class Values(Mapping[str, Any]):
     """`values.lr` and `values["lr"]` are the same; they cannot be set."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
+        # Past our own __setattr__, which refuses everything.
         object.__setattr__(self, "_values", dict(values))
 
     def __getattr__(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from tlsweep.inference.graphs import make_graph, to_onnx, to_pt2
 from tlsweep.inference.models import FILES, local_copy
 from tlsweep.models.statistics import PREPROCESSING
 from tlsweep.report import find_best, load_tables
+from tlsweep.spec.images import require_images
 from tlsweep.store import Results
 from tlsweep.text import one_line
 from tlsweep.training.exported import CLASSES, METRICS, MODEL, load_exported
@@ -36,6 +37,7 @@ def export(
     if with_preprocessing and form == "safetensors":
         raise ResultsError("--with-preprocessing puts it into a graph, which safetensors has none of; use pt2 or onnx")
     _refuse_others(folder)
+    require_images(results.spec, "'tlsweep export'")
     tables = load_tables(results)
     with local_copy(results.folder.best, results.name) as best:
         module, info = load_exported(best, own_code=own_code)

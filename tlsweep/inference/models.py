@@ -16,6 +16,7 @@ from tlsweep.inference.graphs import read_onnx, read_pt2
 from tlsweep.store import Location, to_location
 from tlsweep.store.folder import find_sweep_folder
 from tlsweep.store.locations import children
+from tlsweep.store.results import STATE
 from tlsweep.text import one_line
 from tlsweep.training.devices import choose_device, move_to_device
 from tlsweep.training.exported import MODEL, WEIGHTS, ExportInfo, load_exported
@@ -82,6 +83,11 @@ def _of_sweep(name: str, results: str, own_code: bool) -> Model:
         ResultsError: see `load_model`.
     """
     folder = find_sweep_folder(to_location(results), name, begun=False, tables=True)
+    if (folder.best / STATE).exists():
+        raise ResultsError(
+            f"'{one_line(folder.name)}' trains what a function of yours trains (trial), of which tlsweep has no "
+            f"network to predict with; the state of the winner is best/{STATE}"
+        )
     with local_copy(folder.best, folder.name) as best:
         return _of_folder(best, own_code)
 

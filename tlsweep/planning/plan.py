@@ -1,5 +1,6 @@
 """`check`: everything that can be known before a sweep starts, and what it will take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.files import write_whole
 from tlsweep.observer import Observer, Silence
 from tlsweep.planning.corners import try_corners
-from tlsweep.spec import MAIN_ARM, Hyperparameters, ImageSpec, PopulationSearch
+from tlsweep.spec import MAIN_ARM, Hyperparameters, ImageSpec, PopulationSearch, SweepSpec
 from tlsweep.spec.augmentation import strengths_in_words
 from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
@@ -119,7 +120,7 @@ def make_plan(
     spec = settled(spec, prepared.task)
     if contact_sheet is not None:
         _write_sheet(contact_sheet, prepared.task, spec)
-    cluster, nodes_checked = _resources(address, spec, prepared, results, watcher)
+    cluster, nodes_checked = resources_for(address, spec, prepared.tasks, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
     weights = prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS]))
@@ -255,8 +256,8 @@ def _too_little_time(spec: ImageSpec, epoch_seconds: float) -> list[str]:
     ]
 
 
-def _resources(
-    address: str | None, spec: ImageSpec, prepared: Prepared, results: str | Path, observer: Observer
+def resources_for(
+    address: str | None, spec: SweepSpec, tasks: Sequence[Task], results: str | Path, observer: Observer
 ) -> tuple[Cluster, int]:
     """What trials will run on, and how many nodes of it were asked whether they are ready."""
     if address is None:
@@ -266,4 +267,4 @@ def _resources(
         location = next(folder for folder in (location.resolve(), *location.resolve().parents) if folder.is_dir())
     with RayStart(spec.resources, local=False, address=address, dashboard=False) as starting:
         cluster = starting.cluster()
-        return cluster, Preflight(spec, prepared.tasks, location).check(cluster, observer)
+        return cluster, Preflight(spec, tasks, location).check(cluster, observer)

@@ -57,7 +57,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                 ArmResult(
                     arm,
                     best.trial,
-                    val=_metrics({name.removeprefix("val_"): value for name, value in best.metrics.items()}),
+                    val=_validation(best),
                     test=_metrics(tests.get(arm, {})),
                     test_accuracy=bootstrap_mean(list(own.values()), seed) if own else None,
                     against=against,
@@ -138,6 +138,13 @@ def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
 
 def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(details[name]) for name in _NAMES if details.get(name) is not None}
+
+
+def _validation(best: Leader) -> dict[str, float]:
+    """The metrics at the best epoch; those of a function of the user's own by the names that it gave them."""
+    metrics = best.metrics.items()
+    own = {name: value for name, value in metrics if value is not None and not name.startswith("val_")}
+    return _metrics({name.removeprefix("val_"): value for name, value in metrics}) | own
 
 
 def _errors(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.report.arms import winner
 from tlsweep.report.rows import ReportRows, Row
 from tlsweep.report.tables import SweepTables, check, load_tables
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import MAIN_ARM, ImageSpec
 from tlsweep.spec.metrics import Metric, metric_sign
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Results
@@ -35,6 +35,11 @@ def tables_by(results: Results, metric: str | None, more: Sequence[str] = ()) ->
     search = results.spec.search
     if metric is None or metric == search.metric:
         return load_tables(results, more)
+    if not isinstance(results.spec, ImageSpec):
+        raise ResultsError(
+            f"--metric {shortened(one_line(metric))}: what a function of yours reports is ranked by search.metric "
+            f"alone, which is {search.metric} here"
+        )
     tables = load_tables(results, (*METRICS, *ERRORS, *more))
     _check_metric(tables, metric)
     search = search.model_copy(update={"metric": metric})

@@ -13,6 +13,7 @@ from tlsweep.store import Descent, Location, Record, Results, Status
 from tlsweep.store.journal import is_finite
 from tlsweep.store.ranking import Rank, rank
 from tlsweep.store.results import damaged
+from tlsweep.store.schema import TRIALS
 from tlsweep.store.shapes import wrong_value
 from tlsweep.store.stretches import Key
 
@@ -183,7 +184,12 @@ def _ranking(tables: SweepTables) -> Callable[[Row], Rank]:
 
 def _metrics(row: Row) -> dict[str, str]:
     """The columns of a trial that are metrics at its best epoch, by the name of the metric."""
-    return {name.removeprefix("best_"): name for name in row if name.startswith("best_val_")}
+    return {
+        name.removeprefix("best_"): name
+        for name in row
+        # What no other sweep has a column for is a metric of the user's own function.
+        if name.startswith("best_val_") or (name.startswith("best_") and name not in TRIALS)
+    }
 
 
 def _leader(row: Row, known: Mapping[Key, Mapping[str, Value]], metrics: Mapping[str, str]) -> Leader:

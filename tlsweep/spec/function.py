@@ -173,6 +173,7 @@ def _kind(name: str, values: Sequence[Any]) -> type:
         ValueError: they have none, or another one than a column of every sweep that has this name.
     """
     kinds = {type(value) for value in values}
+    # 1 beside 0.5 is meant as a number like it, and a column has one type.
     if kinds == {int, float}:
         kinds = {float}
     if len(kinds) > 1 or not kinds <= {bool, int, float, str}:

@@ -215,5 +215,5 @@ def require_images(spec: SweepSpec, what: str) -> ImageSpec:
         return spec
     raise SpecError(
         f"'{spec.name}' trains what a function of yours trains (trial), and {what} is for networks that tlsweep builds "
-        "itself; the state of the winner is in best/"
+        "itself"
     )

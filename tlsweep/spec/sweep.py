@@ -81,6 +81,7 @@ class SweepSpec(SpecModel):
 
     def model_dump(self, **options: Any) -> dict[str, Any]:
         """Plain values by the names with which they are written."""
+        # Pydantic lists the fields of a base before those of its subclass, which people would not look for there.
         dumped = super().model_dump(**{"by_alias": True, **options})
         return {name: dumped[name] for name in IN_ORDER if name in dumped}
 

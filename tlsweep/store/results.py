@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tlsweep.errors import ResultsError, SpecError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
@@ -17,7 +17,7 @@ from tlsweep.store.folder import SweepFolder, command, find_sweep_folder, refuse
 from tlsweep.store.journal import read_journal
 from tlsweep.store.locations import Location, to_location
 from tlsweep.store.ranking import rank
-from tlsweep.store.schema import REPORTS
+from tlsweep.store.schema import Columns
 from tlsweep.store.shapes import wrong_environment
 from tlsweep.store.shown import figure, html_table
 from tlsweep.store.state import SweepState, TrialState
@@ -26,6 +26,10 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+
+STATE: Final = "state.pt"
+"""In `best/` of a sweep over a function of the user's own: the winner's state."""
 
 
 class Results:
@@ -81,9 +85,14 @@ class Results:
     def reports_of(self, trial: str) -> list[dict[str, Any]]:
         """The rows of `reports` of one trial, without the time, as mappings."""
         # pyarrow imports pandas to make Python's times of its own, which takes half a second.
-        columns = [name for name in REPORTS if name != "time"]
-        rows: list[dict[str, Any]] = self._table("reports", columns, trial).to_pylist()
+        rows: list[dict[str, Any]] = self._table("reports", trial=trial).drop_columns("time").to_pylist()
         return rows
+
+    def own_columns(self, table: str) -> Columns:
+        """The columns that this sweep alone has in `reports` or `trials`: those of a function of the user's own."""
+        from tlsweep.store.tables.own import columns_beside
+
+        return columns_beside(self._table(table).schema, table)
 
     def read_reports(self, columns: Collection[str]) -> "pa.Table":
         """Those of these columns of `reports` that it has: earlier versions wrote fewer."""

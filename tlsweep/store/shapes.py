@@ -130,7 +130,7 @@ _SCHEMAS: Mapping[str, CoreSchema] = {
         ),
     ),
 }
-_SOUGHT = _nullable({"fingerprint": "string", "origin": "string", "sha256": "string", "processor": "string"})
+_SOUGHT = _nullable(dict.fromkeys(("fingerprint", "origin", "sha256", "processor", "function"), "string"))
 _ENVIRONMENT = SchemaValidator(
     _mapping(
         {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Location, SweepFolder
 from tlsweep.store.files import folder_to_fill, write_json
+from tlsweep.store.results import STATE
 from tlsweep.store.schema import METRICS
 from tlsweep.store.tables.own import check_names, own_metrics, reserved_for_metrics
 from tlsweep.sweep.assignment import Assignment, Epoch
@@ -23,11 +24,8 @@ from tlsweep.sweep.retention import KEPT_TRIALS
 
 if TYPE_CHECKING:
     from tlsweep.functions import FunctionReport
-    from tlsweep.functions.trial import Terms
+    from tlsweep.functions.trial import Sharing, Terms
     from tlsweep.training.reports import Snapshot
-
-STATE = "state.pt"
-"""The winner's state, in `best/`."""
 
 
 class OwnFunction:
@@ -109,17 +107,15 @@ class SharedFunction:
 
     def train(self, assignment: Assignment, start: bytes | None, report: "Callable[[Epoch, Snapshot], None]") -> None:
         from tlsweep.functions import run_function
-        from tlsweep.functions.sharing import shared, shared_folder
         from tlsweep.sweep.trainable import device_for
         from tlsweep.training import Compute, choose_device
 
-        folder = shared_folder(self.token)
         run_function(
             terms(self.spec),
             assignment.hyperparameters,
             assignment.seed,
             report=lambda row, snapshot: report(measured(row), snapshot),
-            share=lambda name, make: shared(folder, name, make),
+            share=sharing(self.token),
             resume=start,
             compute=Compute(choose_device(device_for(self.gpus)), self.spec.resources.threads),
             log=lambda line: print(line, flush=True),
@@ -131,6 +127,13 @@ def terms(spec: FunctionSpec) -> "Terms":
     from tlsweep.functions.trial import Terms
 
     return Terms(spec.trial, spec.epochs, spec.search.metric, reserved_for_metrics(spec))
+
+
+def sharing(token: str) -> "Sharing":
+    """What gives trials of a launch, or of one process, what they have in common on this machine."""
+    from tlsweep.functions.sharing import shared, shared_folder
+
+    return partial(shared, shared_folder(token))
 
 
 def measured(row: "FunctionReport") -> Epoch:
@@ -155,11 +158,9 @@ def debug_function(
 ) -> None:
     """Train one trial in this process, as `debug_trial`; each state is made, and looked at as in a sweep."""
     from tlsweep.functions import run_function
-    from tlsweep.functions.sharing import shared, shared_folder
     from tlsweep.training import Compute
 
     check_names(spec)
-    folder: Path = shared_folder(uuid4().hex)
 
     def tell(row: "FunctionReport", snapshot: "Snapshot") -> None:
         snapshot()()
@@ -171,6 +172,6 @@ def debug_function(
         values,
         seed,
         report=tell,
-        share=lambda name, make: shared(folder, name, make),
+        share=sharing(uuid4().hex),
         compute=Compute(threads=spec.resources.threads),
     )

@@ -117,6 +117,7 @@ def subject_of(spec: SweepSpec, observer: Observer) -> Subject:
     Raises:
         UserError: it is not to be had.
     """
+    # The one place where a sweep that runs asks which of the two it is.
     if isinstance(spec, FunctionSpec):
         from tlsweep.sweep.own_function import OwnFunction
 

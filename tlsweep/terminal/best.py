@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
-from tlsweep.spec import Hyperparameters, ImageSpec, SweepSpec, TrainSettings
+from tlsweep.spec import FunctionSpec, Hyperparameters, ImageSpec, SweepSpec, TrainSettings
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.store.folder import command
+from tlsweep.store.results import STATE
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, location, named, uncertain, value, words
@@ -33,7 +34,8 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
     if best.soup and best.averaged:
         console.print(named_lines([("handed over", f"{best.soup.made_of()}, of which these are the figures:")]))
     validation = _metrics(best.result.val, best.result.val_error) + of_runs
-    console.print(named_lines([("validation", validation), ("test", _test(best, of_runs))]))
+    test = [("test", _test(best, of_runs))] if isinstance(best.spec, ImageSpec) else []
+    console.print(named_lines([("validation", validation), *test]))
     if best.classes is not None:
         console.print(Text("\nclasses of the test split", style="bold"))
         print_classes(console, best.classes)
@@ -143,6 +145,9 @@ def _files(best: Best, folder: SweepFolder, faults: Mapping[str, str]) -> list[t
         without = f"not kept: only those of the winner by {words(best.searched_by)} are"
     known = {name: location(path) if path else without for name, path in files}
     lines = {**known, **faults}
+    if isinstance(best.spec, FunctionSpec):
+        state = location(best.model / STATE) if best.model else lines["model"]
+        return [("state", state), ("function", best.spec.trial), ("recipe", lines["recipe"])]
     if isinstance(best.model, Path):
         # Quoted as Python does, for copying into a session of it.
         load = f"network, info = tlsweep.training.load_exported({location(best.model)!r})"

@@ -23,7 +23,7 @@ from tlsweep.report import (
     totals,
     unplaced_heads,
 )
-from tlsweep.spec import MAIN_ARM, SweepSpec
+from tlsweep.spec import MAIN_ARM, ImageSpec, SweepSpec
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store import Location, Results, Status, SweepFolder
 from tlsweep.store.folder import command
@@ -61,15 +61,17 @@ def print_outcome(console: Console, results: Results, *, short: bool = False) ->
     arms = arm_results(tables)
     if short:
         # Not wrapped, so that scripts read a line and people copy a path whole.
-        console.print(line("; ".join(map(_arm_line, arms)) or "no trial has completed an epoch"), soft_wrap=True)
+        said = "; ".join(_arm_line(arm, tables.spec.search.metric) for arm in arms)
+        console.print(line(said or "no trial has completed an epoch"), soft_wrap=True)
         how = f"; '{command(_RESUME, tables.path)}' goes on" if interrupted else ""
         console.print(line(f"results in {location(tables.path)}{how}"), soft_wrap=True)
         return
     if arms:
         console.print()
         print_leaders(console, tables)
-        console.print()
-        print_arms(console, tables, arms)
+        if isinstance(tables.spec, ImageSpec):  # of a function of the user's own there is one, and no test split
+            console.print()
+            print_arms(console, tables, arms)
     console.print()
     verbs = ("best", "report") if arms else ("report",)
     if interrupted:
@@ -100,16 +102,18 @@ def headline(tables: SweepTables) -> str:
 def print_leaders(console: Console, tables: SweepTables) -> None:
     """The ten best trials, and how many there are beside them."""
     ranked = leaders(tables)
-    columns, shown = _columns(tables.spec), ranked[:_SHOWN]
+    shown = ranked[:_SHOWN]
+    columns = _columns(tables.spec, shown)
     console.print(fit_table(columns, shown, console.width))
     if more := len(tables.trials) - len(shown):
         console.print(line(f"and {more} more", "dim"))
     print_left_out(console, columns, shown)
 
 
-def _columns(spec: SweepSpec) -> list[Column[Leader]]:
+def _columns(spec: SweepSpec, leaders: Sequence[Leader]) -> list[Column[Leader]]:
     metric, others = spec.search.metric, [name for name in spec.space if name not in ("lr", "batch_size")]
-    metrics = dict.fromkeys((metric, "val_accuracy", "val_loss"))
+    known = {name for leader in leaders for name, reached in leader.metrics.items() if reached is not None}
+    metrics = [name for name in dict.fromkeys((metric, "val_accuracy", "val_loss")) if name in known]
 
     def searched(name: str) -> Column[Leader]:
         return Column(words(name), lambda leader: value(leader.hyperparameters[name]), optional=3)
@@ -283,7 +287,10 @@ def _cells_table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]], width
     return fit_table([column(at) for at in range(len(titles))], rows, width)
 
 
-def _arm_line(arm: ArmResult) -> str:
+def _arm_line(arm: ArmResult, metric: str) -> str:
+    if "accuracy" not in arm.val:
+        reached = uncertain(arm.val.get(metric.removeprefix("val_")), None)
+        return f"best of {arm.arm}: {named(arm.trial)}, {words(metric)} {reached}"
     test = uncertain(arm.test.get("accuracy"), arm.test_error.get("accuracy"))
     val = uncertain(arm.val.get("accuracy"), arm.val_error.get("accuracy"))
     reached = f"val accuracy {val}" + (f", test accuracy {test}" if test != MISSING else "")

@@ -10,6 +10,7 @@ from tlsweep.text import listed
 
 if TYPE_CHECKING:
     from tlsweep.planning import Plan
+    from tlsweep.planning.function_plan import FunctionPlan
 
 _NAMES = 10
 """Characters that the names on the left take, with the gap behind them."""
@@ -50,6 +51,23 @@ def print_plan(console: Console, plan: "Plan") -> None:
         *(("track", line) for line in plan.tracked),
         *(("note", remark) for remark in plan.remarks),
     ]  # fmt: skip
+    console.print(named_lines([(name, text) for name, text in lines if text]))
+
+
+def print_function_plan(console: Console, plan: "FunctionPlan") -> None:
+    """The same of a sweep over a function of the user's own."""
+    lines = [
+        ("function", f"{plan.function}, which reports {', '.join(plan.reports)}"),
+        ("restore", "from a state of it the next report is the same"),
+        ("lr", plan.lr),
+        ("trials", f"{counted(plan.trials, 'trial')}, at most {counted(plan.epochs_at_most, 'epoch')} together"),
+        ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
+        ("nodes", _nodes(plan.nodes_checked)),
+        ("time", f"{duration(plan.seconds_at_most)} if nothing is stopped early; starting and reporting come on top"),
+        ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
+        *(("track", line) for line in plan.tracked),
+        *(("note", remark) for remark in plan.remarks),
+    ]
     console.print(named_lines([(name, text) for name, text in lines if text]))
 
 

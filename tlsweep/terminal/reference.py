@@ -10,6 +10,7 @@ from rich.console import Console
 from tlsweep.errors import UserError
 from tlsweep.spec.explaining import where_field_belongs
 from tlsweep.spec.reference import SpecField, spec_fields
+from tlsweep.store import Results
 from tlsweep.store.schema import HYPERPARAMETERS, KINDS, ROWS, TABLES, Columns
 from tlsweep.terminal.columns import named_lines
 from tlsweep.terminal.console import line
@@ -129,6 +130,23 @@ def print_columns(console: Console, wanted: str | None, *, markdown: bool) -> No
             if len(groups) < len(own):
                 console.print(named_lines([("more", f"'tlsweep columns {table}.{next(reversed(own))}' explains one, "
                                                     "'tlsweep columns --markdown' all")]))  # fmt: skip
+
+
+def knows_columns(wanted: str) -> bool:
+    """Whether a table or a column has this name."""
+    path = wanted.replace(".parquet", "").strip(".").lower()
+    return path in TABLES or any(path in (name, f"{table}.{name}") for table in TABLES for name in TABLES[table])
+
+
+def print_own_columns(console: Console, results: Results) -> None:
+    """The columns that the tables of a sweep have behind those of every sweep."""
+    found = {table: results.own_columns(table) for table in ("reports", "trials")}
+    if not any(found.values()):
+        console.print(line(f"the tables of '{results.name}' have no columns of their own; see 'tlsweep columns'"))
+        return
+    for table, columns in found.items():
+        console.print(line(f"{table}.parquet of '{results.name}', beside what 'tlsweep columns {table}' lists", "bold"))
+        console.print(named_lines([(f"  {name}", f"{kind:6}  {said}") for name, (kind, said) in columns.items()]))
 
 
 def _folded(columns: Columns) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from tlsweep.report import (
     tables_by,
     totals,
 )
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import MAIN_ARM, ImageSpec
 from tlsweep.store import Results
 from tlsweep.terminal.best import print_schedule, ranked_by
 from tlsweep.terminal.classes import print_classes
@@ -41,8 +41,9 @@ def print_report(console: Console, results: Results, metric: str | None = None) 
         print_leaders(console, tables)
         _print_landscape(console, tables)
         _print_cuts(console, tables)
-        _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")
-        print_arms(console, tables, arms)
+        if isinstance(tables.spec, ImageSpec):
+            _title(console, "The arms against each other" if len(arms) > 1 else "Best of the sweep")
+            print_arms(console, tables, arms)
     if any(result.arm == MAIN_ARM for result in arms):
         best = find_best(tables)
         if best.classes is not None:
@@ -82,7 +83,9 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What environment.json knows of images, weights and machine; nothing where a sweep ended before it was written."""
     lines = []
     data, weights = environment.get("data") or {}, environment.get("weights") or {}
-    if _known(data, "images", "classes", "fingerprint"):
+    if _known(data, "function", "fingerprint"):
+        lines.append(("function", f"{data['function']}; sha256 of its file {data['fingerprint'][:12]}"))
+    elif _known(data, "images", "classes", "fingerprint"):
         images = ", ".join(f"{count:,} {split}" for split, count in data["images"].items())
         lines.append(("images", f"{images}; {len(data['classes'])} classes; fingerprint {data['fingerprint'][:12]}"))
     if _known(weights, "origin", "sha256"):

@@ -150,7 +150,7 @@ def _columns(life: TrialLife) -> list[Column[Row]]:
 
     def figure(name: str, optional: int) -> list[Column[Row]]:
         shown = Column[Row](words(name), lambda row: score(row[name]), optional=optional)
-        return [shown] if name in known else []
+        return [shown] if known.get(name) is not None else []
 
     def base(name: str, heading: str) -> list[Column[Row]]:
         """What training had, and what the schedule made of it; a constant beside that stands in the summary already."""

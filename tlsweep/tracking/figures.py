@@ -31,16 +31,15 @@ def row(report: Record, changing: Collection[str]) -> Row:
     taken = {"scheduled_batch_size": report["batch_size"]} | report
     named = {figure: taken.get(column) for column, figure in _TAKEN.items()}
     named |= {f"hyperparameters/{name}": report.get(name) for name in changing}
+    named |= {name: report.get(name) for name in report.get("own", ())}  # of a function of the user's own
     return Row(report["epoch"], report["time"], _numbers(named))
 
 
 def best_row(report: Record) -> Row:
     """The metrics of the best epoch of a trial, named `best/val/accuracy`."""
-    return Row(
-        report["epoch"],
-        report["time"],
-        _numbers({f"best/{_TAKEN[name]}": report.get(name) for name in METRICS}),
-    )
+    named = {f"best/{_TAKEN[name]}": report.get(name) for name in METRICS}
+    named |= {f"best/{name}": report.get(name) for name in report.get("own", ())}
+    return Row(report["epoch"], report["time"], _numbers(named))
 
 
 def test_row(evaluated: Record) -> Row:

@@ -2,15 +2,19 @@
 
 import keyword
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tlsweep.errors import SpecError
 from tlsweep.spec import FunctionSpec, SweepSpec
 from tlsweep.store.schema import HYPERPARAMETERS, METRICS, REPORTS, TABLES, TRIALS, Column, Columns, Type
 from tlsweep.text import shortened
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _TYPES: Final[Mapping[type, Type]] = {str: "string", int: "int", float: "float", bool: "bool"}
 _FITS: Final[Mapping[Type, Any]] = {"string": str, "int": int, "float": int | float, "bool": bool}
+# A record of the journal has what is fixed, hyperparameters and metrics side by side in one mapping.
 _KEPT: Final = frozenset(
     {*REPORTS, *TRIALS, "type", "kind", "details", "checkpoint", "digest", "folds", "own", "state"}
 )
@@ -86,6 +90,16 @@ class Layout:
         own = self._own(table).items()
         wrong = [name for name, column in own if not isinstance(row.get(name), _FITS[column.type])]
         return {**row, **dict.fromkeys(wrong)} if wrong else row
+
+
+def columns_beside(schema: "pa.Schema", table: str) -> Columns:
+    """The columns of a file that no other sweep has there, with their meanings."""
+    kinds: dict[str, Type] = {"int64": "int", "double": "float", "bool": "bool"}
+    return {
+        field.name: Column(kinds.get(str(field.type), "string"), (field.metadata or {}).get(b"meaning", b"").decode())
+        for field in schema
+        if field.name not in TABLES[table]
+    }
 
 
 def own_metrics(report: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from tlsweep.report import (
     unplaced_heads,
 )
 from tlsweep.report.arms import winner
-from tlsweep.spec import MAIN_ARM
+from tlsweep.spec import MAIN_ARM, ImageSpec
 from tlsweep.store.starts import START
 from tlsweep.terminal.format import bounds, counted, difference, score, uncertain, value, words
 from tlsweep.terminal.outcome import no_training_helped, test_accuracy
@@ -56,6 +56,8 @@ def _best(tables: SweepTables, arm: ArmResult) -> str:
     when = f" after epoch {best.best_epoch}" if best and arm.trial != START else ""
     trials = counted(sum(row["arm"] == arm.arm for row in tables.trials), "trial")
     said = f"The best of {trials} is {arm.trial}: {words(metric)} {reached}{when}"
+    if not isinstance(tables.spec, ImageSpec):
+        return f"{said}."
     if "accuracy" not in arm.test:
         return f"{said}. It has not met the test split."
     n = _images(tables, arm)

@@ -1,0 +1,116 @@
+"""A function of the user's own through a real Ray: decided as in one process, whatever processes are killed."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import own_functions
+import pandas as pd
+import pytest
+import yaml
+from command_line import CommandLine, command_line, wait_until
+from completeness import assert_complete
+from outcomes import decisions, numbers
+from own_functions import QUADRATIC
+from without_ray import run_function_sweep
+
+from tlsweep.errors import SweepFailed
+from tlsweep.spec import FunctionSpec, load_spec
+from tlsweep.store import Results, SweepFolder, read_journal
+from tlsweep.sweep import launch
+
+PBT = {
+    "strategy": "pbt",
+    "population": 4,
+    "quantile": 0.5,
+    "metric": "distance",
+    "mode": "min",
+    "mutate": ["lr", "scale"],
+}
+SUPPORT = Path(own_functions.__file__).parent
+
+
+def function_spec(**changes: Any) -> FunctionSpec:
+    spec = load_spec({**QUADRATIC, "resources": {"concurrent": 1}, **changes})
+    assert isinstance(spec, FunctionSpec)
+    return spec
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start from the folder where the functions lie, as their user would."""
+    monkeypatch.chdir(SUPPORT)
+    monkeypatch.syspath_prepend(SUPPORT)
+
+
+@pytest.fixture
+def tlsweep(tmp_path: Path) -> Iterator[CommandLine]:
+    shutil.copy(own_functions.__file__, tmp_path / "own_functions.py")
+    with command_line(tmp_path) as commands:
+        yield commands
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("search", [QUADRATIC["search"], PBT], ids=["asha", "pbt"])
+def test_on_ray_it_is_decided_as_in_one_process(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any]
+) -> None:
+    spec = function_spec(search=search)
+    on_ray = launch(spec, results=tmp_path, name="ray", address=ray_address)
+    here = run_function_sweep(tmp_path / "here", spec, monkeypatch)
+    assert_complete(on_ray)
+    assert decisions(on_ray) == decisions(here)
+    pd.testing.assert_frame_equal(numbers(on_ray, "reports"), numbers(here, "reports"))
+    assert (on_ray.path / "best/state.pt").read_bytes() == (here.path / "best/state.pt").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_worker_that_dies_goes_on_and_a_broken_contract_is_not_tried_again(ray_address: str, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+    space = {**QUADRATIC["space"], "marker": str(marker)}
+    died = launch(
+        function_spec(trial="own_functions:dies_once", space=space, search={**QUADRATIC["search"], "trials": 3}),
+        results=tmp_path, name="died", address=ray_address,
+    )  # fmt: skip
+    assert marker.exists()
+    assert_complete(died)
+    assert [event["kind"] for event in read_journal(died.folder.journal) if event.get("kind") == "retried"] == [
+        "retried"
+    ]
+    with pytest.raises(SweepFailed, match="lacks distance, which search.metric compares"):
+        launch(function_spec(trial="own_functions:no_metric"), results=tmp_path, name="broken", address=ray_address)
+    kinds = [event.get("kind") for event in read_journal(tmp_path / "broken/journal.jsonl")]
+    assert "retried" not in kinds
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_driver_that_is_killed_changes_nothing(ray_address: str, tlsweep: CommandLine) -> None:
+    spec = {**QUADRATIC, "trial": "own_functions:slow_quadratic", "search": PBT, "resources": {"concurrent": 1}}
+    (tlsweep.cwd / "spec.yaml").write_text(yaml.safe_dump(spec))
+    whole = tlsweep.run("launch", "spec.yaml", "--name", "whole", "--address", ray_address)
+    assert whole.code == 0, whole
+    folder, command = tlsweep.results / "killed", ["launch", "spec.yaml", "--name", "killed"]
+    for _ in range(3):
+        before = size(folder)
+        with tlsweep.start(*command, "--address", ray_address) as running:
+            wait_until(lambda before=before: size(folder) > before + 6 or running.process.poll() is not None)
+            running.process.kill()
+            running.process.wait()
+        command = ["resume", "killed"]
+    ended = tlsweep.run(*command, "--address", ray_address)
+    assert ended.code == 0, ended
+    found, expected = (Results(SweepFolder(tlsweep.results / name)) for name in ("killed", "whole"))
+    assert_complete(found)
+    assert decisions(found) == decisions(expected)
+    for table in ("reports", "trials"):
+        pd.testing.assert_frame_equal(numbers(found, table), numbers(expected, table))
+
+
+def size(folder: Path) -> int:
+    """Lines of a sweep's journal."""
+    journal = folder / "journal.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.exists() else 0

@@ -1,0 +1,107 @@
+"""`check` of a sweep over a function of the user's own: some epochs of it here, and what the sweep will take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from tlsweep.observer import Observer, Silence
+from tlsweep.planning.plan import resources_for
+from tlsweep.spec import MAIN_ARM, FunctionSpec, PopulationSearch
+from tlsweep.spec.idle import refuse_idle, remarks
+from tlsweep.store.locations import to_location
+from tlsweep.sweep.assignment import starting_values, trial_seed
+from tlsweep.sweep.own_function import OwnFunction, sharing, terms
+from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
+from tlsweep.tracking import check_trackers, tracked_where
+
+
+@dataclass(frozen=True)
+class FunctionPlan:
+    """What `tlsweep check` prints of a function."""
+
+    function: str
+    reports: tuple[str, ...]
+    """The names of the metrics in its first report."""
+    trials: int
+    epochs_at_most: int
+    """The epochs of all trials, if none is stopped early."""
+    device: str
+    slots: int
+    """Trials that run at once."""
+    seconds_per_epoch: float
+    """Of the second epoch, here."""
+    seconds_at_most: float
+    """The estimate from that, without stops and without the time to start."""
+    checkpoint_bytes: int
+    storage_bytes: int
+    """Checkpoints on disk at most, at any moment."""
+    nodes_checked: int
+    """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
+    lr: str
+    """What is known of whether a changed lr reaches the optimizer."""
+    tracked: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def make_function_plan(
+    spec: FunctionSpec,
+    *,
+    results: str | Path = "results",
+    address: str | None = None,
+    observer: Observer | None = None,
+) -> FunctionPlan:
+    """Train up to four epochs of the first trial in this process, look at the resources; ask the nodes of a cluster.
+
+    Raises:
+        UserError: the first thing that would keep the sweep from running, or from keeping its promises.
+    """
+    from tlsweep.functions.rehearsing import rehearse_function
+    from tlsweep.training import Compute
+
+    refuse_idle(spec)
+    location = to_location(results)
+    check_trackers(spec.track, location)
+    watcher = observer or Silence()
+    watcher.phase("importing the function")
+    subject, values = OwnFunction(spec), starting_values(spec, MAIN_ARM, 0)
+    cluster, nodes_checked = resources_for(address, spec, subject.tasks, results, watcher)
+    slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
+    watcher.phase("training some epochs, restoring, changing lr")
+    compute = Compute(threads=spec.resources.threads)
+    other_lr = _other_lr(spec, float(values["lr"]))
+    found = rehearse_function(terms(spec), values, other_lr, trial_seed(spec, 0), sharing(uuid4().hex), compute)
+    epochs = spec.epochs_in(MAIN_ARM)
+    seconds = epochs * found.seconds_per_epoch / slots
+    kept = spec.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
+    live = spec.trials_per_arm if spec.search.trials_wait else slots
+    return FunctionPlan(
+        function=spec.trial,
+        reports=tuple(found.metrics),
+        trials=spec.trials_per_arm,
+        epochs_at_most=epochs,
+        device=found.device,
+        slots=slots,
+        seconds_per_epoch=found.seconds_per_epoch,
+        seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
+        checkpoint_bytes=found.checkpoint_bytes,
+        storage_bytes=found.checkpoint_bytes * ((3 + kept) * live + KEPT_TRIALS + kept_trials(spec, MAIN_ARM)),
+        nodes_checked=nodes_checked,
+        lr=_lr_in_words(other_lr, steps_seen=found.steps_seen),
+        tracked=tuple(tracked_where(spec.track, str(location / (spec.name or "NAME")))),
+        remarks=tuple(remarks(spec)),
+    )
+
+
+def _other_lr(spec: FunctionSpec, lr: float) -> float | None:
+    """Another lr than the first trial's; None where all have one."""
+    if "lr" not in spec.space:
+        return None
+    return lr / 2
+
+
+def _lr_in_words(other: float | None, *, steps_seen: bool) -> str:
+    if other is None:
+        return "a constant"
+    if not steps_seen:
+        return "no optimizer of torch took a step, so nobody knows whether a changed lr reaches what does"
+    return "a changed lr reaches the optimizer after a restore"
