@@ -69,7 +69,7 @@ def test_on_ray_it_is_decided_as_in_one_process(
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_worker_that_dies_goes_on_and_a_broken_contract_is_not_tried_again(ray_address: str, tmp_path: Path) -> None:
-    marker = tmp_path / "died"
+    marker = tmp_path / "marker"
     space = {**QUADRATIC["space"], "marker": str(marker)}
     died = launch(
         function_spec(trial="own_functions:dies_once", space=space, search={**QUADRATIC["search"], "trials": 3}),

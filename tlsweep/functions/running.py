@@ -52,8 +52,11 @@ def run_function(
         trial = Trial(terms, values, seed, device, receive=report, checkpoint=resume, share=share, log=log)
         trial.seed_generators(0)
         before = trial.reached
-        function(trial)
-        trial.end_if_over()
+        try:
+            function(trial)
+            trial.end_if_over()
+        finally:
+            trial.forget_end()
         if trial.reached == before < terms.epochs:
             raise FunctionError(
                 f"trial = {terms.function}: it returned without a report; loop over trial.epochs(), and call "

@@ -217,6 +217,11 @@ class Trial:
         if self._over is not None:
             raise self._over
 
+    def forget_end(self) -> None:
+        """Let go of what ended the trial: its traceback holds the function's frame, with the network in it, and that
+        holds this trial, until the garbage collector comes round."""
+        self._over = None
+
     @property
     def reached(self) -> int:
         """Epochs completed."""

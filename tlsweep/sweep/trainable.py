@@ -212,7 +212,6 @@ def run_assignment(assignment: Assignment, shared: Trains) -> None:
 
     try:
         shared.train(assignment, start, report)
-        post.flush()  # what it reported before it returned early
     except Exception:
         post.flush()  # what it did before it failed
         raise
