@@ -2,7 +2,7 @@
 
 import os
 import time
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -208,6 +208,9 @@ def descent(trial: tlsweep.Trial, *, order: str = "", lacks: str = "", draws: bo
             distance=weight.detach().norm() + noise,
             state={name: part for name, part in parts.items() if name != lacks},
         )
+
+
+in_part = partial(descent, order="la")
 
 
 def applies_lr(trial: tlsweep.Trial) -> None:

@@ -15,6 +15,8 @@ from without_ray import Killed, run_function_sweep, run_sweep
 from tlsweep.functions.states import load_state
 from tlsweep.spec import FunctionSpec, ImageSpec, load_spec
 from tlsweep.store import Results, read_journal
+from tlsweep.sweep.own_function import OwnFunction
+from tlsweep.sweep.resuming import History
 
 pytestmark = pytest.mark.usefixtures("instant_disk")
 
@@ -129,6 +131,31 @@ def interrupted(path: Path, spec: FunctionSpec, patch: pytest.MonkeyPatch, kills
         with pytest.raises(Killed):
             run_function_sweep(path, spec, patch, after(chance.randint(1, 3)))
     return run_function_sweep(path, spec, patch)
+
+
+def test_a_resume_with_more_epochs_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function is told the new end, and its states are those that it left."""
+    few, more = (
+        function_spec(epochs=epochs, search={**QUADRATIC["search"], "strategy": "random", "trials": 2})
+        for epochs in (3, 5)
+    )
+    whole = run_function_sweep(tmp_path / "whole", more, monkeypatch)
+    run_function_sweep(tmp_path / "extended", few, monkeypatch)
+    extended = run_function_sweep(tmp_path / "extended", more, monkeypatch)
+    pd.testing.assert_frame_equal(numbers(extended, "reports"), numbers(whole, "reports"))
+
+
+def test_a_resume_says_that_the_functions_file_has_changed() -> None:
+    subject = OwnFunction(function_spec())
+    assert subject.check(History([], {}, {})) == ()
+    assert subject.check(History([], {"data": subject.fingerprint}, {})) == ()
+    (said,) = subject.check(History([], {"data": "another"}, {}))
+    assert "has changed since the sweep began" in said
+
+
+def test_a_callable_object_is_a_function_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = run_function_sweep(tmp_path / "own", function_spec(trial="own_functions:in_part", epochs=2), monkeypatch)
+    assert results.winner() is not None
 
 
 def test_a_metric_that_only_some_epochs_report_widens_the_tables(

@@ -16,7 +16,9 @@ def test_every_field_of_a_spec_is_explained(run: Run, section: str) -> None:
     code, out, err = run("fields", section)
     assert (code, err) == (0, "")
     shown = re.findall(r"^\w\S+$", out, re.MULTILINE)
-    assert shown == [field.path for field in spec_fields() if field.path.partition(".")[0] == section]
+    known = [field.path for field in spec_fields() if field.path.partition(".")[0] == section]
+    assert shown[: len(known)] == known
+    assert shown == known or section == "epochs"  # which `train` has too
 
 
 @pytest.mark.parametrize(
@@ -37,7 +39,7 @@ def test_a_name_alone_is_explained_wherever_it_is(run: Run) -> None:
     assert run("columns", "reason") == run("columns", "trials.reason")
     assert run("fields", "lr") == run("fields", "train.lr")
     titles = [line for line in run("fields", "epochs")[1].splitlines() if not line.startswith(" ")]
-    assert titles == ["model.weights.epochs", "train.epochs", "budget.epochs"]
+    assert titles == ["epochs", "budget.epochs", "model.weights.epochs", "train.epochs"]
     assert re.findall(r"^(\w+).parquet:", run("columns", "freeze")[1], re.MULTILINE) == ["reports", "trials"]
 
 

@@ -38,6 +38,8 @@ def find_function(path: str) -> FineTuning:
         raise FunctionError(f"trial = {path}: the module has no function '{name}' ({module.__file__})")
     try:
         inspect.signature(function).bind(None)
+    except ValueError:  # of some callables that are not written in Python nobody knows
+        pass
     except TypeError as error:
         raise FunctionError(
             f"trial = {path}: it is called with a tlsweep.Trial and nothing else, and cannot be ({error}); write "
@@ -50,5 +52,9 @@ def find_function(path: str) -> FineTuning:
 def fingerprint(path: str) -> str:
     """SHA-256 of the file that holds the function; what it imports is not in it."""
     function = inspect.unwrap(find_function(path))
-    file = inspect.getsourcefile(function)
+    module = sys.modules[path.partition(":")[0]]
+    try:
+        file = inspect.getsourcefile(function)
+    except TypeError:  # an object that is called, such as a functools.partial, has none
+        file = module.__file__
     return sha256(Path(file).read_bytes() if file else path.encode()).hexdigest()

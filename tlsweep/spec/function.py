@@ -35,10 +35,10 @@ class FunctionSpec(SweepSpec):
     trial: str = Field(max_length=200)
     """Your own fine-tuning function, `package.module:function`, in place of `data`, `model` and `train`."""
     written: dict[str, Annotated[Any, PlainSerializer(lambda value: _as_yaml(value))]] = Field(alias="space")
-    """With `trial`: its hyperparameters, of any names. Each is one value, or a distribution that is searched. `lr` and
+    """Its hyperparameters, of any names. Each is one value, or a distribution that is searched. `lr` and
     `batch_size` must be there; the function reads `trial.values.lr`."""
     epochs: int = Field(ge=1)
-    """With `trial`: the largest progress, in turns of `trial.epochs()`."""
+    """The largest progress, in turns of `trial.epochs()`."""
 
     @model_validator(mode="before")
     @classmethod

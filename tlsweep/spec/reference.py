@@ -10,8 +10,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tlsweep.spec.base import SpecModel, Unit
+from tlsweep.spec.function import FunctionSpec
 from tlsweep.spec.hyperparameters import Hyperparameters, TrainSpec
 from tlsweep.spec.images import ImageSpec
+from tlsweep.spec.sweep import SweepSpec
 
 _TYPES: Mapping[Any, str] = {
     int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything",
@@ -51,9 +53,9 @@ def spec_fields() -> list[SpecField]:
 
 def _sections() -> Mapping[str, list[type[SpecModel]]]:
     """Every section with the models that it may be, each model where it stands first."""
-    found: dict[str, list[type[SpecModel]]] = {"": [ImageSpec]}
+    found: dict[str, list[type[SpecModel]]] = {"": [ImageSpec, FunctionSpec]}
     # A source task is trained with constants: the fields of its `train` are those of the sweep's.
-    known: set[type[SpecModel]] = {ImageSpec, Hyperparameters}
+    known: set[type[SpecModel]] = {ImageSpec, FunctionSpec, Hyperparameters}
 
     def walk(path: str, model: type[SpecModel]) -> None:
         for name, field in model.model_fields.items():
@@ -64,6 +66,7 @@ def _sections() -> Mapping[str, list[type[SpecModel]]]:
                     walk(_joined(path, name), inner)
 
     walk("", ImageSpec)
+    walk("", FunctionSpec)
     return found
 
 
@@ -77,7 +80,7 @@ def _fields_of(
             having.setdefault(_described(section, name, field, model, places), []).append(_variant(model))
     every = list(map(_variant, models))
     for known, variants in having.items():
-        only = () if variants == every or not any(every) else tuple(variants)
+        only = () if variants == every or not any(every) else tuple(filter(None, variants))
         yield replace(known, type=known.type or " | ".join(every), variants=only)
 
 
@@ -90,7 +93,7 @@ def _described(
         path=path,
         type="" if name in _TAGS else _type(field),  # of one variant alone, a single word
         rule=_rule(field),
-        default=_default(model.model_fields[name]),
+        default=_default(field if model is not TrainSpec else model.model_fields[name]),
         variants=(),
         meaning=" ".join((field.description or "").split()),
         searched=model is TrainSpec and name in Hyperparameters.model_fields,
@@ -100,11 +103,14 @@ def _described(
 
 def _plain_fields(model: type[SpecModel]) -> Mapping[str, FieldInfo]:
     """The fields of a model; those that may be distributions with the type that a value has."""
-    return model.model_fields | (Hyperparameters.model_fields if model is TrainSpec else {})
+    fields = model.fields() if issubclass(model, SweepSpec) else model.model_fields
+    return dict(fields) | (Hyperparameters.model_fields if model is TrainSpec else {})
 
 
 def _variant(model: type[SpecModel]) -> str:
     """What the section's source or strategy is where it is this model; empty where there are no variants."""
+    if model is FunctionSpec:
+        return "with trial"
     tags = [get_args(model.model_fields[name].annotation) for name in _TAGS if name in model.model_fields]
     return str(tags[0][0]) if tags else ""
 

@@ -90,7 +90,9 @@ def _below(fields: Sequence[SpecField], wanted: str) -> list[SpecField]:
     """The fields at a path and below it, else all of a name; a section that is listed elsewhere is found there."""
     found = [field for field in fields if _is_below(field.path, wanted)]
     aliases = [field for field in fields if field.same_as and wanted.startswith(f"{field.path}.")]
-    found = found or [field for field in fields if _last(field.path) == wanted]
+    # `epochs` is a field of a sweep over a function, and of `train`.
+    if not found or (len(found) == 1 and found[0].variants):
+        found += [field for field in fields if _last(field.path) == wanted and field not in found]
     if not found and aliases:
         return _below(fields, wanted.replace(aliases[0].path, aliases[0].same_as, 1))
     if found:
