@@ -23,7 +23,7 @@ from s3_server import s3_server
 
 from tlsweep.store import ObjectPath, read_journal
 from tlsweep.store.object_journal import ObjectJournal
-from tlsweep.store.schema import METRICS
+from tlsweep.store.schema import METRICS, REPORTS
 from tlsweep.store.tables.files import write_file
 from tlsweep.store.tables.growing import GrowingFile
 
@@ -43,7 +43,7 @@ def record(number: int) -> dict[str, Any]:
 
 def flushes(bucket: str) -> None:
     """Print how long it takes to bring a table up to date after one report more, in a bucket and in a folder."""
-    table, there = GrowingFile("reports"), 0
+    table, there = GrowingFile(REPORTS), 0
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for count in ROWS:
             for number in range(there, count):

@@ -30,7 +30,7 @@ from overhead import SLOTS
 from practice import starting_weights, sweep_spec
 
 from tlsweep.schedulers.tpe import from_optuna, known_to_optuna
-from tlsweep.spec import MAIN_ARM, AshaSearch, SweepSpec, load_spec
+from tlsweep.spec import MAIN_ARM, AshaSearch, ImageSpec, load_spec
 from tlsweep.spec.search.space import Value
 
 SYSTEMS = ("tlsweep", "optuna", "ray")
@@ -42,15 +42,15 @@ ROWS = "rows.txt"
 """Where a system that is not tlsweep writes a line for each epoch: the time, and the validation accuracy."""
 
 
-def spec_of(task: str, seed: int, folder: Path) -> SweepSpec:
+def spec_of(task: str, seed: int, folder: Path) -> ImageSpec:
     """The preset on a task, without controls."""
     if task == "digits":
         return load_spec("digits", [f"seed={seed}", "controls=[]", "resources.gpus=0"])
     found = sweep_spec("preset", task, seed, folder)
-    return SweepSpec.model_validate(found | {"controls": []})
+    return ImageSpec.model_validate(found | {"controls": []})
 
 
-def run_tlsweep(spec: SweepSpec, folder: Path) -> list[tuple[float, float]]:
+def run_tlsweep(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
     from tlsweep.sweep import launch
 
     results = launch(spec, results=folder, local=True, dashboard=False)
@@ -61,7 +61,7 @@ def run_tlsweep(spec: SweepSpec, folder: Path) -> list[tuple[float, float]]:
     return starts + [(row["time"].timestamp(), row[metric]) for row in results.reports.to_pylist()]
 
 
-def trained(spec: SweepSpec, folder: Path) -> Callable[[Mapping[str, Value], int, Callable[[int, float], None]], None]:
+def trained(spec: ImageSpec, folder: Path) -> Callable[[Mapping[str, Value], int, Callable[[int, float], None]], None]:
     """What a user has at hand: a function that trains searched values, and tells of each epoch; it may be ended by what
     that raises."""
     from tlsweep.data import load_task
@@ -90,7 +90,7 @@ def _optuna_worker(text: str, folder: Path, number: int) -> None:
     from optuna.study import MaxTrialsCallback
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    spec = SweepSpec.model_validate_json(text)
+    spec = ImageSpec.model_validate_json(text)
     assert isinstance(spec.search, AshaSearch)
     train = trained(spec, folder)
     space = {name: known_to_optuna(distribution) for name, distribution in spec.space.items()}
@@ -122,7 +122,7 @@ def _optuna_worker(text: str, folder: Path, number: int) -> None:
     study.optimize(objective, callbacks=[MaxTrialsCallback(PATIENCE * spec.trials_per_arm, states=None)])
 
 
-def run_optuna(spec: SweepSpec, folder: Path) -> list[tuple[float, float]]:
+def run_optuna(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_optuna_worker, args=(spec.model_dump_json(), folder, number)) for number in range(SLOTS)
@@ -134,7 +134,7 @@ def run_optuna(spec: SweepSpec, folder: Path) -> list[tuple[float, float]]:
     return _read(folder)
 
 
-def run_ray(spec: SweepSpec, folder: Path) -> list[tuple[float, float]]:
+def run_ray(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler

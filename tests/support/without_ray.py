@@ -17,10 +17,10 @@ from tlsweep.store import Results, SweepFolder
 from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep import trainable
 from tlsweep.sweep.assignment import from_result
-from tlsweep.sweep.own_function import OwnFunction, SharedFunction
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
+from tlsweep.sweep.subjects.own_function import OwnFunction, SharedFunction
 from tlsweep.sweep.trainable import Shared, Trains, make_trainable
 from tlsweep.sweep.winner import evaluating
 

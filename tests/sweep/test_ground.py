@@ -24,9 +24,10 @@ from tlsweep.spec import dump_spec, load_spec
 from tlsweep.store import Status, create_sweep_folder, read_journal
 from tlsweep.store.files import write_text
 from tlsweep.store.tables import read_table
-from tlsweep.sweep import driver, ground, subject
+from tlsweep.sweep import driver, ground
 from tlsweep.sweep.ground import Ground
 from tlsweep.sweep.interrupts import Interrupts
+from tlsweep.sweep.subjects import images
 
 
 def rename(folder: Path) -> Path | None:
@@ -113,7 +114,7 @@ def test_a_folder_that_is_taken_away_while_a_resume_reads_images_is_told_as_that
         taken_away(folder.path)
         return MagicMock(remarks=[])
 
-    monkeypatch.setattr(subject, "read_images", read)
+    monkeypatch.setattr(images, "read_images", read)
     monkeypatch.setattr(driver, "_conduct", pytest.fail)
     with pytest.raises(ResultsError, match=r"results/it' was (moved to '.*'|removed) while the sweep ran"):
         driver.resume("it", results=tmp_path / "results")
@@ -274,8 +275,7 @@ def test_only_a_private_ray_that_ended_by_itself_is_lost(
     monkeypatch.setattr(ground, "GRACE_SECONDS", 0.001)
     monkeypatch.setattr(Ground, "_end_for_good", lambda ground: ended.append("at once"))
     monkeypatch.setattr(driver, "RayStart", lambda *given, **options: ray)
-    for name in ("prepare", "settled", "Preflight"):
-        monkeypatch.setattr(driver, name, MagicMock())
+    monkeypatch.setattr(driver, "Preflight", MagicMock())
     monkeypatch.setattr(driver, "_run", lambda *given: act(ray))
     ray, spec, folder = LeavingRay(), load_spec("digits"), create_sweep_folder(tmp_path, "it", exact=True)
     with ExitStack() as stack:
@@ -283,5 +283,5 @@ def test_only_a_private_ray_that_ended_by_itself_is_lost(
             stack.enter_context(pytest.raises(raised))
         stood_on = stack.enter_context(Ground(folder.path))
         work = driver._Work(folder, None, stood_on, Interrupts(), Silence())
-        driver._conduct(spec, work, MagicMock(), driver.History([], {}, {}), driver.Where())
+        driver._conduct(spec, work, MagicMock(settled=lambda spec: spec), driver.History([], {}, {}), driver.Where())
     assert not ended or act is the_raylet_ends

@@ -15,8 +15,8 @@ from without_ray import Killed, run_function_sweep, run_sweep
 from tlsweep.functions.states import load_state
 from tlsweep.spec import FunctionSpec, ImageSpec, load_spec
 from tlsweep.store import Results, read_journal
-from tlsweep.sweep.own_function import OwnFunction
 from tlsweep.sweep.resuming import History
+from tlsweep.sweep.subjects.own_function import OwnFunction
 
 pytestmark = pytest.mark.usefixtures("instant_disk")
 

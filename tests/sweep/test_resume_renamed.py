@@ -20,7 +20,8 @@ from tlsweep.report.recipe import confirmation
 from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Journal, Results, open_results
 from tlsweep.store.folder import name_like
-from tlsweep.sweep import driver, launch, resume, subject
+from tlsweep.sweep import driver, launch, resume
+from tlsweep.sweep.subjects import images
 
 NAMES = ["my sweep (copy)", "..x", "ünï", "a'b", "x" * 250, "%h$(id)"]
 
@@ -65,7 +66,7 @@ def simulated(path: Path) -> Path:
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """The images of the synthetic sweep, which only have a fingerprint."""
-    monkeypatch.setattr(subject, "read_images", lambda *_, **__: SimpleNamespace(fingerprint="f", notes=(), remarks=()))
+    monkeypatch.setattr(images, "read_images", lambda *_, **__: SimpleNamespace(fingerprint="f", notes=(), remarks=()))
 
 
 @pytest.mark.usefixtures("no_images")
@@ -108,7 +109,7 @@ def stopped_before(monkeypatch: pytest.MonkeyPatch, act: Any) -> str:
     def never(*args: Any, **options: Any) -> None:
         raise AssertionError("too late")
 
-    monkeypatch.setattr(subject, "read_images", never)
+    monkeypatch.setattr(images, "read_images", never)
     monkeypatch.setattr(driver, "RayStart", never)
     with pytest.raises(ResultsError) as refused:
         act()

@@ -184,7 +184,7 @@ def confirm(
         loaded = load_spec(spec, changes)
         others = len(loaded.trained_arms) - 1
         rivals = f", and as many of each of {others} rivals" * (others > 0)
-        announce(f"{loaded.data.runs} networks with the recipe of {whose}{rivals}", quiet=quiet)
+        announce(f"{loaded.runs} networks with the recipe of {whose}{rivals}", quiet=quiet)
     raise typer.Exit(_run(spec, changes, name=as_name, resume=None, quiet=quiet, where=where))
 
 
@@ -295,5 +295,5 @@ def _print_epoch(row: Mapping[str, Any]) -> None:
 
     shown = [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row]
     metrics = " ".join(f"{name} {score(row[name])}" for name in (*shown, *row.get("own", ())))
-    lr = row.get("scheduled_lr", row["lr"])
+    lr = row["scheduled_lr" if "scheduled_lr" in row else "lr"]
     print(f"epoch {row['epoch']}: {metrics} lr {value(lr)} {row['train_seconds']:.2f}s", flush=True)

@@ -10,8 +10,8 @@ from tlsweep.spec import MAIN_ARM, FunctionSpec, PopulationSearch
 from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import starting_values, trial_seed
-from tlsweep.sweep.own_function import OwnFunction, sharing, terms
 from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
+from tlsweep.sweep.subjects.own_function import OwnFunction, sharing, terms
 from tlsweep.tracking import check_trackers, tracked_where
 
 

@@ -15,6 +15,7 @@ from tlsweep.report.intervals import Interval, another_like, over_seeds_and_imag
 from tlsweep.report.rivals import CONSTANT
 from tlsweep.report.tables import SweepTables
 from tlsweep.spec import MAIN_ARM
+from tlsweep.spec.images import require_images
 from tlsweep.spec.search.strategies import Claim, RecipeSearch
 from tlsweep.spec.search.study import HYPERRULE_ARM, PROBE_ARM, SOUP_ARM, TUTORIAL_ARM
 from tlsweep.text import one_line
@@ -210,7 +211,8 @@ def find_confirmation(tables: SweepTables) -> Confirmation | None:
         return Contender(names.get(arm, arm), results[arm], by_seed, within, behind, arm in trials)
 
     rivals = sorted((contender(arm) for arm in there if arm != best), key=lambda rival: -fmean(rival.by_seed))
-    return Confirmation(contender(best), tuple(rivals), claim, right[best].shape[1], tables.spec.data.folds is not None)
+    folds = require_images(tables.spec, "'tlsweep confirm'").data.folds is not None
+    return Confirmation(contender(best), tuple(rivals), claim, right[best].shape[1], folds)
 
 
 def _right(tables: SweepTables) -> dict[str, npt.NDArray[np.float64]]:

@@ -213,5 +213,5 @@ def write_recipe(path: Location) -> None:
     if results.winner() is not None:
         soup = results.state().soup
         handed_over = bool(soup and soup["handed_over"])
-        note = (_SOUP, _LEANING)[results.spec.soup == "start"] * handed_over
+        note = (_SOUP, _LEANING)["soup" in _leaning(results.spec)] * handed_over
         write_text(results.folder.recipe, _HEAD + note + write_yaml(recipe(results)))

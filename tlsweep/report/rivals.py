@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tlsweep.report.lineage import Segment, lineage
-from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, load_spec
+from tlsweep.spec import MAIN_ARM, Hyperparameters, ImageSpec, load_spec
+from tlsweep.spec.images import require_images
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.study import HYPERRULE_ARM, PROBE_ARM, SOUP_ARM, TUTORIAL_ARM
 from tlsweep.store import Results, SweepState, TrialState, read_journal
@@ -30,7 +31,7 @@ def with_rivals(results: Results, again: Mapping[str, Any], trial: str, top: int
     Raises:
         ResultsError: the sweep has no such trial with a score.
     """
-    spec, state = load_spec(again), results.state()
+    spec, state = require_images(load_spec(again), "'tlsweep confirm'"), results.state()
     if trial not in (leader.trial for leader in state.leaders(MAIN_ARM, len(state.trials))):
         raise damaged(results.folder, "recipe.yaml", "its trial has no score in the journal")
     ranked = list(_trained(results, state, trial))
@@ -66,17 +67,17 @@ def _best(trial: TrialState) -> Mapping[str, Any]:
     return trial.best
 
 
-def _steps(segments: list[Segment], spec: SweepSpec) -> Steps:
+def _steps(segments: list[Segment], spec: ImageSpec) -> Steps:
     return [{"to_epoch": segment.to_epoch, "values": _differing(segment.hyperparameters, spec)} for segment in segments]
 
 
-def _differing(values: Mapping[str, Any], spec: SweepSpec) -> dict[str, Any]:
+def _differing(values: Mapping[str, Any], spec: ImageSpec) -> dict[str, Any]:
     """The hyperparameters that are not as the spec has them."""
     usual = spec.train.resolve({}).model_dump()
     return {name: values[name] for name in Hyperparameters.model_fields if values.get(name, usual[name]) != usual[name]}
 
 
-def _constant(trained: list[list[Segment]], winner: list[Segment], spec: SweepSpec) -> Steps:
+def _constant(trained: list[list[Segment]], winner: list[Segment], spec: ImageSpec) -> Steps:
     """The best trial whose learning rate and batch size stayed what they were; else the best one that the search left
     alone, or the values with which the winner ended, held throughout."""
 
@@ -88,13 +89,13 @@ def _constant(trained: list[list[Segment]], winner: list[Segment], spec: SweepSp
         if holds(segments):
             return _steps(segments, spec)
     values = (alone[0] if alone else winner)[-1].hyperparameters
-    return [{"to_epoch": spec.train.epochs, "values": _differing({**values, **_HELD}, spec)}]
+    return [{"to_epoch": spec.epochs, "values": _differing({**values, **_HELD}, spec)}]
 
 
-def _probe(results: Results, state: SweepState, trial: str, spec: SweepSpec) -> list[str]:
+def _probe(results: Results, state: SweepState, trial: str, spec: ImageSpec) -> list[str]:
     """The control `probe`, where heads of the sweep began with its solution."""
     heads = results.environment.get("head") or {}
-    name = _best(state.trials[trial]).get(WEIGHTS, next(iter(results.spec.model.origins)))
+    name = _best(state.trials[trial]).get(WEIGHTS, next(iter(results.spec.origins)))
     there = spec.model.weights is not None and heads.get(name, {}).get("begins_with") == PROBE_ARM
     return [PROBE_ARM] if there else []
 
@@ -102,7 +103,7 @@ def _probe(results: Results, state: SweepState, trial: str, spec: SweepSpec) -> 
 def _claim(results: Results, state: SweepState, trial: str) -> dict[str, Any]:
     """What the sweep says of what it handed over; of an average of several trials, which no recipe makes again, what
     it says of the best one alone."""
-    spec, soup = results.spec, state.soup or {}
+    spec, soup = require_images(results.spec, "'tlsweep confirm'"), state.soup or {}
     leaning = spec.soup == "start" and soup.get("handed_over")
     validation = soup.get("validation") or {} if leaning else _best(state.trials[trial])
     test = state.test.get(SOUP_ARM if leaning else MAIN_ARM) or {}

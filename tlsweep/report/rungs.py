@@ -108,7 +108,7 @@ def cut_costs(tables: SweepTables, arm: str = MAIN_ARM) -> list[CutCost]:
     sign, best = tables.spec.search.sign, f"best_{tables.spec.search.metric}"
     ends = {row["trial"]: sign * row[best] for row in tables.trials if row["arm"] == arm and is_finite(row[best])}
     found, rungs = [], rungs_of(tables, arm)
-    for epoch, after in zip(rungs, [*list(rungs)[1:], tables.spec.train.epochs], strict=True):
+    for epoch, after in zip(rungs, [*list(rungs)[1:], tables.spec.epochs], strict=True):
         rung, cut = rungs[epoch], {trial: sign * score for trial, score in rungs[epoch].cut.items()}
         later = _scores_at(tables, arm, after)
         if not cut or not rung.went_on or not ends:
@@ -119,7 +119,7 @@ def cut_costs(tables: SweepTables, arm: str = MAIN_ARM) -> list[CutCost]:
             ends.get(trial, -math.inf) - sign * score >= needed - _ROUNDING for trial, score in rung.went_on.items()
         )
         both = [(score, later[trial]) for trial, score in rung.went_on.items() if trial in later]
-        saved = len(cut) * (tables.spec.train.epochs - epoch)
+        saved = len(cut) * (tables.spec.epochs - epoch)
         found.append(
             CutCost(epoch, len(cut), len(rung.went_on), saved, *_in_order(both), after, nearest, needed, gained)
         )

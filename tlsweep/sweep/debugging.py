@@ -23,7 +23,7 @@ def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None])
     """
     refuse_idle(spec)
     if isinstance(spec, FunctionSpec):
-        from tlsweep.sweep.own_function import debug_function
+        from tlsweep.sweep.subjects.own_function import debug_function
 
         debug_function(spec, starting_values(spec, MAIN_ARM, 0), trial_seed(spec, 0), report)
         return

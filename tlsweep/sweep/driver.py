@@ -42,7 +42,7 @@ from tlsweep.sweep.placing import unborn
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import History, exhausted_arms, read_history, reopened, stored_spec
 from tlsweep.sweep.session import Material, open_session, recall
-from tlsweep.sweep.subject import Subject, subject_of
+from tlsweep.sweep.subjects import Subject, subject_of
 from tlsweep.text import one_line
 from tlsweep.tracking import Tracking, check_trackers
 

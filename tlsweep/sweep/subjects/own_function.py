@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class OwnFunction:
-    """What a function of the user's own trains (`tlsweep.sweep.subject.Subject`)."""
+    """What a function of the user's own trains (`tlsweep.sweep.subjects.Subject`)."""
 
     tasks: Sequence[Task] = ()
 
