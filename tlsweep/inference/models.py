@@ -15,8 +15,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.inference.graphs import read_onnx, read_pt2
 from tlsweep.store import Location, to_location
 from tlsweep.store.folder import find_sweep_folder
-from tlsweep.store.locations import children
-from tlsweep.store.results import STATE
+from tlsweep.store.locations import STATE, children
 from tlsweep.text import one_line
 from tlsweep.training.devices import choose_device, move_to_device
 from tlsweep.training.exported import MODEL, WEIGHTS, ExportInfo, load_exported

@@ -17,7 +17,6 @@ from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journ
 from tlsweep.store.files import write_text
 from tlsweep.store.results import damaged
 from tlsweep.store.starts import START, best_start
-from tlsweep.store.tables.own import own_metrics
 from tlsweep.text import one_line
 
 _HEAD = """\
@@ -71,6 +70,9 @@ def _recipe_of_start(results: Results, arm: str) -> dict[str, Any]:
 
 def _head(spec: SweepSpec, trial: str, arm: str, epoch: int, reached: Mapping[str, Any]) -> dict[str, Any]:
     """What was handed over, how good it is, and what all trials share."""
+    # Behind it is pyarrow, which whoever predicts has no use for.
+    from tlsweep.store.tables.own import own_metrics
+
     return {
         "trial": trial,
         "arm": arm,

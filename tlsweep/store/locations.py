@@ -13,6 +13,9 @@ Location = Path | ObjectPath
 
 _URI = re.compile(r"(?P<scheme>s3|gs)://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?P<prefix>(/[^/?#]+)*)/*")
 
+STATE = "state.pt"
+"""In `best/` of a sweep over a function of the user's own: the winner's state."""
+
 
 def to_location(text: str | Location) -> Location:
     """A folder (`~` is your home), or a bucket and prefix such as s3://bucket/prefix.

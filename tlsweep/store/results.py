@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from tlsweep.errors import ResultsError, SpecError
 from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
@@ -26,10 +26,6 @@ from tlsweep.text import one_line
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
-
-
-STATE: Final = "state.pt"
-"""In `best/` of a sweep over a function of the user's own: the winner's state."""
 
 
 class Results:

@@ -10,7 +10,7 @@ from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tabl
 from tlsweep.spec import FunctionSpec, Hyperparameters, ImageSpec, SweepSpec, TrainSettings
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.store.folder import command
-from tlsweep.store.results import STATE
+from tlsweep.store.locations import STATE
 from tlsweep.terminal.classes import print_classes
 from tlsweep.terminal.columns import Column, fit_table, named_lines
 from tlsweep.terminal.format import counted, location, named, uncertain, value, words

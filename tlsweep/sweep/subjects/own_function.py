@@ -14,7 +14,7 @@ from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Location, SweepFolder
 from tlsweep.store.files import folder_to_fill, write_json
-from tlsweep.store.results import STATE
+from tlsweep.store.locations import STATE
 from tlsweep.store.schema import METRICS
 from tlsweep.store.tables.own import check_names, own_metrics, reserved_for_metrics
 from tlsweep.sweep.assignment import Assignment, Epoch
