@@ -1,6 +1,5 @@
 """Finds the function that a spec names."""
 
-import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tlsweep.errors import FunctionError
+from tlsweep.own_code import import_function
 
 if TYPE_CHECKING:
     from tlsweep.functions.trial import Trial
@@ -23,19 +23,7 @@ def find_function(path: str) -> FineTuning:
     Raises:
         FunctionError: there is no such module or function, or it cannot be called with a trial alone.
     """
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # found, but something that it imports is missing
-        raise FunctionError(
-            f"trial = {path}: there is no module '{error.name}'; start tlsweep in the folder that holds it, or add "
-            f"that to PYTHONPATH (searched: {', '.join(sys.path[:3])}, …)"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise FunctionError(f"trial = {path}: the module has no function '{name}' ({module.__file__})")
+    function = import_function(path, f"trial = {path}", FunctionError)
     try:
         inspect.signature(function).bind(None)
     except ValueError:  # of some callables that are not written in Python nobody knows
@@ -43,7 +31,7 @@ def find_function(path: str) -> FineTuning:
     except TypeError as error:
         raise FunctionError(
             f"trial = {path}: it is called with a tlsweep.Trial and nothing else, and cannot be ({error}); write "
-            f"def {name}(trial: tlsweep.Trial) -> None"
+            f"def {path.partition(':')[2]}(trial: tlsweep.Trial) -> None"
         ) from None
     found: FineTuning = function
     return found

@@ -1,7 +1,5 @@
 """Images and labels from the user's own function."""
 
-import importlib
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 from tlsweep.data.items import ArrayItems, DatasetItems, Found
 from tlsweep.data.samples import describe
 from tlsweep.errors import DataError
+from tlsweep.own_code import import_function
 from tlsweep.spec import PythonData
 
 _SPLITS = ("train", "val", "test")
@@ -25,7 +24,7 @@ def find_python(data: PythonData) -> Found:
     Raises:
         DataError: it cannot be imported, or returns something else than labelled images.
     """
-    function = _import(data.function)
+    function = import_function(data.function, f"data.function '{data.function}'", DataError)
     result = function(**data.args)
     classes = _classes(getattr(result, "classes", getattr(function, "classes", None)), data.function)
     parts = dict(result) if isinstance(result, Mapping) else {"train": result}
@@ -48,23 +47,6 @@ def find_python(data: PythonData) -> Found:
     if empty := [split for split, count in counts.items() if not count]:
         raise DataError(f"{data.function} ({empty[0]}) returned no images; {_WANTED}")
     return Found(items, counts, classes)
-
-
-def _import(path: str) -> Any:
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # found, but something that it imports is missing
-        raise DataError(
-            f"data.function '{path}': there is no module '{error.name}'; start tlsweep in the folder that holds it, or "
-            f"add that to PYTHONPATH (searched: {', '.join(sys.path[:3])}, …)"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise DataError(f"data.function '{path}': the module has no function '{name}' ({module.__file__})")
-    return function
 
 
 def _classes(names: Any, origin: str) -> tuple[str, ...] | None:

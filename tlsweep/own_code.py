@@ -1,0 +1,34 @@
+"""Finds a function of the user's own that a spec names."""
+
+import importlib
+import sys
+from typing import Any
+
+from tlsweep.errors import UserError
+
+
+def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
+    """Import `package.module:function`; what the module raises itself passes through untouched.
+
+    Args:
+        path: its name.
+        said: the field of the spec with what it says, for messages.
+        wrong: the class of what is raised.
+
+    Raises:
+        UserError: of the class `wrong`: there is no such module or function.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # found, but something that it imports is missing
+        raise wrong(
+            f"{said}: there is no module '{error.name}'; start tlsweep in the folder that holds it, or add that to "
+            f"PYTHONPATH (searched: {', '.join(sys.path[:3])}, …)"
+        ) from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise wrong(f"{said}: the module has no function '{name}' ({module.__file__})")
+    return function
