@@ -24,13 +24,17 @@ MAX_TRIALS = 100_000
 """The most trials of an arm. Counting and listing them must end within a second."""
 
 
+def _as_text(value: Any) -> str:
+    return str(value)  # not `str` itself, of which older versions of pydantic look for a signature
+
+
 class SearchCommon(SpecModel):
     """What every strategy has."""
 
     if TYPE_CHECKING:  # each strategy has its own, after the fields that all have
         strategy: str
 
-    metric: Annotated[Metric, PlainSerializer(str, return_type=str)] = "val_accuracy"
+    metric: Annotated[Metric, PlainSerializer(_as_text, return_type=str)] = "val_accuracy"
     """What is compared, on the validation split: `val_recall` is the balanced accuracy, and `tlsweep columns` explains
     the others. `val_loss` and `val_ece` are better when lower, the others when higher."""
     mode: Literal["min", "max"] | None = None
