@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,31 @@ def _summary(rows: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
-def run_ray(trials: int, folder: Path) -> dict[str, float]:
+def run_asha(spec: SweepSpec, trainable: Callable[[dict[str, Any]], None], trials: int, folder: Path) -> None:
+    """Have plain Ray Tune train so many configurations with the rungs of a spec: `config["number"]`, from 0."""
     import ray
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    spec = bench_spec(trials)
     assert isinstance(spec.search, AshaSearch)
+    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+    scheduler = ASHAScheduler(
+        time_attr="epoch", max_t=spec.epochs, grace_period=spec.search.min_epochs,
+        reduction_factor=spec.search.reduction_factor,
+    )  # fmt: skip
+    tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        param_space={"number": tune.grid_search(list(range(trials)))},
+        tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=scheduler),
+        run_config=tune.RunConfig(storage_path=str(folder), name="ray", verbose=0),
+    ).fit()
+    ray.shutdown()
+
+
+def run_ray(trials: int, folder: Path) -> dict[str, float]:
+    from ray import tune
+
+    spec = bench_spec(trials)
     log = folder / "rows.txt"
 
     def trainable(config: dict[str, Any]) -> None:
@@ -103,18 +122,7 @@ def run_ray(trials: int, folder: Path) -> dict[str, float]:
 
         train(spec, config["number"], *material(spec), report)
 
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
-    scheduler = ASHAScheduler(
-        time_attr="epoch", max_t=spec.train.epochs, grace_period=spec.search.min_epochs,
-        reduction_factor=spec.search.reduction_factor,
-    )  # fmt: skip
-    tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1}),
-        param_space={"number": tune.grid_search(list(range(trials)))},
-        tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=scheduler),
-        run_config=tune.RunConfig(storage_path=str(folder), name="ray", verbose=0),
-    ).fit()
-    ray.shutdown()
+    run_asha(spec, trainable, trials, folder)
     return _summary([tuple(map(float, line.split())) for line in log.read_text().splitlines()])  # type: ignore[misc]
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from overhead import SLOTS
+from overhead import SLOTS, run_asha
 from practice import starting_weights, sweep_spec
 
 from tlsweep.schedulers.tpe import from_optuna, known_to_optuna
@@ -135,13 +135,9 @@ def run_optuna(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
 
 
 def run_ray(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
-    import ray
     from ray import tune
-    from ray.tune.schedulers import ASHAScheduler
 
     from tlsweep.sweep.assignment import drawn
-
-    assert isinstance(spec.search, AshaSearch)
 
     def trainable(config: dict[str, Any]) -> None:
         # What is drawn is in force already; to scale it again changes nothing where lr is not given per batch size.
@@ -150,18 +146,7 @@ def run_ray(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
             values, config["number"], lambda epoch, accuracy: tune.report({"epoch": epoch, "accuracy": accuracy})
         )
 
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
-    scheduler = ASHAScheduler(
-        time_attr="epoch", max_t=spec.train.epochs, grace_period=spec.search.min_epochs,
-        reduction_factor=spec.search.reduction_factor,
-    )  # fmt: skip
-    tune.Tuner(
-        tune.with_resources(trainable, {"cpu": 1}),
-        param_space={"number": tune.grid_search(list(range(PATIENCE * spec.trials_per_arm)))},
-        tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=scheduler),
-        run_config=tune.RunConfig(storage_path=str(folder), name="ray", verbose=0),
-    ).fit()
-    ray.shutdown()
+    run_asha(spec, trainable, PATIENCE * spec.trials_per_arm, folder)
     return _read(folder)
 
 
