@@ -121,6 +121,8 @@ def test_a_run_that_diverges_makes_the_trial_diverge(repeated: Task, train: Trai
 def test_a_huge_loss_of_one_run_is_no_overflow() -> None:
     assert standard_error([1e200, 0.0]) == math.inf
     assert math.isnan(standard_error([math.inf, 0.0]))
+    assert all(math.isnan(standard_error(values)) for values in ([1.0, math.nan, 1.0], [math.inf, math.inf]))
+    assert standard_error([0.8784313725490196] * 5) == 0.0  # whose sum, divided by five, is another float
 
 
 def test_what_one_run_found_not_to_fit_the_others_know(repeated: Task, train: Train) -> None:

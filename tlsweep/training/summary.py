@@ -24,6 +24,8 @@ def standard_error(values: Sequence[float]) -> float:
     Folds share most of their training images, and repeats all of them, so that it is rather too small: no estimator of
     the variance of a cross-validation is unbiased (Bengio & Grandvalet 2004, JMLR 5).
     """
+    if math.isfinite(values[0]) and all(value == values[0] for value in values):
+        return 0.0  # their mean as a float may be another value
     center, n = mean(values), len(values)
     # A product, not a power, which would raise where a huge loss overflows.
     return math.sqrt(sum((value - center) * (value - center) for value in values) / (n - 1) / n)
