@@ -3,7 +3,7 @@
 import difflib
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -13,34 +13,65 @@ from without_ray import Killed, run_function_sweep
 from tlsweep.planning.function_plan import make_function_plan
 from tlsweep.spec import FunctionSpec, load_spec
 
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{what}")
+    for what in (
+        "`is_gradient_checkpointing` is deprecated",  # peft asks transformers for it
+        "The `srun` command is available",  # Lightning looks for Slurm
+        "The '.*' does not have many workers",
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",
+    )
+]
 HERE = Path(__file__).parent
-LR = {"loguniform": [1e-4, 0.1]}
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "table": {
-        "trial": "table:train",
-        "space": {"lr": LR, "batch_size": {"powers_of_two": [16, 64]}, "hidden": {"choice": [4, 16]}},
-        "epochs": 4,
-        "search": {"strategy": "asha", "trials": 5, "metric": "malignant_found", "mode": "max"},
-    },
-    "text": {
-        "trial": "text:train",
-        "space": {"lr": LR, "batch_size": {"powers_of_two": [16, 64]}, "width": {"choice": [8, 16]}},
-        "epochs": 4,
-        "search": {"strategy": "pbt", "population": 3, "quantile": 0.5},
-    },
+LR = {"loguniform": [1e-3, 0.1]}
+BATCH_SIZE = {"powers_of_two": [16, 64]}
+SEARCHES = {
+    "asha": {"strategy": "asha", "trials": 5},
+    "pbt": {"strategy": "pbt", "population": 3, "quantile": 0.5},
 }
 
-every_example = pytest.mark.parametrize("name", EXAMPLES)
+
+class Example(NamedTuple):
+    """A function under this folder, what it is called with, and what it is judged by."""
+
+    function: str
+    own: dict[str, Any]
+    """Hyperparameters beside lr and batch size; one whose states differ is constant in a PBT, which copies them."""
+    judged: dict[str, Any]
+    needs: str = "torch"
 
 
-def example(name: str, monkeypatch: pytest.MonkeyPatch) -> FunctionSpec:
+EXAMPLES = {
+    "table": Example("table:train", {"hidden": 16}, {"metric": "malignant_found", "mode": "max"}),
+    "text": Example("text:train", {"width": 16}, {}),
+    "segmentation": Example("segmentation:train", {"width": 8}, {"metric": "val_dice", "mode": "max"}),
+    "module": Example("module:finetune", {"hidden": 16}, {"metric": "val_loss"}, "lightning"),
+    "transformer": Example("transformer:finetune", {}, {}, "transformers"),
+    "lora": Example("lora:finetune", {"lora_rank": 4}, {"metric": "val_loss"}, "peft"),
+}
+
+every_example = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if found.needs == "torch" else pytest.mark.slow)  # others take seconds to import
+        for name, found in EXAMPLES.items()
+    ],
+)
+every_search = pytest.mark.parametrize("search", SEARCHES)
+
+
+def example(name: str, search: str, monkeypatch: pytest.MonkeyPatch) -> FunctionSpec:
+    found = EXAMPLES[name]
+    pytest.importorskip(found.needs)
     monkeypatch.syspath_prepend(HERE)
-    spec = load_spec(EXAMPLES[name])
+    own = found.own if search == "pbt" else {key: {"choice": [value // 2, value]} for key, value in found.own.items()}
+    space = {"lr": LR, "batch_size": BATCH_SIZE, **own}
+    spec = load_spec({"trial": found.function, "space": space, "epochs": 4, "search": SEARCHES[search] | found.judged})
     assert isinstance(spec, FunctionSpec)
     return spec
 
 
-@every_example
+@pytest.mark.parametrize("name", ["table", "text"])
 def test_a_plain_loop_becomes_sweepable_in_fifteen_changed_lines(name: str) -> None:
     plain, sweepable = (
         (HERE / f"{file}.py").read_text(encoding="utf-8").partition("\n\nif __name__")[0].splitlines()
@@ -50,11 +81,12 @@ def test_a_plain_loop_becomes_sweepable_in_fifteen_changed_lines(name: str) -> N
     assert 10 <= len(changes) <= 15
 
 
+@every_search
 @every_example
 def test_its_sweep_is_the_same_when_it_is_killed_and_resumed(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, chance = example(name, monkeypatch), random.Random(0)
+    spec, chance = example(name, search, monkeypatch), random.Random(0)
     whole = run_function_sweep(tmp_path / "whole", spec, monkeypatch)
     for _ in range(3):
         left = iter(range(chance.randint(1, 3), -1, -1))
@@ -68,5 +100,5 @@ def test_its_sweep_is_the_same_when_it_is_killed_and_resumed(
 
 @every_example
 def test_check_finds_nothing_wrong_with_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = make_function_plan(example(name, monkeypatch), results=tmp_path)
+    plan = make_function_plan(example(name, "asha", monkeypatch), results=tmp_path)
     assert plan.lr == "a changed lr reaches the optimizer after a restore"

@@ -7,6 +7,7 @@ from own_functions import QUADRATIC
 
 from tlsweep.errors import FunctionError
 from tlsweep.functions.rehearsing import FunctionRehearsal, rehearse_function
+from tlsweep.functions.states import load_state
 from tlsweep.functions.trial import Terms
 from tlsweep.planning.function_plan import make_function_plan
 from tlsweep.spec import FunctionSpec, load_spec
@@ -25,7 +26,7 @@ def test_a_sound_function_passes_and_says_what_it_costs() -> None:
     found = rehearse("applies_lr")
     assert found.steps_seen
     assert list(found.metrics) == ["distance"]
-    assert found.checkpoint_bytes > 0
+    assert load_state(found.state).epoch == 1
 
 
 @pytest.mark.parametrize("function", ["applies_lr_too_early", "never_applies_lr"])
@@ -63,3 +64,14 @@ def test_the_plan_counts_what_a_sweep_takes(tmp_path: Any) -> None:
     assert plan.epochs_at_most == 81
     assert plan.seconds_at_most == pytest.approx(81 * plan.seconds_per_epoch / plan.slots)
     assert plan.lr.startswith("a changed lr reaches")
+    assert plan.tests is None
+
+
+def test_what_finalises_a_sweep_is_called_before_one(tmp_path: Any) -> None:
+    spec = load_spec({**QUADRATIC, "finalise": "own_functions:measures_quadratic"})
+    assert isinstance(spec, FunctionSpec)
+    assert make_function_plan(spec, results=tmp_path).tests == ("distance", "scale_of_it", "unknown")
+    broken = load_spec({**QUADRATIC, "finalise": "own_functions:finalises_to_text"})
+    assert isinstance(broken, FunctionSpec)
+    with pytest.raises(FunctionError, match="a metric is one number"):
+        make_function_plan(broken, results=tmp_path)

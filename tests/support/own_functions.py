@@ -99,6 +99,71 @@ QUADRATIC: dict[str, Any] = {
 """A sweep over `quadratic`."""
 
 
+def in_parallel(trial: tlsweep.Trial) -> None:
+    """A parameter goes down a parabola in as many processes as there are, each with its share of a batch."""
+    import torch.distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    trial.log(f"process {trial.rank} of {trial.processes} has {torch.get_num_threads()} thread")
+    model: torch.nn.Module = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.fill_(2.0)  # type: ignore[operator]
+    if trial.processes > 1:
+        model = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.values.lr, momentum=0.9)
+    if state := trial.restore():
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    trial.apply_lr(optimizer)
+    for _ in trial.epochs():
+        batch = torch.rand(8, 1, dtype=torch.float64, generator=trial.generator("batch"))
+        optimizer.zero_grad()
+        (model(batch[trial.rank :: trial.processes]) ** 2).mean().backward()
+        optimizer.step()
+        weight = next(model.parameters()).detach()
+        trial.report(
+            distance=weight.norm(), state=lambda: {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        )
+
+
+def one_returns_early(trial: tlsweep.Trial) -> None:
+    for epoch in trial.epochs():
+        if trial.rank == 1 and epoch == 2:
+            return
+        trial.report(distance=1.0, state={})
+
+
+def one_reports_nothing_new(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        for _ in range(1 + trial.rank):
+            trial.report(distance=1.0, state={})
+
+
+def one_raises(trial: tlsweep.Trial) -> None:
+    for epoch in trial.epochs():
+        trial.report(distance=1 / (2 - epoch * trial.rank), state={})
+
+
+def one_dies(trial: tlsweep.Trial) -> None:
+    import torch.distributed
+
+    for _ in trial.epochs():
+        if trial.rank == 1:
+            os.abort()
+        torch.distributed.barrier()  # where the other one would wait for ever
+        trial.report(distance=1.0, state={})
+
+
+def measures_quadratic(trial: tlsweep.Trial) -> dict[str, Any]:
+    """What comes of the winner of `quadratic`: figures, and a file to take away."""
+    weight = trial.restore()["weight"]
+    for _ in trial.epochs():
+        raise AssertionError("there is nothing left to train")
+    torch.save(weight, trial.folder / "weight.pt")
+    trial.log("measured")
+    return {"test_distance": weight.norm(), "scale_of_it": trial.values.scale, "unknown": float("nan")}
+
+
 def later_metric(trial: tlsweep.Trial) -> None:
     """Reports one more metric from its sixth epoch on."""
     trial.restore()
@@ -107,7 +172,27 @@ def later_metric(trial: tlsweep.Trial) -> None:
         trial.report(distance=1 / epoch, state={}, **late)
 
 
-# Functions that do not keep to what is asked of them.
+# Functions that do not keep to what is asked of them; the first of those that are called with the winner.
+
+
+def finalises_by_reporting(trial: tlsweep.Trial) -> None:
+    trial.report(distance=1.0, state={})
+
+
+def finalises_to_a_number(trial: tlsweep.Trial) -> float:
+    return 0.5
+
+
+def finalises_to_text(trial: tlsweep.Trial) -> dict[str, str]:
+    return {"test_distance": "low"}
+
+
+def finalises_to_nameless(trial: tlsweep.Trial) -> dict[str, float]:
+    return {"test distance": 0.5}
+
+
+def finalises_to_a_trial(trial: tlsweep.Trial) -> dict[str, float]:
+    return {"trial": 1.0}
 
 
 def reports_nothing(trial: tlsweep.Trial) -> None:

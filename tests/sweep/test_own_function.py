@@ -8,11 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from outcomes import DECISIONS, numbers
 from own_functions import DIGITS, NETWORK, QUADRATIC, digits_task
 from without_ray import Killed, run_function_sweep, run_sweep
 
 from tlsweep.functions.states import load_state
+from tlsweep.report.best import find_best
+from tlsweep.report.repair import unevaluated
+from tlsweep.report.tables import load_tables
 from tlsweep.spec import FunctionSpec, ImageSpec, load_spec
 from tlsweep.store import Results, read_journal
 from tlsweep.sweep.resuming import History
@@ -103,6 +107,23 @@ def test_the_winners_state_and_values_are_handed_over(tmp_path: Path, monkeypatc
     assert kept.content["weight"].norm() == pytest.approx(winner.best["distance"])
     assert facts["validation"] == {"distance": winner.best["distance"]}
     assert facts["hyperparameters"]["scale"] == winner.best["scale"]
+
+
+def test_a_function_of_ones_own_tests_the_winner_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = function_spec(finalise="own_functions:measures_quadratic")
+    results = run_function_sweep(tmp_path / "own", spec, monkeypatch)
+    winner = results.winner()
+    assert winner is not None
+    assert winner.best is not None
+    facts = json.loads((results.path / "best/metrics.json").read_text())
+    distance = pytest.approx(winner.best["distance"])
+    assert facts["test"] == {"distance": distance, "scale_of_it": winner.best["scale"], "unknown": None}
+    assert torch.load(results.path / "best/weight.pt", weights_only=True).norm() == distance
+    best = find_best(load_tables(results))
+    assert best.result.test == {"distance": distance, "scale_of_it": winner.best["scale"]}
+    assert unevaluated(results.folder, spec, {}) == []
+    (results.path / "best/state.pt").write_bytes(b"cut short")
+    assert "state.pt" in unevaluated(results.folder, spec, {})[0]
 
 
 @pytest.mark.parametrize("strategy", ["asha", "pbt"])

@@ -1,5 +1,6 @@
 """What every verb says of a sweep over a function of the user's own."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,18 @@ def test_the_page_is_made(run: Run, results: Path) -> None:
     page = (results / "mine/report.html").read_text()
     assert "distance" in page
     assert "has not met the test split" not in page
+
+
+def test_a_test_of_ones_own_is_shown_where_there_is_one(run: Run, tmp_path: Path) -> None:
+    spec = load_spec({**QUADRATIC, "name": "tested", "finalise": "own_functions:measures_quadratic"})
+    assert isinstance(spec, FunctionSpec)
+    with pytest.MonkeyPatch.context() as patch:
+        run_function_sweep(tmp_path / "tested", spec, patch)
+    winner = json.loads((tmp_path / "tested/best/metrics.json").read_text())
+    for verb, more in (("best", ()), ("trial", (winner["trial"],))):
+        code, output, errors = run(verb, "tested", *more, "--results", str(tmp_path))
+        assert code == 0, errors
+        assert f"distance {winner['test']['distance']:.3f}" in output
 
 
 def test_debug_and_check_run_it_here(run: Run, results: Path) -> None:

@@ -17,20 +17,21 @@ FineTuning: TypeAlias = "Callable[[Trial], object]"
 """A fine-tuning function; what it returns is not used."""
 
 
-def find_function(path: str) -> FineTuning:
-    """Import `package.module:function`; what the module raises itself passes through untouched.
+def find_function(path: str, field: str = "trial") -> FineTuning:
+    """Import `package.module:function`, which a field of the spec names; what the module raises itself passes through
+    untouched.
 
     Raises:
         FunctionError: there is no such module or function, or it cannot be called with a trial alone.
     """
-    function = import_function(path, f"trial = {path}", FunctionError)
+    function = import_function(path, f"{field} = {path}", FunctionError)
     try:
         inspect.signature(function).bind(None)
     except ValueError:  # of some callables that are not written in Python nobody knows
         pass
     except TypeError as error:
         raise FunctionError(
-            f"trial = {path}: it is called with a tlsweep.Trial and nothing else, and cannot be ({error}); write "
+            f"{field} = {path}: it is called with a tlsweep.Trial and nothing else, and cannot be ({error}); write "
             f"def {path.partition(':')[2]}(trial: tlsweep.Trial) -> None"
         ) from None
     found: FineTuning = function

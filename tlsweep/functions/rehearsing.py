@@ -23,12 +23,13 @@ class FunctionRehearsal:
     """What a trial of a function costs."""
 
     seconds_per_epoch: float
-    checkpoint_bytes: int
+    state: bytes
+    """After the first epoch, as it is kept."""
     metrics: Mapping[str, float]
     """The first report."""
     device: str
     steps_seen: bool
-    """Whether an optimizer of torch took a step, so that its lr could be looked at."""
+    """Whether an optimizer of torch took a step in this process, so that its lr could be looked at."""
 
 
 class _Enough(BaseException):
@@ -72,7 +73,7 @@ def rehearse_function(
         _check_lr(terms, values["lr"], other_lr, again.rates, other.rates)
     return FunctionRehearsal(
         seconds_per_epoch=whole.rows[1].train_seconds,  # the first has what is done once
-        checkpoint_bytes=len(whole.states[0]),
+        state=whole.states[0],
         metrics=whole.rows[0].metrics,
         device=whole.rows[0].device,
         steps_seen=bool(again.rates),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlsweep.errors import FunctionError
-from tlsweep.functions.finding import find_function
+from tlsweep.functions.finding import FineTuning, find_function
 from tlsweep.functions.trial import FunctionReport, Receiver, Sharing, Terms, Trial
 from tlsweep.training.devices import Compute, isolated, reset_peak_memory
 
@@ -26,7 +26,7 @@ def run_function(
     compute: Compute = Compute(),
     log: Callable[[str], None] = print,
 ) -> int:
-    """Call the function with a trial; what it raises passes through.
+    """Call the function with a trial, in this process or in several; what it raises passes through.
 
     Args:
         terms: What it is, and what it is held to.
@@ -47,26 +47,39 @@ def run_function(
         ResourceError: the device does not exist.
     """
     function = find_function(terms.function)
-    with isolated(compute) as device, _global_generators_kept():
+    if terms.processes > 1:
+        from tlsweep.functions.group import run_group
+
+        return run_group(terms, values, seed, report=report, share=share, resume=resume, compute=compute, log=log)
+    with isolated(compute) as device, global_generators_kept():
         reset_peak_memory(device)
         trial = Trial(terms, values, seed, device, receive=report, checkpoint=resume, share=share, log=log)
-        trial.seed_generators(0)
-        before = trial.reached
-        try:
-            function(trial)
-            trial.end_if_over()
-        finally:
-            trial.forget_end()
-        if trial.reached == before < terms.epochs:
-            raise FunctionError(
-                f"trial = {terms.function}: it returned without a report; loop over trial.epochs(), and call "
-                "trial.report(…) once in each turn"
-            )
-        return trial.reached
+        return call(function, trial, terms)
+
+
+def call(function: FineTuning, trial: Trial, terms: Terms) -> int:
+    """Call the function with its trial; the epoch that it reached.
+
+    Raises:
+        FunctionError: it returned without a report.
+    """
+    trial.seed_generators(0)
+    before = trial.reached
+    try:
+        function(trial)
+        trial.end_if_over()
+    finally:
+        trial.forget_end()
+    if trial.reached == before < terms.epochs:
+        raise FunctionError(
+            f"trial = {terms.function}: it returned without a report; loop over trial.epochs(), and call "
+            "trial.report(…) once in each turn"
+        )
+    return trial.reached
 
 
 @contextmanager
-def _global_generators_kept() -> Iterator[None]:
+def global_generators_kept() -> Iterator[None]:
     """Python's and numpy's as before, in a worker that trains trial after trial; torch's are kept by `isolated`."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:

@@ -54,6 +54,18 @@ class Terms:
     """What the sweep compares: each report has it."""
     taken: Collection[str] = ()
     """Names that no metric may have, as columns of the tables that mean something else."""
+    processes: int = 1
+    """In how many it runs, side by side."""
+
+
+class Place(NamedTuple):
+    """Which of the processes of a trial this is."""
+
+    rank: int = 0
+    processes: int = 1
+
+
+ALONE = Place()
 
 
 class Trial:
@@ -70,6 +82,7 @@ class Trial:
         checkpoint: bytes | None,
         share: Sharing,
         log: Callable[[str], None],
+        place: Place = ALONE,
     ) -> None:
         self.values = Values(values)
         """The hyperparameters in force: `trial.values.lr`."""
@@ -77,6 +90,9 @@ class Trial:
         """The trial's own; all that is drawn at random should follow from it, or from `generator`."""
         self.device = device
         """What to move networks and batches to: `cpu`, `cuda`, `mps`."""
+        self.rank, self.processes = place
+        """This process's number, from 0, and how many the trial has (`resources.processes`), which torch.distributed
+        has joined. All call the function; what the first of them reports counts, and its state is kept."""
         self._terms, self._receive = terms, receive
         self._share, self._log = share, log
         self._start = None if checkpoint is None else load_state(checkpoint)
@@ -206,7 +222,9 @@ class Trial:
 
         import numpy as np
 
-        seed = derive_seed(self.seed, "function", epoch)
+        # What processes drop out or augment differs between them, so that they are more than one of them again.
+        own = ("process", self.rank) if self.rank else ()
+        seed = derive_seed(self.seed, "function", epoch, *own)
         seed_generators(seed, self.device)
         # Old code draws from the global ones; numpy takes 32 bits.
         random.seed(seed)
@@ -222,21 +240,44 @@ class Trial:
         holds this trial, until the garbage collector comes round."""
         self._over = None
 
+    def refuse_several(self, what: str) -> None:
+        """Raises:
+        FunctionError: the trial is several processes, and `what` trains in one.
+        """
+        if self.processes > 1:
+            raise FunctionError(
+                f"trial = {self._terms.function}: {what} trains in one process, and resources.processes = "
+                f"{self.processes}; write 1"
+            )
+
     @property
     def reached(self) -> int:
         """Epochs completed."""
         return self._turns.epoch
 
+    @property
+    def last_epoch(self) -> int:
+        """The number of the last epoch that `epochs` may give: what a schedule is made for."""
+        return self._terms.epochs
+
     def _figure(self, name: str, value: Any) -> float:
         said = f"trial = {self._terms.function}: trial.report({name}=…)"
         if name in self._terms.taken:
             raise FunctionError(f"{said}: every sweep has a column {name} that means something else; take another name")
-        if not isinstance(value, bool | str | bytes):
-            try:
-                return float(value)  # of tensors and numpy's numbers too, where they are one number
-            except (TypeError, ValueError, RuntimeError, OverflowError):
-                pass
-        raise FunctionError(f"{said} is {shortened(repr(value))}; a metric is one number")
+        number = as_number(value)
+        if number is None:
+            raise FunctionError(f"{said} is {shortened(repr(value))}; a metric is one number")
+        return number
+
+
+def as_number(value: object) -> float | None:
+    """A metric as a function gives it: a number, also one of numpy or a tensor of one element; None: it is none."""
+    if isinstance(value, bool | str | bytes):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return None
 
 
 @dataclass

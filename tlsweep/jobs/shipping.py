@@ -258,6 +258,8 @@ def _functions(spec: SweepSpec) -> Iterator[tuple[str, str]]:
     """Fields of a spec that name the user's own code, and what they say."""
     if isinstance(spec, FunctionSpec):
         yield "trial", spec.trial
+        if spec.finalise is not None:
+            yield "finalise", spec.finalise
     if not isinstance(spec, ImageSpec):
         return
     for at, data in _sources(spec).items():

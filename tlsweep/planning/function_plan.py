@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from tlsweep.observer import Observer, Silence
@@ -11,7 +12,7 @@ from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import starting_values, trial_seed
 from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
-from tlsweep.sweep.subjects.own_function import OwnFunction, sharing, terms
+from tlsweep.sweep.subjects.own_function import OwnFunction, finalised, sharing, terms
 from tlsweep.tracking import check_trackers, tracked_where
 
 
@@ -39,6 +40,8 @@ class FunctionPlan:
     """Nodes of the cluster that were asked whether they are ready, and are; 0 where there is only this machine."""
     lr: str
     """What is known of whether a changed lr reaches the optimizer."""
+    tests: tuple[str, ...] | None = None
+    """The names of the metrics of the winner's test; None where nothing tests it."""
     tracked: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -67,10 +70,15 @@ def make_function_plan(
     cluster, nodes_checked = resources_for(address, spec, subject.tasks, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("training some epochs, restoring, changing lr")
-    compute = Compute(threads=spec.resources.threads)
+    compute, share = Compute(threads=spec.resources.threads), sharing(uuid4().hex)
     other_lr = _other_lr(spec, float(values["lr"]))
-    found = rehearse_function(terms(spec), values, other_lr, trial_seed(spec, 0), sharing(uuid4().hex), compute)
-    epochs = spec.epochs_in(MAIN_ARM)
+    found = rehearse_function(terms(spec), values, other_lr, trial_seed(spec, 0), share, compute)
+    tests = None
+    if spec.finalises:
+        watcher.phase("finalising what the first epoch gave")
+        with TemporaryDirectory(prefix="tlsweep-") as folder:
+            tests = tuple(finalised(spec, values, trial_seed(spec, 0), found.state, Path(folder), share, compute))
+    epochs, checkpoint_bytes = spec.epochs_in(MAIN_ARM), len(found.state)
     seconds = epochs * found.seconds_per_epoch / slots
     kept = spec.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
     live = spec.trials_per_arm if spec.search.trials_wait else slots
@@ -83,10 +91,11 @@ def make_function_plan(
         slots=slots,
         seconds_per_epoch=found.seconds_per_epoch,
         seconds_at_most=min(seconds, spec.budget.wall_time or seconds),
-        checkpoint_bytes=found.checkpoint_bytes,
-        storage_bytes=found.checkpoint_bytes * ((3 + kept) * live + KEPT_TRIALS + kept_trials(spec, MAIN_ARM)),
+        checkpoint_bytes=checkpoint_bytes,
+        storage_bytes=checkpoint_bytes * ((3 + kept) * live + KEPT_TRIALS + kept_trials(spec, MAIN_ARM)),
         nodes_checked=nodes_checked,
-        lr=_lr_in_words(other_lr, steps_seen=found.steps_seen),
+        lr=_lr_in_words(other_lr, spec.resources.processes, steps_seen=found.steps_seen),
+        tests=tests,
         tracked=tuple(tracked_where(spec.track, str(location / (spec.name or "NAME")))),
         remarks=tuple(remarks(spec)),
     )
@@ -99,9 +108,13 @@ def _other_lr(spec: FunctionSpec, lr: float) -> float | None:
     return lr / 2
 
 
-def _lr_in_words(other: float | None, *, steps_seen: bool) -> str:
+def _lr_in_words(other: float | None, processes: int, *, steps_seen: bool) -> str:
     if other is None:
         return "a constant"
+    if processes > 1:
+        return (
+            "not looked at, as it reaches optimizers of other processes, if any: check it with resources.processes = 1"
+        )
     if not steps_seen:
         return "no optimizer of torch took a step, so nobody knows whether a changed lr reaches what does"
     return "a changed lr reaches the optimizer after a restore"

@@ -7,7 +7,7 @@ from typing import Any
 from tlsweep.report.intervals import Interval, bootstrap_mean
 from tlsweep.report.soup import find_soup
 from tlsweep.report.tables import Leader, SweepTables, leader
-from tlsweep.spec import derive_seed
+from tlsweep.spec import FunctionSpec, SweepSpec, derive_seed
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store.schema import METRICS
@@ -58,7 +58,7 @@ def arm_results(tables: SweepTables) -> list[ArmResult]:
                     arm,
                     best.trial,
                     val=_validation(best),
-                    test=_metrics(tests.get(arm, {})),
+                    test=_test(tables.spec, tests.get(arm, {})),
                     test_accuracy=bootstrap_mean(list(own.values()), seed) if own else None,
                     against=against,
                     ahead=bootstrap_mean([other[at] - right for at, right in own.items()], seed)
@@ -138,6 +138,13 @@ def evaluated(tables: SweepTables) -> dict[str, Mapping[str, Any]]:
 
 def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(details[name]) for name in _NAMES if details.get(name) is not None}
+
+
+def _test(spec: SweepSpec, details: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a test; of a function of the user's own all that it gave."""
+    if isinstance(spec, FunctionSpec):
+        return {name: float(value) for name, value in details.items() if isinstance(value, int | float)}
+    return _metrics(details)
 
 
 def _validation(best: Leader) -> dict[str, float]:

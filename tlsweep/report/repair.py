@@ -1,7 +1,9 @@
 """Making files of a sweep again that were lost or damaged: from its journal, without training anything."""
 
+import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -10,18 +12,20 @@ from tlsweep.errors import ResultsError, SpecError
 from tlsweep.report.arms import evaluated
 from tlsweep.report.recipe import missing_recipe, write_recipe
 from tlsweep.report.tables import SweepTables
-from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
+from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec, dump_spec, load_spec
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Record, Results, SweepFolder, SweepState, lock_folder, read_journal
 from tlsweep.store.files import write_json, write_text
 from tlsweep.store.folder import refuse_without_journal
 from tlsweep.store.journal import read_launches
-from tlsweep.store.locations import Location
+from tlsweep.store.locations import STATE, Location
 from tlsweep.store.results import damaged, read_spec, with_sound_name
 from tlsweep.text import one_line
 
 MODEL = ("model.json", "classes.json", "preprocessing.json", "metrics.json", "model.safetensors")
 """Files of `best/`."""
+HANDED_OVER = (STATE, "metrics.json")
+"""Those of a function of the user's own."""
 
 
 def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None) -> list[str]:
@@ -43,7 +47,10 @@ def repair(folder: SweepFolder, phase: Callable[[str], None] = lambda text: None
             raise ResultsError(f"'{folder.journal}' holds nothing, and all else is made from it; put a copy back")
         state = restore(folder)
     lines = [] if Results(folder).environment else ["environment.json: the journal of an earlier version lacks it"]
-    return [*lines, *(unevaluated(folder, state.launched or {}) if MAIN_ARM in state.test else [])]
+    if MAIN_ARM in state.test:
+        launched = state.launched or {}
+        lines += unevaluated(folder, sound_spec(folder, launched), launched)
+    return lines
 
 
 def restore(folder: SweepFolder) -> SweepState:
@@ -124,13 +131,16 @@ def _restore_environment(folder: SweepFolder, launched: Mapping[str, Any]) -> No
         write_json(folder.environment, known or {})
 
 
-def unevaluated(folder: SweepFolder, launched: Mapping[str, Any]) -> list[str]:
+def unevaluated(folder: SweepFolder, spec: SweepSpec, launched: Mapping[str, Any]) -> list[str]:
     """What is missing or damaged of that which is made when the winners meet the test split, a line for each.
 
     Args:
         folder: The folder of a sweep that has ended.
+        spec: Its spec.
         launched: Details of the last launch or resume in its journal.
     """
+    if isinstance(spec, FunctionSpec):
+        return [line] if (line := _missing(folder, HANDED_OVER)) else []
     lines = [line] if (line := missing_model(folder)) else []
     try:
         predictions, _ = Results(folder).predictions, Results(folder).hard_images
@@ -144,7 +154,11 @@ def unevaluated(folder: SweepFolder, launched: Mapping[str, Any]) -> list[str]:
 
 def missing_model(folder: SweepFolder) -> str | None:
     """What is wrong with `best/` of a sweep that has ended, in a line; None where nothing is."""
-    for name in MODEL:
+    return _missing(folder, MODEL)
+
+
+def _missing(folder: SweepFolder, names: Sequence[str]) -> str | None:
+    for name in names:
         reason = _unsound(folder.best / name)
         if reason is not None:
             return str(damaged(folder, f"best/{name}", reason or None, "resume"))
@@ -160,11 +174,14 @@ def _unsound(file: Location) -> str | None:
     try:
         if file.name.endswith(".json"):
             json.loads(file.read_text(encoding="utf-8"))
+        elif file.name == STATE:
+            with zipfile.ZipFile(io.BytesIO(file.read_bytes())):  # which begins with what stands at the end
+                pass
         elif isinstance(file, Path):
             # Its header, read alone, says how long the file must be: safetensors refuses one that was cut short.
             with safe_open(file, framework="np"):
                 pass
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile) as error:
         return str(error) or type(error).__name__
     return None
 
@@ -182,6 +199,6 @@ def faults(tables: SweepTables) -> dict[str, str]:
         {} if tables.environment else {"environment": str(damaged(folder, "environment.json"))}
     )
     if MAIN_ARM in evaluated(tables):
-        lines = unevaluated(folder, launches[-1])
+        lines = unevaluated(folder, tables.spec, launches[-1])
         found |= {"recipe": missing_recipe(folder), "model": "; ".join(lines)}
     return {name: line for name, line in found.items() if line}

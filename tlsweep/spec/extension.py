@@ -13,8 +13,9 @@ EXTENDABLE = ("search.trials", "train.epochs", "epochs", "budget.epochs", "budge
 """Fields that may grow; a budget may also be lifted (`null`)."""
 _OTHER = {"epochs": "train.epochs", "train.epochs": "epochs"}
 """The field that a spec of the other kind has."""
-_DECIDES_NOTHING = ("name", "track")
-"""Fields that may change: a folder may have been renamed since, and no tracker has a say in what is trained."""
+_DECIDES_NOTHING = ("name", "track", "finalise")
+"""Fields that may change: a folder may have been renamed since, no tracker has a say in what is trained, nor what comes
+after it."""
 
 
 def unwritten(spec: SweepSpec) -> dict[str, set[str]]:

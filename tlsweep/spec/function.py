@@ -23,6 +23,7 @@ _CHECKED: Final = {
     name: value_or_distribution(name, Hyperparameters.model_fields[name], auto=False).__metadata__[0].func
     for name in NEEDED
 }
+_EXAMPLES: Final = {"trial": "my_package.train:finetune", "finalise": "my_package.train:test"}
 _FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
@@ -37,6 +38,9 @@ class FunctionSpec(SweepSpec):
     written: dict[str, Annotated[Any, PlainSerializer(lambda value: _as_yaml(value))]] = Field(alias="space")
     """Its hyperparameters, of any names. Each is one value, or a distribution that is searched. `lr` and
     `batch_size` must be there; the function reads `trial.values.lr`."""
+    finalise: str | None = Field(None, max_length=200)
+    """A function of yours, `package.module:function`, that gets the winner when the sweep has ended: it tests it,
+    returns the metrics, and writes to `trial.folder` what is to lie in `best/`."""
     epochs: int = Field(ge=1)
     """The largest progress, in turns of `trial.epochs()`."""
 
@@ -49,7 +53,9 @@ class FunctionSpec(SweepSpec):
             if name in values:
                 why = "stands in place of data, model and train" if name in _IN_PLACE_OF else "trains no images of ours"
                 raise ValueError(f"{name}: trial names a function of yours, which {why}; take {name} out")
-        _check_function(values.get("trial"))
+        _check_function("trial", values.get("trial"))
+        if values.get("finalise") is not None:
+            _check_function("finalise", values["finalise"])
         space = values.get("space")
         if not isinstance(space, Mapping):
             raise ValueError("space: must be a mapping, such as {lr: {loguniform: [1e-4, 0.1]}, batch_size: 32}")
@@ -100,6 +106,10 @@ class FunctionSpec(SweepSpec):
         """The type of each hyperparameter: float, int, bool or str."""
         return {name: type(_some(value)) for name, value in self.written.items()}
 
+    @property
+    def finalises(self) -> bool:
+        return self.finalise is not None
+
     def _arms(self) -> tuple[Arm, ...]:
         return MAIN_ALONE
 
@@ -114,13 +124,13 @@ def _as_yaml(value: Any) -> Any:
     return value.to_yaml() if hasattr(value, "to_yaml") else value
 
 
-def _check_function(name: Any) -> None:
+def _check_function(field: str, name: Any) -> None:
     """Raises:
     ValueError: it names no function.
     """
     if not isinstance(name, str) or re.fullmatch(_FUNCTION, name, re.ASCII) is None:
         raise ValueError(
-            f"trial = {shortened(repr(name))}: must be package.module:function, such as my_package.train:finetune"
+            f"{field} = {shortened(repr(name))}: must be package.module:function, such as {_EXAMPLES[field]}"
         )
 
 

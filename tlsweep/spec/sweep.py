@@ -24,7 +24,21 @@ FOUND_OUT = ("train_images", "usual_layer_decay")
 """Fields that a launch fills in, and that a resume takes as they are."""
 
 IN_ORDER: Final = (
-    *("name", "seed", "trial", "space", "epochs", "data", "model", "train", "search", "budget", "resources", "faults"),
+    *(
+        "name",
+        "seed",
+        "trial",
+        "space",
+        "epochs",
+        "finalise",
+        "data",
+        "model",
+        "train",
+        "search",
+        "budget",
+        "resources",
+        "faults",
+    ),
     *("controls", "soup", "track", "train_images", "usual_layer_decay", "study"),
 )
 """The fields of all sweeps in the order in which they are written and listed."""
@@ -126,6 +140,11 @@ class SweepSpec(SpecModel):
     def origins(self) -> Mapping[str, object]:
         """What trials may start from, by name; empty where a function of the user's own knows."""
         return {}
+
+    @property
+    def finalises(self) -> bool:
+        """Whether a function of the user's own is called with the winner, in the end."""
+        return False
 
     @property
     def runs(self) -> int:

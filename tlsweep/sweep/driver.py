@@ -285,8 +285,8 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
             candidate.arm in exhausted or not ledger.rules[candidate.arm].accepts_new
             for candidate in unborn(spec, state)
         )
-        and (MAIN_ARM not in state.test or not unevaluated(folder, state.launched or {}))
-        and (folder.recipe.exists() or MAIN_ARM in state.test)
+        and (MAIN_ARM not in state.test or not unevaluated(folder, spec, state.launched or {}))
+        and (MAIN_ARM in state.test or (folder.recipe.exists() and not spec.finalises))
     )
 
 

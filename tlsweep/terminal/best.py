@@ -34,7 +34,8 @@ def print_best(console: Console, results: Results, metric: str | None = None) ->
     if best.soup and best.averaged:
         console.print(named_lines([("handed over", f"{best.soup.made_of()}, of which these are the figures:")]))
     validation = _metrics(best.result.val, best.result.val_error) + of_runs
-    test = [("test", _test(best, of_runs))] if isinstance(best.spec, ImageSpec) else []
+    meets_test = isinstance(best.spec, ImageSpec) or best.spec.finalises
+    test = [("test", _test(best, of_runs))] if meets_test else []
     console.print(named_lines([("validation", validation), *test]))
     if best.classes is not None:
         console.print(Text("\nclasses of the test split", style="bold"))

@@ -5,7 +5,7 @@ from typing import Any
 
 from tlsweep.report import TrialLife
 from tlsweep.store import Record
-from tlsweep.terminal.format import counted, score, uncertain, value, words
+from tlsweep.terminal.format import counted, score, tested, value, words
 
 
 def decision(event: Record, life: TrialLife) -> str:
@@ -91,8 +91,7 @@ def _score(details: Mapping[str, Any], name: str, life: TrialLife) -> str:
 
 
 def _evaluated(details: Mapping[str, Any], life: TrialLife) -> str:
-    reached = uncertain(details.get("accuracy"), details.get("accuracy_se"))
-    return f"as the best of its arm it met the test split: accuracy {reached}"
+    return f"as the best of its arm it met the test split: {tested(details)}"
 
 
 def _because(what: str) -> Callable[[Mapping[str, Any], TrialLife], str]:

@@ -1,7 +1,7 @@
 """Numbers as people read them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,14 @@ def uncertain(number: float | None, error: float | None) -> str:
     if error is None or math.isnan(error):
         return score(number)
     return f"{score(number)} ± {score(error)}"
+
+
+def tested(details: Mapping[str, Any]) -> str:
+    """What a winner reached on the test: its accuracy, or all that a function of the user's own gave."""
+    if "accuracy" in details:
+        return f"accuracy {uncertain(details['accuracy'], details.get('accuracy_se'))}"
+    figures = [f"{name} {score(number)}" for name, number in details.items() if isinstance(number, int | float)]
+    return ", ".join(figures) or "without a figure"
 
 
 def difference(number: float | None) -> str:

@@ -3,7 +3,7 @@
 from tlsweep.report.soup import read_soup
 from tlsweep.store import Descent, Record, SweepState
 from tlsweep.store.starts import START
-from tlsweep.terminal.format import counted, named, score, uncertain, value, words
+from tlsweep.terminal.format import counted, named, score, tested, uncertain, value, words
 
 _ENDS = ("stopped", "finished", "failed", "interrupted")
 _NODES = {
@@ -23,10 +23,8 @@ def notable(record: Record, state: SweepState) -> str | None:
     if kind in _NODES:
         return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
     if kind == "evaluated":
-        reached = uncertain(details["accuracy"], details.get("accuracy_se"))
-        return (
-            f"best of {record['arm']}: {named(record['trial'] or details.get('trial', START))}, test accuracy {reached}"
-        )
+        who = named(record["trial"] or details.get("trial", START))
+        return f"best of {record['arm']}: {who}, test {tested(details)}"
     if kind == "souped":
         return read_soup(details).in_words()
     if record["trial"] is None:

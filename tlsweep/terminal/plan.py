@@ -60,6 +60,7 @@ def print_function_plan(console: Console, plan: "FunctionPlan") -> None:
         ("function", f"{plan.function}, which reports {', '.join(plan.reports)}"),
         ("restore", "from a state of it the next report is the same"),
         ("lr", plan.lr),
+        ("finalise", "" if plan.tests is None else f"gives {', '.join(plan.tests) or 'no metrics'}"),
         ("trials", f"{counted(plan.trials, 'trial')}, at most {counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
         ("nodes", _nodes(plan.nodes_checked)),

@@ -1,8 +1,9 @@
 """A function of the user's own as what a sweep trains: found, called in workers, its winner's state handed over."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,19 +13,21 @@ from tlsweep.errors import ResultsError
 from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec
 from tlsweep.spec.search.space import Value
-from tlsweep.store import Location, SweepFolder
+from tlsweep.store import Location, SweepFolder, TrialState
 from tlsweep.store.files import folder_to_fill, write_json
 from tlsweep.store.locations import STATE
 from tlsweep.store.schema import METRICS
 from tlsweep.store.tables.own import check_names, own_metrics, reserved_for_metrics
-from tlsweep.sweep.assignment import Assignment, Epoch
+from tlsweep.sweep.assignment import Assignment, Epoch, trial_seed
 from tlsweep.sweep.ledger import Ledger
+from tlsweep.sweep.on_workers import where_trials_run
 from tlsweep.sweep.resuming import History
 from tlsweep.sweep.retention import KEPT_TRIALS
 
 if TYPE_CHECKING:
     from tlsweep.functions import FunctionReport
     from tlsweep.functions.trial import Sharing, Terms
+    from tlsweep.training import Compute
     from tlsweep.training.reports import Snapshot
 
 
@@ -34,10 +37,12 @@ class OwnFunction:
     tasks: Sequence[Task] = ()
 
     def __init__(self, spec: FunctionSpec) -> None:
-        from tlsweep.functions.finding import fingerprint
+        from tlsweep.functions.finding import find_function, fingerprint
 
         check_names(spec)
         self.fingerprint = fingerprint(spec.trial)
+        if spec.finalise is not None:  # not found out when all is trained
+            find_function(spec.finalise, "finalise")
         self.remarks: Sequence[str] = ()
 
     def found_out(self, spec: SweepSpec) -> Mapping[str, Any]:
@@ -80,18 +85,66 @@ class OwnFunction:
             assert best is not None
             content, passed_over = last_sound(folder, [(best["checkpoint"], best["digest"], best["epoch"])])
             damaged += passed_over
-            if content is None:
-                continue
-            told = {name: best[name] for name in (*METRICS, *own_metrics(best)) if best.get(name) is not None}
-            with folder_to_fill(folder.best) as filled:
-                (filled / STATE).write_bytes(content)
-                values = {name: best[name] for name in leader.hyperparameters}
-                facts = {"trial": leader.trial, "epoch": best["epoch"], "hyperparameters": values}
-                write_json(filled / "metrics.json", {**facts, "validation": told})
-            return
+            if content is not None:
+                _fill(ledger, Winner.of(leader), content, shared, cluster, observer)
+                return
         if damaged:
             what = "; ".join(f"{checkpoint['path']} {checkpoint['reason']}" for checkpoint in damaged)
             raise ResultsError(f"no state can be handed back: {what}; put a sound copy back, and resume the sweep")
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best trial, as it is handed over."""
+
+    trial: str
+    epoch: int
+    number: int
+    hyperparameters: Mapping[str, Value]
+    validation: Mapping[str, float]
+
+    @classmethod
+    def of(cls, trial: TrialState) -> "Winner":
+        """A trial that has a best report."""
+        best = trial.best
+        assert best is not None
+        values = {name: best[name] for name in trial.hyperparameters}
+        told = {name: best[name] for name in (*METRICS, *own_metrics(best)) if best.get(name) is not None}
+        return cls(trial.trial, best["epoch"], trial.number, values, told)
+
+
+def _fill(
+    ledger: Ledger, winner: Winner, state: bytes, shared: "SharedFunction", cluster: Cluster, observer: Observer
+) -> None:
+    """Put the winner into `best/`, and have the user's function test it, if there is one."""
+    if shared.spec.finalise is None:
+        _write(winner, state, shared)
+        return
+    observer.phase(f"finalising the winner ({shared.spec.finalise})")
+    figures = where_trials_run(_finalise, ledger.spec, cluster, winner, state, shared)
+    ledger.event("evaluated", winner.trial, {"trial": winner.trial, **figures}, arm=MAIN_ARM)
+    ledger.commit()
+    ledger.write_tables()
+
+
+def _finalise(winner: Winner, state: bytes, shared: "SharedFunction") -> dict[str, float | None]:
+    return _write(winner, state, shared, shared.finalise)
+
+
+def _write(
+    winner: Winner,
+    state: bytes,
+    shared: "SharedFunction",
+    finalise: "Callable[[Winner, bytes, Path], dict[str, float | None]] | None" = None,
+) -> dict[str, float | None]:
+    """Write the winner's state and figures to `best/`, and what the user's function has for it; the test's figures."""
+    with folder_to_fill(SweepFolder(shared.folder).best) as folder:
+        (folder / STATE).write_bytes(state)
+        tested = finalise(winner, state, folder) if finalise else {}
+        facts = {"trial": winner.trial, "epoch": winner.epoch, "hyperparameters": winner.hyperparameters}
+        test = {"test": tested} if finalise else {}
+        write_json(folder / "metrics.json", {**facts, "validation": winner.validation, **test})
+    return tested
 
 
 @dataclass(frozen=True)
@@ -107,8 +160,6 @@ class SharedFunction:
 
     def train(self, assignment: Assignment, start: bytes | None, report: "Callable[[Epoch, Snapshot], None]") -> None:
         from tlsweep.functions import run_function
-        from tlsweep.sweep.trainable import device_for
-        from tlsweep.training import Compute, choose_device
 
         run_function(
             terms(self.spec),
@@ -117,16 +168,51 @@ class SharedFunction:
             report=lambda row, snapshot: report(measured(row), snapshot),
             share=sharing(self.token),
             resume=start,
-            compute=Compute(choose_device(device_for(self.gpus)), self.spec.resources.threads),
-            log=lambda line: print(line, flush=True),
+            compute=self._compute,
+            log=_log,
         )
+
+    def finalise(self, winner: Winner, state: bytes, folder: Path) -> dict[str, float | None]:
+        """Have the user's function test the winner; what it writes to `folder` is kept."""
+        seed = trial_seed(self.spec, winner.number)
+        share = sharing(self.token)
+        return finalised(self.spec, winner.hyperparameters, seed, state, folder, share, self._compute)
+
+    @property
+    def _compute(self) -> "Compute":
+        from tlsweep.sweep.trainable import device_for
+        from tlsweep.training import Compute, choose_device
+
+        return Compute(choose_device(device_for(self.gpus)), self.spec.resources.threads)
+
+
+def finalised(
+    spec: FunctionSpec,
+    values: Mapping[str, Value],
+    seed: int,
+    state: bytes,
+    folder: Path,
+    share: "Sharing",
+    compute: "Compute",
+) -> dict[str, float | None]:
+    """Call what finalises a sweep, as `tlsweep.functions.finalising.finalise`."""
+    from tlsweep.functions.finalising import finalise
+
+    assert spec.finalise is not None
+    held_to = replace(terms(spec), function=spec.finalise)
+    return finalise(held_to, values, seed, state=state, folder=folder, share=share, compute=compute, log=_log)
+
+
+def _log(line: str) -> None:
+    print(line, flush=True)
 
 
 def terms(spec: FunctionSpec) -> "Terms":
     """What trials of a sweep are held to."""
     from tlsweep.functions.trial import Terms
 
-    return Terms(spec.trial, spec.epochs, spec.search.metric, reserved_for_metrics(spec))
+    metric, taken = spec.search.metric, reserved_for_metrics(spec)
+    return Terms(spec.trial, spec.epochs, metric, taken, spec.resources.processes)
 
 
 def sharing(token: str) -> "Sharing":
