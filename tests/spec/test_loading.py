@@ -208,7 +208,7 @@ BOUNDS = [
     (f"data.memory_limit={'9' * 390}GB", "data.memory_limit = inf: must be a finite number"),
 ]
 GPUS = [
-    ("resources.gpus=2", "resources.gpus = 2: must be 'auto', or a number from 0 to 1: a trial trains on one GPU"),
+    ("resources.gpus=2", "resources.gpus = 2: must be 'auto', or a number from 0 to 1: a process trains on one GPU"),
     ("resources.gpus=1.5", "resources.gpus = 1.5: must be 'auto', or a number from 0 to 1"),
     ("resources.gpus=-1", "resources.gpus = -1: must be 'auto', or a number from 0 to 1"),
     ("resources.gpus=.nan", "resources.gpus = nan: must be a finite number"),

@@ -69,7 +69,7 @@ class Cluster:
     def trial_gpus(self, resources: Resources) -> float:
         """GPUs of one trial."""
         if resources.gpus == "auto":
-            return 1.0 if any(node.gpus for node in self._everything()) else 0.0
+            return float(resources.processes) if any(node.gpus for node in self._everything()) else 0.0
         return float(resources.gpus)
 
     def slots(self, resources: Resources) -> int:

@@ -70,6 +70,11 @@ class ImageSpec(SweepSpec):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "ImageSpec":
         self.search.check(self)
+        if self.resources.processes > 1:
+            raise ValueError(
+                f"resources.processes = {self.resources.processes}: one process trains a network on images; write 1, "
+                "or name a function of yours (trial)"
+            )
         if SCRATCH_ARM in self.controls and self.model.weights is None:
             raise ValueError("controls: scratch compares with random weights, but model.weights is none already")
         self._probe_fits()

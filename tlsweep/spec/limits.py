@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tlsweep.spec.base import Seconds, SpecModel
 
@@ -46,8 +46,11 @@ class Resources(SpecModel):
 
     cpus: float = Field(1.0, gt=0)
     """CPU cores; the trial uses as many threads (at least one)."""
+    processes: int = Field(1, ge=1)
+    """Processes of a trial of a function of yours, on one machine, which torch.distributed has joined
+    (`DistributedDataParallel`). They share the trial's cores; GPUs are as many or none."""
     gpus: float | Literal["auto"] = "auto"
-    """GPUs, fractions allowed; `auto`: one where the cluster has any, else none."""
+    """GPUs, fractions allowed; `auto`: one for each process where the cluster has any, else none."""
     concurrent: int | None = Field(None, ge=1)
     """How many trials may run at once."""
 
@@ -55,6 +58,15 @@ class Resources(SpecModel):
     def threads(self) -> int:
         """CPU threads of a trial."""
         return max(1, int(self.cpus))
+
+    @model_validator(mode="after")
+    def _each_process_has_a_gpu(self) -> "Resources":
+        if self.processes > 1 and self.gpus not in ("auto", 0, self.processes):
+            raise ValueError(
+                f"gpus = {self.gpus:g}: each of processes = {self.processes} has a GPU of its own or none; write "
+                f"{self.processes}, 0 or auto"
+            )
+        return self
 
     @field_validator("cpus", "gpus", mode="before")
     @classmethod
@@ -69,6 +81,10 @@ class Resources(SpecModel):
         stored = bool(info.context and info.context.get("stored"))
         number = isinstance(value, int | float) and not isinstance(value, bool)
         # Earlier versions let a trial hold several GPUs, of which it used one: their sweeps can still go on.
-        if value != "auto" and not (number and (0 <= value <= 1 or (stored and value > 1))):
-            raise ValueError("must be 'auto', or a number from 0 to 1: a trial trains on one GPU, or a part of it")
+        several = stored or info.data.get("processes", 1) > 1
+        if value != "auto" and not (number and (0 <= value <= 1 or (several and value > 1))):
+            raise ValueError(
+                "must be 'auto', or a number from 0 to 1: a process trains on one GPU, or a part of it; several GPUs "
+                "are for a function of yours, with as many resources.processes"
+            )
         return value
