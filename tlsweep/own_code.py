@@ -28,7 +28,9 @@ def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
             f"{said}: there is no module '{error.name}'; start tlsweep in the folder that holds it, or add that to "
             f"PYTHONPATH (searched: {', '.join(sys.path[:3])}, …)"
         ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
+    if not hasattr(module, name):
         raise wrong(f"{said}: the module has no function '{name}' ({module.__file__})")
+    function = getattr(module, name)
+    if not callable(function):
+        raise wrong(f"{said}: '{name}' is no function, but of type {type(function).__name__} ({module.__file__})")
     return function

@@ -62,12 +62,13 @@ def run(
 
 
 BROKEN = {
+    "ends_the_process": "it called sys.exit(3); return, or raise",
     "reports_nothing": "it returned without a report; loop over trial.epochs()",
     "forgets_an_epoch": "epoch 2 ended without a report",
     "reports_twice": "epoch 2 is reported already; call it once in each turn",
     "reports_before_an_epoch": "no epoch has begun",
     "sets_a_value": "trial.values.lr cannot be set",
-    "reads_an_unknown_value": "trial.values.lora_rank: the spec has no such hyperparameter",
+    "reads_an_unknown_value": "there are lr, batch_size, momentum, scale, form: take one of them, or add it to space",
     "shares_by_a_path": "a name has letters",
     "no_metric": "lacks distance, which search.metric compares; it has val_loss",
     "text_for_a_number": "trial.report(distance=…) is 'low'; a metric is one number",
@@ -96,7 +97,7 @@ def test_what_breaks_the_contract_is_told_in_one_line(tmp_path: Path, function: 
     [
         ("own_function:digits", "there is no module 'own_function'"),
         ("own_functions:digit", "the module has no function 'digit'"),
-        ("own_functions:not_callable", "the module has no function 'not_callable'"),
+        ("own_functions:not_callable", "'not_callable' is no function, but of type int"),
         ("own_functions:two_arguments", "it is called with a tlsweep.Trial and nothing else"),
     ],
 )

@@ -71,6 +71,12 @@ def test_a_test_of_ones_own_is_shown_where_there_is_one(run: Run, tmp_path: Path
         code, output, errors = run(verb, "tested", *more, "--results", str(tmp_path))
         assert code == 0, errors
         assert f"distance {winner['test']['distance']:.3f}" in output
+        assert "unknown -" in output
+        assert "damaged" not in output
+    (tmp_path / "tested.yaml").write_text(yaml.safe_dump({**QUADRATIC, "finalise": "own_functions:measures_quadratic"}))
+    code, output, errors = run("debug", str(tmp_path / "tested.yaml"), "-o", "epochs=2")
+    assert code == 0, errors
+    assert output.splitlines()[-1].startswith("test: distance ")
 
 
 def test_debug_and_check_run_it_here(run: Run, results: Path) -> None:

@@ -291,8 +291,11 @@ def _debug(spec: str, changes: tuple[str, ...]) -> None:
 
 def _print_epoch(row: Mapping[str, Any]) -> None:
     """One line for an epoch of `debug`, which 80 characters have room for."""
-    from tlsweep.terminal.format import score, value
+    from tlsweep.terminal.format import score, tested, value
 
+    if "test" in row:
+        print(f"test: {tested(row['test'])}", flush=True)
+        return
     shown = [name for name in ("train_loss", "val_loss", "val_accuracy") if name in row]
     metrics = " ".join(f"{name} {score(row[name])}" for name in (*shown, *row.get("own", ())))
     lr = row["scheduled_lr" if "scheduled_lr" in row else "lr"]

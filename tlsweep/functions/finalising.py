@@ -9,10 +9,11 @@ from tlsweep.errors import FunctionError
 from tlsweep.functions.finding import find_function
 from tlsweep.functions.running import global_generators_kept
 from tlsweep.functions.trial import Sharing, Terms, Trial, as_number
+from tlsweep.spec.function import FINALISED_BY
 from tlsweep.text import shortened
 from tlsweep.training.devices import Compute, isolated
 
-TAKEN = frozenset({"trial", "kind", "fold"})
+TAKEN = frozenset({"trial", FINALISED_BY})
 """Names that mean something else where the test of a winner is kept."""
 
 

@@ -68,6 +68,9 @@ def call(function: FineTuning, trial: Trial, terms: Terms) -> int:
     try:
         function(trial)
         trial.end_if_over()
+    except SystemExit as error:
+        trial.end_if_over()  # Tune ends a trial so
+        raise FunctionError(f"trial = {terms.function}: it called sys.exit({error.code!r}); return, or raise") from None
     finally:
         trial.forget_end()
     if trial.reached == before < terms.epochs:

@@ -30,7 +30,7 @@ class Values(Mapping[str, Any]):
             return known[name]
         raise UnknownHyperparameter(
             f"trial.values.{name}: the spec has no such hyperparameter; {did_you_mean(name, list(known))}; "
-            "add it to space"
+            f"there are {', '.join(known)}: take one of them, or add it to space"
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

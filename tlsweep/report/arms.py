@@ -1,5 +1,6 @@
 """The arms of a sweep side by side: what the pretrained weights are worth against their controls."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,7 @@ from tlsweep.report.intervals import Interval, bootstrap_mean
 from tlsweep.report.soup import find_soup
 from tlsweep.report.tables import Leader, SweepTables, leader
 from tlsweep.spec import FunctionSpec, SweepSpec, derive_seed
+from tlsweep.spec.function import FINALISED_BY
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.study import SOUP_ARM
 from tlsweep.store.schema import METRICS
@@ -143,14 +145,19 @@ def _metrics(details: Mapping[str, Any]) -> dict[str, float]:
 def _test(spec: SweepSpec, details: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a test; of a function of the user's own all that it gave."""
     if isinstance(spec, FunctionSpec):
-        return {name: float(value) for name, value in details.items() if isinstance(value, int | float)}
+        figures = {name: value for name, value in details.items() if name not in ("trial", FINALISED_BY)}
+        return {name: math.nan if value is None else float(value) for name, value in figures.items()}
     return _metrics(details)
 
 
 def _validation(best: Leader) -> dict[str, float]:
     """The metrics at the best epoch; those of a function of the user's own by the names that it gave them."""
     metrics = best.metrics.items()
-    own = {name: value for name, value in metrics if value is not None and not name.startswith("val_")}
+    own = {
+        name.removeprefix("val_"): value
+        for name, value in metrics
+        if value is not None and name.removeprefix("val_") not in _NAMES
+    }
     return _metrics({name.removeprefix("val_"): value for name, value in metrics}) | own
 
 

@@ -28,6 +28,10 @@ _HEAD = """\
 """
 
 
+_FUNCTION = "trial_function"
+"""What a recipe has in place of images and network where a function of the user's own was trained."""
+
+
 def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
     """How the winner of an arm was trained, as plain data. Reads the journal, so the tables may lag behind.
 
@@ -102,7 +106,7 @@ def _material(results: Results, arm: str, values: Mapping[str, Value]) -> dict[s
     spec = results.spec
     dumped = spec.model_dump(mode="json")
     if not isinstance(spec, ImageSpec):
-        return {"trial_function": dumped["trial"]}
+        return {_FUNCTION: dumped["trial"]}
     return {
         "data_fingerprint": (results.environment.get("data") or {}).get("fingerprint"),
         "data": dumped["data"] | ({"labels_per_class": few} if (few := spec.arm(arm).labels_per_class) else {}),
@@ -168,7 +172,7 @@ def replayed(file: Path, seeds: int | None) -> dict[str, Any]:
             f"'{one_line(str(file))}' is the recipe of what trials began with: nothing was trained, so there is no "
             "training to repeat"
         )
-    if isinstance(kept, dict) and "trial_function" in kept:
+    if isinstance(kept, dict) and _FUNCTION in kept:
         raise SpecError(
             f"'{one_line(str(file))}' is the recipe of a function of yours, which 'tlsweep replay' does not train"
         )
@@ -183,6 +187,8 @@ def missing_recipe(folder: SweepFolder) -> str | None:
     """What is wrong with the recipe of a sweep that has ended, in a line; None where nothing is."""
     try:
         kept = _read(folder)
+        if _FUNCTION in kept:  # which nothing of ours trains again
+            return None
         if kept["schedule"] or kept["trial"] != START:
             load_spec(recipe_spec(kept, 2))
     except FileNotFoundError:

@@ -12,11 +12,13 @@ from tlsweep.spec.search.per_batch_size import UNSCALED, PerBatchSize, Scaling, 
 from tlsweep.spec.search.space import Choice, Distribution, Value, parse_distribution
 from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.spec.search.study import Arm, Control
-from tlsweep.spec.sweep import MAIN_ALONE, SweepSpec
+from tlsweep.spec.sweep import IN_ORDER, MAIN_ALONE, SweepSpec
 from tlsweep.text import shortened
 
 NEEDED: Final = ("lr", "batch_size")
 """Hyperparameters that every function has: all tables and pages are about them."""
+FINALISED_BY: Final = "by"
+"""In the details of the event `evaluated`: which function of the user's own said what the winner reached."""
 _IN_PLACE_OF: Final = ("data", "model", "train")
 _OF_IMAGES: Final = ("controls", "soup", "study")
 _CHECKED: Final = {
@@ -56,7 +58,14 @@ class FunctionSpec(SweepSpec):
         _check_function("trial", values.get("trial"))
         if values.get("finalise") is not None:
             _check_function("finalise", values["finalise"])
-        space = values.get("space")
+        if "space" not in values:
+            others = [str(name) for name in values if name not in IN_ORDER]
+            written = f" (and {shortened(', '.join(others))} is no field)" if others else ""
+            raise ValueError(
+                f"space: is missing{written}: a function's hyperparameters, such as "
+                "{lr: {loguniform: [1e-4, 0.1]}, batch_size: 32}"
+            )
+        space = values["space"]
         if not isinstance(space, Mapping):
             raise ValueError("space: must be a mapping, such as {lr: {loguniform: [1e-4, 0.1]}, batch_size: 32}")
         if missing := [name for name in NEEDED if name not in space]:
@@ -107,8 +116,8 @@ class FunctionSpec(SweepSpec):
         return {name: type(_some(value)) for name, value in self.written.items()}
 
     @property
-    def finalises(self) -> bool:
-        return self.finalise is not None
+    def finalises(self) -> str | None:
+        return self.finalise
 
     def _arms(self) -> tuple[Arm, ...]:
         return MAIN_ALONE

@@ -142,9 +142,9 @@ class SweepSpec(SpecModel):
         return {}
 
     @property
-    def finalises(self) -> bool:
-        """Whether a function of the user's own is called with the winner, in the end."""
-        return False
+    def finalises(self) -> str | None:
+        """The function of the user's own that is called with the winner, in the end."""
+        return None
 
     @property
     def runs(self) -> int:

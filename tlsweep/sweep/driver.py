@@ -17,6 +17,7 @@ from tlsweep.observer import Observer, Several, Silence, SweepView, say
 from tlsweep.report.repair import restore, unevaluated
 from tlsweep.spec import MAIN_ARM, SweepSpec, dump_spec, load_spec
 from tlsweep.spec.extension import going_on
+from tlsweep.spec.function import FINALISED_BY
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.loading import require_spec
 from tlsweep.spec.sweep import FOUND_OUT
@@ -286,7 +287,9 @@ def _complete(ledger: Ledger, folder: SweepFolder) -> bool:
             for candidate in unborn(spec, state)
         )
         and (MAIN_ARM not in state.test or not unevaluated(folder, spec, state.launched or {}))
-        and (MAIN_ARM in state.test or (folder.recipe.exists() and not spec.finalises))
+        and (MAIN_ARM in state.test or folder.recipe.exists())
+        # By another function than now, or none.
+        and state.test.get(MAIN_ARM, {}).get(FINALISED_BY) == spec.finalises
     )
 
 

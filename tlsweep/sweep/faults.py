@@ -37,7 +37,9 @@ class TrialFailed(Exception):
     @classmethod
     def of(cls, error: Exception) -> "TrialFailed":
         """Tell of an exception that left a trial's function."""
-        return cls(whose_fault(error), "".join(traceback.format_exception(error)))
+        # What a function of the user's own does wrong is said in a line, and where it does, too.
+        said = f"{error}\n" if isinstance(error, FunctionError) else "".join(traceback.format_exception(error))
+        return cls(whose_fault(error), said)
 
 
 def whose_fault(cause: object) -> Fault:

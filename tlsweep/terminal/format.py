@@ -58,7 +58,7 @@ def tested(details: Mapping[str, Any]) -> str:
     """What a winner reached on the test: its accuracy, or all that a function of the user's own gave."""
     if "accuracy" in details:
         return f"accuracy {uncertain(details['accuracy'], details.get('accuracy_se'))}"
-    figures = [f"{name} {score(number)}" for name, number in details.items() if isinstance(number, int | float)]
+    figures = [f"{name} {score(number)}" for name, number in details.items() if not isinstance(number, str)]
     return ", ".join(figures) or "without a figure"
 
 

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
-from tlsweep.errors import ResultsError
+from tlsweep.errors import FunctionError, ResultsError
 from tlsweep.observer import Observer
 from tlsweep.spec import MAIN_ARM, FunctionSpec, SweepSpec
+from tlsweep.spec.function import FINALISED_BY
 from tlsweep.spec.search.space import Value
 from tlsweep.store import Location, SweepFolder, TrialState
 from tlsweep.store.files import folder_to_fill, write_json
@@ -121,8 +123,16 @@ def _fill(
         _write(winner, state, shared)
         return
     observer.phase(f"finalising the winner ({shared.spec.finalise})")
-    figures = where_trials_run(_finalise, ledger.spec, cluster, winner, state, shared)
-    ledger.event("evaluated", winner.trial, {"trial": winner.trial, **figures}, arm=MAIN_ARM)
+    try:
+        figures = where_trials_run(_finalise, ledger.spec, cluster, winner, state, shared)
+    except Exception as error:
+        hint = f"the trials and best/{STATE} are kept: mend the function, and resume the sweep"
+        if isinstance(error, FunctionError):
+            raise FunctionError(f"{error}; {hint}") from None
+        error.add_note(hint)
+        raise
+    by = {"trial": winner.trial, FINALISED_BY: shared.spec.finalise}
+    ledger.event("evaluated", winner.trial, {**by, **figures}, arm=MAIN_ARM)
     ledger.commit()
     ledger.write_tables()
 
@@ -242,22 +252,23 @@ def measured(row: "FunctionReport") -> Epoch:
 def debug_function(
     spec: FunctionSpec, values: Mapping[str, Value], seed: int, report: Callable[[Mapping[str, Any]], None]
 ) -> None:
-    """Train one trial in this process, as `debug_trial`; each state is made, and looked at as in a sweep."""
-    from tlsweep.functions import run_function
+    """Train one trial in this process, as `debug_trial`; each state is made, and looked at as in a sweep, and what
+    finalises the sweep is called with the last one."""
+    from tlsweep.functions import find_function, run_function
     from tlsweep.training import Compute
 
     check_names(spec)
+    last: list[bytes] = []
 
     def tell(row: "FunctionReport", snapshot: "Snapshot") -> None:
-        snapshot()()
+        last[:] = [snapshot()()]
         own = [name for name in row.metrics if name not in ("train_loss", "val_loss", "val_accuracy")]
         report({**values, "epoch": row.epoch, **row.metrics, "own": own, "train_seconds": row.train_seconds})
 
-    run_function(
-        terms(spec),
-        values,
-        seed,
-        report=tell,
-        share=sharing(uuid4().hex),
-        compute=Compute(threads=spec.resources.threads),
-    )
+    compute, share = Compute(threads=spec.resources.threads), sharing(uuid4().hex)
+    if spec.finalise is not None:
+        find_function(spec.finalise, "finalise")
+    run_function(terms(spec), values, seed, report=tell, share=share, compute=compute)
+    if spec.finalise is not None:
+        with TemporaryDirectory(prefix="tlsweep-") as folder:
+            report({"test": finalised(spec, values, seed, last[0], Path(folder), share, compute)})
