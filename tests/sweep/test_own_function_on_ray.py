@@ -15,10 +15,10 @@ from outcomes import decisions, numbers
 from own_functions import QUADRATIC
 from without_ray import run_function_sweep
 
-from tlsweep.errors import SweepFailed
+from tlsweep.errors import FunctionError, SweepFailed
 from tlsweep.spec import FunctionSpec, load_spec
 from tlsweep.store import Results, SweepFolder, read_journal
-from tlsweep.sweep import launch
+from tlsweep.sweep import launch, resume
 
 PBT = {
     "strategy": "pbt",
@@ -84,6 +84,29 @@ def test_a_worker_that_dies_goes_on_and_a_broken_contract_is_not_tried_again(ray
         launch(function_spec(trial="own_functions:no_metric"), results=tmp_path, name="broken", address=ray_address)
     kinds = [event.get("kind") for event in read_journal(tmp_path / "broken/journal.jsonl")]
     assert "retried" not in kinds
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_what_finalises_it_is_called_once_for_each_function(ray_address: str, tmp_path: Path) -> None:
+    search = {**QUADRATIC["search"], "strategy": "random", "trials": 2}
+    found = launch(function_spec(search=search, epochs=2), results=tmp_path, name="mine", address=ray_address)
+    recipe = (found.path / "recipe.yaml").read_text()
+
+    def finalised_by(function: str | None) -> list[str]:
+        spec = function_spec(search=search, epochs=2, finalise=function)
+        resume("mine", spec=spec, results=tmp_path, address=ray_address)
+        return [
+            event["details"]["by"] for event in read_journal(found.folder.journal) if event.get("kind") == "evaluated"
+        ]
+
+    with pytest.raises(FunctionError, match="the trials and best/state.pt are kept"):
+        finalised_by("own_functions:finalises_to_text")
+    first, second = "own_functions:measures_quadratic", "own_functions:reports_nothing"
+    assert finalised_by(first) == finalised_by(first) == [first]
+    assert (found.path / "best/weight.pt").exists()
+    assert finalised_by(second) == [first, second]
+    assert (found.path / "recipe.yaml").read_text() == recipe
 
 
 @pytest.mark.slow
