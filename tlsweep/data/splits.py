@@ -104,8 +104,8 @@ def stratified(labels: Indices, kept: int, random: np.random.RandomState) -> tup
     tlsweep have the same splits. Its import takes 1.4 s of processor time (measured), before any sweep can begin.
     """
     members = np.bincount(labels)
-    of_kept = _shares(members, kept, random)
-    of_others = _shares(members - of_kept, len(labels) - kept, random)
+    of_kept = shares_of(members, kept, random)
+    of_others = shares_of(members - of_kept, len(labels) - kept, random)
     mine: list[Indices] = []
     others: list[Indices] = []
     for label, (share, rest) in enumerate(zip(of_kept, of_others, strict=True)):
@@ -115,8 +115,9 @@ def stratified(labels: Indices, kept: int, random: np.random.RandomState) -> tup
     return np.sort(np.concatenate(mine)), np.sort(np.concatenate(others))
 
 
-def _shares(members: Indices, count: int, random: np.random.RandomState) -> Indices:
-    """How many of `count` each class gets, in proportion; what does not divide goes to the largest remainders."""
+def shares_of(members: Indices, count: int, random: np.random.RandomState) -> Indices:
+    """How many of `count` each gets in proportion to its `members`; what does not divide goes to the largest
+    remainders, among equal ones by lot."""
     exact = members / members.sum() * count
     shares: Indices = np.floor(exact).astype(np.int64)
     missing = count - int(shares.sum())

@@ -11,6 +11,7 @@ from tlsweep.data.duplicates import Duplicates
 from tlsweep.data.findings import Findings
 from tlsweep.data.rendering import Rendering
 from tlsweep.spec import Augment, Normalise, derive_seed
+from tlsweep.spec.federation import Split
 
 Indices = npt.NDArray[np.int64]
 
@@ -32,6 +33,16 @@ class Run:
         if self.fold or self.repeat:
             return derive_seed(seed, "run", self.repeat, self.fold)
         return seed
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Among whom the images of a task are divided; `tlsweep.data.federation.clients_of` says who has which."""
+
+    clients: int
+    split: Split
+    seed: int
+    """The sweep's."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,8 @@ class Task:
     runs: tuple[Run, ...] = field(default=())
     """The splits of each network, where a trial trains several (`folds`, `repeats`). Those of the task itself are the
     first's; `tlsweep.data.views.run_tasks` gives the others. Empty: one network."""
+    federation: Federation | None = field(default=None)
+    """The clients, where it is trained on by some that see their own images alone."""
 
     normalize: Normalise = field(default="train")
     """The origin of `mean` and `std`; those of the weights are put in where the weights are known."""
