@@ -183,7 +183,7 @@ def test_a_study_is_a_flag(run: Run, tmp_path: Path, sweep_room: SimpleNamespace
     ((spec, _),) = sweep_room.calls
     assert (spec.study.freeze, spec.study.few_labels, spec.data.labels_per_class) == (True, (10, 5), 10)
     code, _, err = run("launch", "--study", "frieze")
-    assert (code, err) == (2, "error: --study 'frieze': write freeze, or few_labels=5,10,25\n")
+    assert (code, err) == (2, "error: --study 'frieze': write freeze, federation, or few_labels=5,10,25\n")
 
 
 def test_launch_without_arguments_is_the_digits_into_results(run: Run, tmp_path: Path, sweep_room: Any) -> None:

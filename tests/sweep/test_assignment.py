@@ -9,7 +9,7 @@ from ray._private.dict import flatten_dict
 from tlsweep.schedulers import DecisionPoints
 from tlsweep.store import StoredCheckpoint
 from tlsweep.sweep.assignment import Assignment, Message, forget, from_result, to_result
-from tlsweep.training.reports import EpochReport, RunReport
+from tlsweep.training.reports import ClientReport, EpochReport, RunReport
 
 COMMON: dict[str, Any] = {
     "trial": "t0007", "epoch": 3, "node": "n", "checkpoint": "checkpoints/t0007/g0-e0003.pt", "digest": "0" * 64,
@@ -39,8 +39,11 @@ def test_tunes_own_results_stay_when_a_message_is_taken_out_of_them() -> None:
 
 
 def test_all_that_a_trial_measures_has_a_column() -> None:
-    figures = {field.name: 0 for field in fields(EpochReport) if field.name not in ("epoch", "folds")}
-    message = Message(**COMMON, figures=figures, folds=[{field.name: 0 for field in fields(RunReport)}])
+    figures = {field.name: 0 for field in fields(EpochReport) if field.name not in ("epoch", "folds", "by_client")}
+    parts = {"folds": RunReport, "by_client": ClientReport}
+    message = Message(
+        **COMMON, figures=figures, **{name: [{field.name: 0 for field in fields(kind)}] for name, kind in parts.items()}
+    )
     assert message.columns().keys() >= figures.keys()
 
 
@@ -50,3 +53,5 @@ def test_a_figure_that_no_column_takes_is_a_mistake_of_ours(figure: str) -> None
         Message(**COMMON, figures={"val_loss": 0.5, figure: 1})
     with pytest.raises(TypeError, match=f"figures that no column takes: _{figure}$"):
         Message(**COMMON, figures={}, folds=[{"fold": 0, f"_{figure}": 1}])
+    with pytest.raises(TypeError, match=f"figures that no column takes: _{figure}$"):
+        Message(**COMMON, figures={}, by_client=[{"client": 0, f"_{figure}": 1}])

@@ -64,7 +64,7 @@ def test_killed_and_resumed_it_is_the_same_table(tmp_path: Path, at: int) -> Non
 
 
 def test_an_epoch_that_is_trained_again_is_not_told_twice(tmp_path: Path) -> None:
-    sweep = SimulatedSweep(tmp_path / "sweep", "search.trials=1", "train.epochs=5")
+    sweep = SimulatedSweep(tmp_path / "sweep", "search.trials=1", "train.epochs=5", seed=1)
     sweep.launch(steps=7)
     (trial,) = sweep.state().trials.values()
     last = trial.trail[-1].path

@@ -33,7 +33,7 @@ def test_it_reads_back_as_it_was_written(checkpoint: bytes) -> None:
 
 def test_a_stranger_needs_torch_alone_to_read_it(checkpoint: bytes) -> None:
     content = torch.load(io.BytesIO(checkpoint), weights_only=True)
-    assert content["format"] == 3
+    assert content["format"] == 4
     assert all(isinstance(tensor, torch.Tensor) for tensor in content["tensors"].values())
 
 
@@ -83,8 +83,13 @@ WIDE = torch.zeros(1).expand(10**12)
         (lambda c: c | {"tensors": {"head.weight": torch.eye(2).to_sparse()}}, "holds something else"),
         (lambda c: c | {"tensors": {"head.weight": 3}}, "holds something else"),
         (lambda c: c | {"optimizer_state": {"head.weight": 3}}, "holds something else"),
+        (lambda c: c | {"server": {"m": 3}}, "holds something else"),
+        (lambda c: c | {"server": {"m": {"head.weight": 3}}}, "holds something else"),
+        (lambda c: c | {"server": {"m": {"head.weight": WIDE}}}, "its tensors claim 4,0"),
+        (lambda c: c | {"server": {"m": {"head.weight": torch.zeros(3)}}}, "holds something else"),
+        (lambda c: c | {"server": {"m": {"nowhere": torch.zeros(3)}}}, "holds something else"),
         (lambda c: c | {"more": 1}, "holds something else"),
-        (lambda c: {"format": 3}, "holds something else"),
+        (lambda c: {"format": 4}, "holds something else"),
         (lambda c: [c], "holds something else"),
     ],
 )
@@ -112,7 +117,11 @@ def test_an_unknown_format_is_refused(checkpoint: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("version", "lacks"),
-    [(1, ("optimizer_groups", "strategy", "noise", "trained", "scaling")), (2, ("trained", "scaling"))],
+    [
+        (1, ("optimizer_groups", "strategy", "noise", "trained", "scaling", "server")),
+        (2, ("trained", "scaling", "server")),
+        (3, ("server",)),
+    ],
 )
 def test_a_checkpoint_of_an_earlier_format_goes_on(train: Train, version: int, lacks: tuple[str, ...]) -> None:
     """What the trial was made with has no use for what later formats added."""

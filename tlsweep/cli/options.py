@@ -12,7 +12,7 @@ Overrides = Annotated[
 ]
 Studies = Annotated[
     list[str] | None,
-    typer.Option("--study", metavar="STUDY", help="Add arms: freeze, or few_labels=5,10,25; repeatable."),
+    typer.Option("--study", metavar="STUDY", help="Add arms: freeze, federation, or few_labels=5,10,25; repeatable."),
 ]
 Address = Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Ray cluster to join from one of its machines.")]
 Local = Annotated[bool, typer.Option("--local", help="Start a private Ray here even if a cluster is running.")]

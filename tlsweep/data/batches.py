@@ -46,8 +46,8 @@ def batches_together(bounds: Sequence[tuple[int, int]], images: int) -> list[lis
 class BatchSource(Protocol):
     """What a network goes through: images, or what stands for them."""
 
-    def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
-        """Give the batches of an epoch of training."""
+    def train(self, epoch: int, batch_size: int, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
+        """Give the batches of an epoch of training; on images with the indices `among`, if that is given."""
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Give a split in its own order."""
@@ -95,17 +95,18 @@ class Batches:
         self._indices = {name: torch.from_numpy(split.astype(np.int64)) for name, split in task.splits.items()}
         self._labels = torch.from_numpy(task.labels.astype(np.int64))
 
-    def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    def train(self, epoch: int, batch_size: int, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
         """As many images as the training split has, in the sampler's order and augmented, as `seed` and `epoch` say.
 
         What happens to a sample does not depend on `batch_size`. A last batch may be smaller, but not a single sample.
+        With `among`, indices of images, these take the place of the training split.
         """
-        order = self._order(epoch, seed)
+        order = self._order(epoch, seed, among)
         return self._changed(order, seed, epoch, batch_bounds(len(order), batch_size))
 
-    def _order(self, epoch: int, seed: int) -> Tensor:
-        """The training images in the order of an epoch."""
-        indices = self._indices["train"]
+    def _order(self, epoch: int, seed: int, among: Tensor | None) -> Tensor:
+        """The training images, or those `among`, in the order of an epoch."""
+        indices = self._indices["train"] if among is None else among
         shuffle = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
         return indices[epoch_order(self._sampler, self._labels[indices], shuffle)]
 
@@ -153,9 +154,9 @@ class RowBatches:
     def __init__(self, batches: Batches, reader: Reader) -> None:
         self._batches, self._reader = batches, reader
 
-    def train(self, epoch: int, batch_size: int, seed: int) -> Iterator[Batch]:
+    def train(self, epoch: int, batch_size: int, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
         """As `Batches.train` without anything random but the order."""
-        order = self._batches._order(epoch, seed)
+        order = self._batches._order(epoch, seed, among)
         return self._batches._read(order, batch_bounds(len(order), batch_size), self._reader)
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:

@@ -20,7 +20,7 @@ from tlsweep.spec.idle import refuse_idle, remarks
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.store.locations import to_location
 from tlsweep.sweep.assignment import configuration, starting_values
-from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled
+from tlsweep.sweep.prepare import Prepared, clients_by_arm, prepare, read_images, settled
 from tlsweep.sweep.retention import KEPT_TRIALS, kept_trials
 from tlsweep.tracking import check_trackers, tracked_where
 
@@ -81,6 +81,8 @@ class Plan:
     """What happens to training images, in words."""
     layer_decay: str = ""
     """What `train.layer_decay: auto` comes to, where it is not 1."""
+    clients: tuple[str, ...] = ()
+    """What the clients of federations have: a line for each arm in which that is something else."""
     class_sizes: str = ""
     """How many training images the classes have."""
     findings: tuple[str, ...] = ()
@@ -145,7 +147,9 @@ def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
     epochs = sum(map(spec.epochs_in, spec.arms))
     sizes = [(len(run.train), len(run.val)) for run in task.runs] or [(task.size("train"), task.size("val"))]
     rates = rehearsal.seconds_per_training_image, rehearsal.seconds_per_validation_image
-    epoch_seconds = sum(train * rates[0] + val * rates[1] for train, val in sizes)
+    federated = spec.train.settings().federated
+    passes = federated.passes if federated else 1
+    epoch_seconds = sum(train * rates[0] * passes + val * rates[1] for train, val in sizes)
     seconds = epochs * epoch_seconds / slots
     checkpoint_bytes = len(sizes) * rehearsal.checkpoint_bytes
     # Of a trial its last two and its best; of a member of a population all that another one may copy.
@@ -161,6 +165,7 @@ def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
         val_images=task.size("val"),
         test_images=task.size("test"),
         classes=task.classes,
+        clients=_clients(spec, task),
         class_sizes=sizes_in_words(task),
         image_shape=(task.channels, task.image_size, task.image_size),
         model=spec.model.name,
@@ -188,6 +193,12 @@ def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
             *_too_little_time(spec, epoch_seconds),
         ),
     )
+
+
+def _clients(spec: ImageSpec, task: Task) -> tuple[str, ...]:
+    found = {arm: known.in_words for arm, known in clients_by_arm(spec, task).items()}
+    others = [f"{arm}: {words}" for arm, words in found.items() if words != found[MAIN_ARM]]
+    return (found[MAIN_ARM], *others) if found else ()
 
 
 def _weights(spec: ImageSpec, prepared: Prepared) -> str | None:

@@ -15,6 +15,7 @@ from tlsweep.models import Weights, read_weights
 from tlsweep.models.statistics import Statistics
 from tlsweep.pretrained.kept import kept
 from tlsweep.spec import ModelSpec, SourceTask, TrainSettings, derive_seed
+from tlsweep.spec.federation.fitting import OF_FEDERATION
 from tlsweep.training.devices import Compute
 from tlsweep.training.finetuning import finetune
 from tlsweep.training.networks import trained_network
@@ -41,7 +42,8 @@ def source_key(source: SourceTask, model: ModelSpec, seed: int, fingerprint: str
         "version": VERSION,
         "data": fingerprint,
         "epochs": source.epochs,
-        "train": source.train.model_dump(mode="json"),
+        # None is a federation; and so the weights that earlier versions kept have the same key.
+        "train": source.train.model_dump(mode="json", exclude=set(OF_FEDERATION)),
         "model": [model.name, model.args],
         "seed": seed,
     }

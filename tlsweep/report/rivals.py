@@ -97,6 +97,8 @@ def _probe(results: Results, state: SweepState, trial: str, spec: ImageSpec) -> 
     heads = results.environment.get("head") or {}
     name = _best(state.trials[trial]).get(WEIGHTS, next(iter(results.spec.origins)))
     there = spec.model.weights is not None and heads.get(name, {}).get("begins_with") == PROBE_ARM
+    # Which no client of a federation has judged.
+    there = there and spec.search.metric != "val_worst_client"
     return [PROBE_ARM] if there else []
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from tlsweep.spec.base import AUTO, SpecModel, Unit, searchable
 from tlsweep.spec.class_weights import ClassWeights
+from tlsweep.spec.federation import Federated
 from tlsweep.spec.optimizers import OPTIMIZERS, OptimizerName, describe_optimizers
 from tlsweep.spec.search.per_batch_size import UNSCALED, PerBatchSize, Scaling
 from tlsweep.spec.search.space import Distribution, Value
@@ -138,6 +139,18 @@ class Hyperparameters(OptimizerDefaults):
     """Above 0, a rectangle of the next training image of the epoch is pasted in, and labels are mixed by area; the
     area is drawn from Beta(cutmix, cutmix) (Yun et al. 2019; 1 is usual). With mixup too, half of the images get one,
     half the other."""
+    server_optimizer: Literal["sgd", "adam", "yogi"] = "sgd"
+    """What the server of a federation (`federated`) makes of a round. `sgd`: the mean of the clients' networks (FedAvg,
+    McMahan et al. 2017; with server_momentum FedAvgM, Hsu et al. 2019); `adam`, `yogi`: FedAdam and FedYogi (Reddi et
+    al. 2021, algorithm 2: without bias correction; betas 0.9 and 0.99, tau 0.001)."""
+    server_lr: float = Field(1.0, gt=0)
+    """How far the server goes: with `sgd` 1 is to the mean of the clients' networks; `adam` and `yogi` take less, 0.01
+    or so."""
+    server_momentum: float = Field(0.0, ge=0, lt=1)
+    """Part of the server's last step that is taken again (`server_optimizer: sgd`)."""
+    proximal: float = Field(0.0, ge=0)
+    """FedProx (Li et al. 2020): half of this times the squared distance from the network that a round began with is
+    added to the loss of each client, so that none goes far. `train_loss` is without it."""
 
     @model_validator(mode="after")
     def _optimizer_can_do_it(self) -> "Hyperparameters":
@@ -174,6 +187,11 @@ class TrainSettings(SpecModel):
     divides gives the same gradient as a whole one, but for dropout; with `train`, each part is normalised by itself."""
     compile: bool = False
     """torch.compile the network (GPU only; pays off in trials of many minutes)."""
+    federated: Federated | None = None
+    """Train as a federation would: images are divided among clients, an epoch is a round in which clients train one
+    after another, each with an optimizer of its own that begins anew, and a server averages what they made. `lr`,
+    `batch_size` and all that is about training are then the clients'. A simulation to choose hyperparameters: nothing
+    is sent, and nothing is private. null: one network sees all images."""
     noise_scale: bool = False
     """Report the gradient noise scale (McCandlish et al. 2018): the batch size far above which a larger batch saves no
     steps. Measured where batches have at least 4 images. Costs 5-10 % of the training of a tiny network on a CPU, and

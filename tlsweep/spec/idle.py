@@ -83,6 +83,7 @@ def _remarks_on_training(spec: ImageSpec) -> list[str]:
         *_no_growth(spec),
         *_without_effect(spec),
         *_balanced_twice(spec),
+        *_averaged_statistics(spec),
         *_mixed_labels(spec),
         *_calibration_alone(spec),
     ]
@@ -234,6 +235,17 @@ def _balanced_twice(spec: ImageSpec) -> Iterator[str]:
     settings = spec.train.settings()
     if settings.class_weights == "balanced" and settings.sampler == "balanced":
         yield "train.class_weights = balanced with train.sampler balanced: rare classes count twice; one is enough"
+
+
+def _averaged_statistics(spec: ImageSpec) -> Iterator[str]:
+    settings = spec.train.settings()
+    # The networks of our own (`cnn`, `mlp`) have no batch norm.
+    if settings.federated and settings.batch_norm == "train" and spec.model.name not in ("cnn", "mlp"):
+        yield (
+            "train.federated with train.batch_norm train: where the network has batch norm, each client has its own "
+            "statistics, and what is evaluated has their mean, which may fit none; batch_norm: frozen keeps those of "
+            "the weights"
+        )
 
 
 def _mixed_labels(spec: ImageSpec) -> Iterator[str]:

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 from tlsweep.errors import SpecError
 from tlsweep.spec.augmentation import with_preset
 from tlsweep.spec.data import DataSpec
-from tlsweep.spec.hyperparameters import Hyperparameters, TrainSpec
+from tlsweep.spec.federation.fitting import check_federation
+from tlsweep.spec.hyperparameters import Hyperparameters, TrainSettings, TrainSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS, ModelSpec
 from tlsweep.spec.search.hyperrule import BATCH_SIZE, hyperrule
 from tlsweep.spec.search.per_batch_size import Scaling
@@ -52,7 +53,7 @@ class ImageSpec(SweepSpec):
     """What `train.layer_decay: auto` is for this network where it begins with weights, unless 1. A launch fills
     it in."""
     study: Study = Study()
-    """More arms, at the main one's budget each: `freeze`, or `{few_labels: [5, 10, 25]}`."""
+    """More arms, at the main one's budget each: `freeze`, `federation`, or `{few_labels: [5, 10, 25]}`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,6 +91,7 @@ class ImageSpec(SweepSpec):
             )
         self._study_fits()
         self._soup_fits()
+        check_federation(self)
         return self
 
     @property
@@ -138,6 +140,11 @@ class ImageSpec(SweepSpec):
         if self.study.few_labels:
             labels = self.data.model_copy(update={"labels_per_class": max(self.study.few_labels)})
             object.__setattr__(self, "data", labels)  # it is frozen for its users, not yet for itself
+
+    def settings_in(self, arm: str) -> TrainSettings:
+        """What all trials of an arm share."""
+        settings, own = self.train.settings(), self.arm(arm).federated
+        return settings.model_copy(update={"federated": own}) if own else settings
 
     @property
     def epochs(self) -> int:
@@ -206,6 +213,7 @@ class ImageSpec(SweepSpec):
             freeze=dict(self.train)["freeze"],
             rule=rule,
             rivals=self.search.rivals_start,
+            federated=self.train.settings().federated,
             soup=self.soup_trials > 0,
         )
 

@@ -17,6 +17,7 @@ from tlsweep.spec.explaining import VARIANTS, explained, shown, variant_fields
 from tlsweep.spec.function import FunctionSpec
 from tlsweep.spec.images import ImageSpec
 from tlsweep.spec.plain import check_plain
+from tlsweep.spec.search.study import NAMED_STUDIES
 from tlsweep.spec.sweep import SweepSpec
 from tlsweep.spec.yaml_text import MAX_CHARACTERS, MAX_DEPTH, read_yaml, write_yaml
 from tlsweep.text import shortened
@@ -171,8 +172,8 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     if len(keys) == 2 and isinstance(here, Mapping) and section in VARIANTS and name == VARIANTS[section][0]:
         known = variant_fields(section, parsed)
         tree = tree | {section: {name: value for name, value in here.items() if known is None or name in known}}
-    if section == "study" and tree.get(section) == "freeze":
-        tree = tree | {section: {"freeze": True}}  # which it is short for
+    if section == "study" and here in NAMED_STUDIES:
+        tree = tree | {section: {here: True}}  # which it is short for
     return _set(tree, keys, parsed, what)
 
 

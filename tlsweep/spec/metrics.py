@@ -3,7 +3,8 @@
 from typing import Literal
 
 Metric = Literal[
-    "val_accuracy", "val_loss", "val_f1", "val_precision", "val_recall", "val_top5", "val_auroc", "val_ece"
+    "val_accuracy", "val_loss", "val_f1", "val_precision", "val_recall", "val_top5", "val_auroc", "val_ece",
+    "val_worst_client",
 ]  # fmt: skip
 
 

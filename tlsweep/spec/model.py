@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from tlsweep.spec.augmentation import with_preset
 from tlsweep.spec.base import SpecModel
 from tlsweep.spec.data import DataSpec
+from tlsweep.spec.federation.fitting import changed_of_federation
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.text import shortened
 
@@ -28,6 +29,13 @@ class SourceTask(SpecModel):
     @classmethod
     def _augmentation_by_name(cls, values: Any) -> Any:
         return with_preset(values, cls.model_fields["train"].default.model_dump(exclude_unset=True))
+
+    @field_validator("train")
+    @classmethod
+    def _trained_by_nobody_else(cls, train: Hyperparameters) -> Hyperparameters:
+        if changed := changed_of_federation(dict(train)):
+            raise ValueError(f"a source task is no federation, and has no {changed[0]}; it belongs to train:")
+        return train
 
     @field_validator("data")
     @classmethod

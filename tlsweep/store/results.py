@@ -102,6 +102,13 @@ class Results:
         return None
 
     @property
+    def clients(self) -> "pa.Table | None":
+        """One row for each (trial, generation, epoch, client), an epoch being a round; None but of federations."""
+        if (self.path / "clients.parquet").exists():
+            return self._table("clients")
+        return None
+
+    @property
     def events(self) -> "pa.Table":
         """One row for each decision or incident."""
         return self._table("events")

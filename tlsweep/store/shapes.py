@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic_core import CoreSchema, SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
-from tlsweep.store.schema import EVENTS, HYPERPARAMETERS, METRICS, REPORTS, Columns
+from tlsweep.store.schema import CLIENTS, EVENTS, HYPERPARAMETERS, METRICS, REPORTS, Columns
 from tlsweep.text import one_line
 
 DEPTH: Final = 64
@@ -74,6 +74,7 @@ _RECORDS = {
             _mapping(
                 _fields(REPORTS)
                 | {"folds": core.list_schema(_mapping(_fields(REPORTS))), "own": core.list_schema(_TEXT)}
+                | {"by_client": core.list_schema(_mapping(_fields(CLIENTS)))}
             )
         )
     ),

@@ -9,7 +9,7 @@ from tlsweep.spec import MAIN_ARM, Hyperparameters, SweepSpec, derive_seed
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.strategies import RecipeSearch
 from tlsweep.store import StoredCheckpoint
-from tlsweep.store.schema import FOLDS, HYPERPARAMETERS, REPORTS
+from tlsweep.store.schema import CLIENTS, FOLDS, HYPERPARAMETERS, REPORTS
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Epoch(NamedTuple):
     """The same of each network, where a trial trains several, by the columns of folds.parquet."""
     own: Mapping[str, float] = {}
     """Metrics of a function of the user's own that no other sweep has a column for."""
+    by_client: Sequence[Mapping[str, Any]] = ()
+    """How it went for each client of a federation, by the columns of clients.parquet."""
     told: str = ""
     """The same in words, for the worker's log."""
 
@@ -83,6 +85,8 @@ class Message:
     """SHA-256 of that file."""
     folds: Sequence[Mapping[str, Any]] = ()
     """The same of each network, where a trial trains several, by the columns of folds.parquet."""
+    by_client: Sequence[Mapping[str, Any]] = ()
+    """How it went for each client of a federation, by the columns of clients.parquet."""
     passed_over: Sequence[Mapping[str, str]] = ()
     """Checkpoints that were not sound when the trial started (`path`), and why (`reason`)."""
     own: Mapping[str, float] = field(default_factory=dict)
@@ -91,6 +95,7 @@ class Message:
     def __post_init__(self) -> None:
         unknown = self.figures.keys() - _FIGURES
         unknown |= {name for fold in self.folds for name in fold.keys() - FOLDS.keys()}
+        unknown |= {name for client in self.by_client for name in client.keys() - CLIENTS.keys()}
         if unknown:
             raise TypeError(f"a worker's message has figures that no column takes: {', '.join(sorted(unknown))}")
 

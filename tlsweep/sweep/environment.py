@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task
+from tlsweep.data.federation import Clients
 
 if TYPE_CHECKING:
     from tlsweep.pretrained.starting import Beginning
@@ -27,6 +28,7 @@ def environment(
     weights: Mapping[str, Any],
     beginnings: "Mapping[str, Beginning]" = MappingProxyType({}),
     start: Mapping[str, Any] = MappingProxyType({}),
+    clients: Mapping[str, Clients] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The content of environment.json.
 
@@ -36,6 +38,7 @@ def environment(
         weights: those that they may start from, by name; None for random ones.
         beginnings: what the heads behind them begin with.
         start: how far they are before any training, by arm and weights.
+        clients: those of federations, by arm.
     """
     return {
         **machine(cluster),
@@ -52,12 +55,19 @@ def environment(
             "mostly_cropped": task.findings.cropped.count,
             "duplicates": task.duplicates.counts(),
             "notes": list(task.notes),
+            "clients": {arm: _clients(known) for arm, known in clients.items()},
         },
         "weights": _weights(weights),
         "normalize": _normalisations(task, weights),
         "head": {name: {"begins_with": head.how, "why": head.why} for name, head in beginnings.items()},
         "start": dict(start),
     }
+
+
+def _clients(known: Clients) -> dict[str, Any]:
+    """Who has how many images; the fingerprint says which."""
+    train = [len(indices) for indices in known.train]
+    return {"fingerprint": known.fingerprint, "train_images": train, "val_images": known.val_images.tolist()}
 
 
 def machine(cluster: Cluster) -> dict[str, Any]:

@@ -111,8 +111,8 @@ class Ledger:
         """Take down a worker's message as the report of its trial."""
         trial = self.state.trials[message.trial]
         measured = message.columns()
-        if message.folds:
-            measured["folds"] = list(message.folds)
+        parts = {"folds": message.folds, "by_client": message.by_client}
+        measured |= {name: list(several) for name, several in parts.items() if several}
         return self._note(
             measured
             | {

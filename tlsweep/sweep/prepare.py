@@ -9,10 +9,12 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.data import Task, load_task
 from tlsweep.data.balance import check_class_names
 from tlsweep.data.duplicates import count_in_source
+from tlsweep.data.federation import Clients, clients_of, federation_in
 from tlsweep.data.pixels.cache import default_cache
+from tlsweep.data.views import run_tasks, with_few_labels
 from tlsweep.errors import DataError, ModelError
 from tlsweep.observer import Observer, say
-from tlsweep.spec import ImageSpec, SourceTask
+from tlsweep.spec import MAIN_ARM, ImageSpec, SourceTask
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.assignment import configuration, trial_seed
 from tlsweep.sweep.heads import starting_heads
@@ -56,6 +58,7 @@ def prepare(spec: ImageSpec, task: Task, observer: Observer) -> Prepared:
     check_batch_sizes(spec, task)
     check_metric(spec, task)
     check_class_names(spec.train.settings().class_weights, task)
+    clients_by_arm(spec, task)
     observer.phase("building the network")
     # Imports torch, which takes seconds.
     from tlsweep.models import Weights, resolve_weights, validate_model
@@ -137,7 +140,8 @@ def read_images(spec: ImageSpec, observer: Observer) -> Task:
     """
     from tlsweep.models.resizing import resized_for
 
-    return load_task(resized_for(spec.data, spec.model), spec.seed, progress=observer.progress)
+    task = load_task(resized_for(spec.data, spec.model), spec.seed, progress=observer.progress)
+    return replace(task, federation=federation_in(spec, MAIN_ARM))
 
 
 def _seen_by(task: Task) -> dict[str, Any]:
@@ -194,6 +198,22 @@ def check_metric(spec: ImageSpec, task: Task) -> None:
             f"search.metric = val_auroc: must have at most {PROBABILITIES:,} validation images × classes, and "
             f"{task.size('val'):,} × {task.num_classes:,} are more; write val_accuracy, or lower data.val_fraction"
         )
+
+
+def clients_by_arm(spec: ImageSpec, task: Task) -> dict[str, Clients]:
+    """The clients of each arm that is trained as a federation, or judged by the clients of one; of several runs those
+    of the first.
+
+    Raises:
+        DataError: the images of an arm are too few for them.
+    """
+    found: dict[str, Clients] = {}
+    for arm in spec.trained_arms:
+        federation, labels = federation_in(spec, arm), spec.arm(arm).labels_per_class
+        if federation is not None:
+            here = task if labels is None else with_few_labels(task, labels, spec.seed)
+            found[arm], *_ = [clients_of(run) for run in run_tasks(replace(here, federation=federation))]
+    return found
 
 
 def fewest_images(spec: ImageSpec, task: Task) -> int:

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray import tune
 
+from tlsweep.data.federation import federation_in
 from tlsweep.data.pixels.mapped import Mapped
 from tlsweep.data.views import with_few_labels
 from tlsweep.files import raise_storage_error, storing
@@ -81,13 +82,14 @@ class Shared:
 
         def tell(epoch: EpochReport, snapshot: Snapshot) -> None:
             figures = asdict(epoch)
-            number, folds = figures.pop("epoch"), figures.pop("folds")
-            report(Epoch(number, figures, folds, told=f"validation accuracy {epoch.val_accuracy:.4f}"), snapshot)
+            number, told = figures.pop("epoch"), f"validation accuracy {epoch.val_accuracy:.4f}"
+            parts = {name: figures.pop(name) for name in ("folds", "by_client")}
+            report(Epoch(number, figures, **parts, told=told), snapshot)
 
         hyperparameters = trained_with(assignment.hyperparameters)
         finetune(
             hyperparameters,
-            self.spec.train.settings(),
+            self.spec.settings_in(assignment.arm),
             self.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
             report=tell,
             resume=start,
@@ -107,7 +109,9 @@ class Shared:
 
     def arm_task(self, arm: str) -> Any:
         """The images as the trials of an arm see them."""
-        return _with_labels(self.task, self.spec.arm(arm).labels_per_class, self.spec.seed)
+        task = _with_labels(self.task, self.spec.arm(arm).labels_per_class, self.spec.seed)
+        federation = federation_in(self.spec, arm)
+        return task if federation is None else replace(task, federation=federation)
 
     def compute(self, micro_batches: Mapping[str, int]) -> "Compute":
         """What a trial has in this process; `micro_batches` are the images that devices were found to take, by name."""
@@ -204,6 +208,7 @@ def run_assignment(assignment: Assignment, shared: Trains) -> None:
             epoch=epoch.number,
             node=node,
             folds=epoch.folds,
+            by_client=epoch.by_client,
             figures=epoch.figures,
             own=epoch.own,
             passed_over=told,

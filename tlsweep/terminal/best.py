@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tlsweep.report import Best, Segment, describe_runs, faults, find_best, tables_by
 from tlsweep.spec import FunctionSpec, Hyperparameters, ImageSpec, SweepSpec, TrainSettings
+from tlsweep.spec.federation import Federated
 from tlsweep.store import Location, Results, SweepFolder
 from tlsweep.store.folder import command
 from tlsweep.store.locations import STATE
@@ -91,7 +92,10 @@ def _settings(spec: SweepSpec) -> list[tuple[str, str]]:
     settings = spec.train.settings()
     fields = TrainSettings.model_fields.items()
     changed = {name: getattr(settings, name) for name, field in fields if getattr(settings, name) != field.default}
-    return [(words(name), value(shared)) for name, shared in changed.items() if name != "epochs"]
+    told = {
+        name: shared.in_words if isinstance(shared, Federated) else value(shared) for name, shared in changed.items()
+    }
+    return [(words(name), text) for name, text in told.items() if name != "epochs"]
 
 
 def ranked_by(metric: str, searched_by: str | None) -> str:

@@ -31,6 +31,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         *(("skipped", line) for line in _skipped(plan.skipped)),
         ("classes", _classes(plan.classes, 2 * (console.width - _NAMES))),
         ("balance", plan.class_sizes),
+        *(("clients", line) for line in plan.clients),
         ("image", f"{height} × {width} pixels, {'grey' if channels == 1 else 'colour'}"),
         ("resize", plan.resizing),
         *(("normalize", line) for line in plan.normalisation),

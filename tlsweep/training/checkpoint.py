@@ -20,9 +20,9 @@ from tlsweep.models.loading import load_state
 from tlsweep.text import one_line
 from tlsweep.training.optimization.optimizers import GroupMemory, OptimizerState
 
-FORMAT = 3
-READABLE = (1, 2, FORMAT)
-"""Format 1 lacks what has a default below, format 2 the last two."""
+FORMAT = 4
+READABLE = (1, 2, 3, FORMAT)
+"""Format 1 lacks what has a default below, format 2 the last three, format 3 the last."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Checkpoint:
     """The weights that training goes on with, where `tensors` are their average."""
     scaling: dict[str, float] = field(default_factory=dict)
     """The scale of the loss, where it is computed in float16."""
+    server: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """What the server of a federation keeps from round to round, by its kind and the name of the parameter."""
 
 
 def copied(checkpoint: Checkpoint) -> Checkpoint:
@@ -132,16 +134,19 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         if not isinstance(getattr(checkpoint, name), get_origin(kind) or kind):
             raise TypeError(name)
     # torch.load(weights_only=True) makes sparse tensors too, whose few bytes can stand for any size.
-    for tensor in (*checkpoint.tensors.values(), *checkpoint.trained.values()):
+    if not all(isinstance(memory, dict) for memory in checkpoint.server.values()):
+        raise TypeError("server")
+    beside = [checkpoint.trained, *checkpoint.server.values()]
+    for tensor in (tensor for tensors in (checkpoint.tensors, *beside) for tensor in tensors.values()):
         if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided:
             raise TypeError("tensors")
     if checkpoint.scaling and not all(
         isinstance(checkpoint.scaling.get(name), float | int) for name in ("scale", "steps")
     ):
         raise TypeError("scaling")
-    for name, tensor in checkpoint.trained.items():
+    for name, tensor in (item for tensors in beside for item in tensors.items()):
         if name not in checkpoint.tensors or checkpoint.tensors[name].shape != tensor.shape:
-            raise TypeError("trained")
+            raise TypeError("trained or server")
     if not all(isinstance(memory, dict) for memory in checkpoint.optimizer_state.values()):
         raise TypeError("optimizer_state")
     return checkpoint

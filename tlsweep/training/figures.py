@@ -1,7 +1,7 @@
 """What an epoch of training measures: on the device while it runs, as numbers at its end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,6 +18,22 @@ class PartFigures:
     """Shape (n,): whether each prediction is right."""
     weight: Tensor | float
     """Of how many images of its batch the loss is the mean: n, unless classes have weights."""
+
+
+@dataclass
+class Passage:
+    """Steps of training, one after another."""
+
+    parts: list[PartFigures] = field(default_factory=list)
+    """The figures of each forward pass."""
+    scheduled_lr: float = 0.0
+    """The base learning rate at the last step, schedule applied."""
+    samples: int = 0
+    """Images seen."""
+    steps: int = 0
+    """Steps of the optimizer."""
+    data_seconds: float = 0.0
+    """Waiting for batches."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, device_name, isolated, peak_memory, reset_peak_memory
 from tlsweep.training.frozen import FeatureSource
 from tlsweep.training.metrics import FIGURES
-from tlsweep.training.reports import EpochReport, Receiver
+from tlsweep.training.reports import ClientReport, EpochReport, Receiver
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
 from tlsweep.training.trainer import Trainer
@@ -70,6 +71,7 @@ def run_epoch(trainer: Trainer, device: str) -> EpochReport:
     # A network that diverged has nothing to say, and the receiver of the report will end the trial.
     validation = trainer.evaluate("val") if math.isfinite(training.loss) else None
     evaluated = time.perf_counter()
+    clients = trainer.by_client(validation)
     figures: dict[str, Any] = {f"val_{name}": getattr(validation, name, math.nan) for name in FIGURES}
     return EpochReport(
         epoch=trainer.epoch,
@@ -88,4 +90,12 @@ def run_epoch(trainer: Trainer, device: str) -> EpochReport:
         samples_per_second=(trainer.samples - samples_before) / (trained - started),
         device_memory=peak_memory(device),
         device=device_name(device),
+        val_worst_client=_worst(clients),
+        by_client=clients,
     )
+
+
+def _worst(clients: Sequence[ClientReport]) -> float | None:
+    """The least accuracy of a client; None without a federation, NaN where it diverged."""
+    known = [client.val_accuracy for client in clients if client.val_accuracy is not None]
+    return min(known, default=math.nan) if clients else None

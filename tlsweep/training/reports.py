@@ -5,6 +5,27 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class ClientReport:
+    """One round of one client of a federation."""
+
+    client: int
+    """Its number, from 0."""
+    train_images: int
+    """Images that it has to train on."""
+    val_images: int
+    """Images of the validation split that are its own."""
+    train_loss: float | None
+    """As of EpochReport, over its own training; this and the next two are None where it took no part in the round."""
+    train_accuracy: float | None
+    drift: float | None
+    """The Euclidean distance of its parameters from those that it was given, at the end of its training."""
+    val_accuracy: float | None
+    """Of the network that the server made of the round; None without validation images, or where training diverged."""
+    fold: int = 0
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
 class RunReport:
     """One epoch of one of the networks that a trial trains side by side; the names mean what they do in EpochReport."""
 
@@ -28,6 +49,7 @@ class RunReport:
     val_top5: float | None
     val_auroc: float | None
     val_ece: float
+    val_worst_client: float | None
     train_seconds: float
     eval_seconds: float
 
@@ -94,8 +116,13 @@ class EpochReport:
     val_top5_se: float | None = None
     val_auroc_se: float | None = None
     val_ece_se: float | None = None
+    val_worst_client: float | None = None
+    """The least accuracy that a client of a federation has; NaN where the training loss is not finite."""
+    val_worst_client_se: float | None = None
     folds: tuple[RunReport, ...] = ()
     """Each run, where there are several."""
+    by_client: tuple[ClientReport, ...] = ()
+    """Each client, where it is a federation; of several runs those of each."""
 
 
 Copy = Callable[[], bytes]

@@ -17,6 +17,7 @@ from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.checkpoint import dump_checkpoint
 from tlsweep.training.devices import Compute
 from tlsweep.training.evaluation import evaluate_checkpoint
+from tlsweep.training.federation.rounds import FederatedTrainer
 from tlsweep.training.frozen import FeatureSource
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.reports import Copy
@@ -36,9 +37,10 @@ class Runs:
         features: FeatureSource | None = None,
     ) -> None:
         self.trainers: list[Trainer] = []
+        make = FederatedTrainer if settings.federated else Trainer
         for run in transfer.runs():
             beside = self.trainers[0] if self.trainers else None
-            self.trainers.append(Trainer(hyperparameters, settings, run, compute, beside=beside, features=features))
+            self.trainers.append(make(hyperparameters, settings, run, compute, beside=beside, features=features))
 
     @property
     def epoch(self) -> int:

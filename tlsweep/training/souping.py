@@ -85,7 +85,7 @@ def search_mix(count: int, score: Callable[[Mix], Score]) -> tuple[Mix, dict[Mix
 def without_optimizer(checkpoint: bytes) -> bytes:
     """The checkpoint without what only training needs: often two thirds of it."""
     whole = load_checkpoint(checkpoint)
-    return dump_checkpoint(replace(whole, optimizer_state={}, optimizer_groups=[], trained={}))
+    return dump_checkpoint(replace(whole, optimizer_state={}, optimizer_groups=[], trained={}, server={}))
 
 
 def blend(

@@ -55,9 +55,9 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
     def total(name: str) -> Any:
         return sum(each(name))
 
-    figures = ("train_loss", "train_accuracy", *(f"val_{name}" for name in FIGURES))
-    reached: dict[str, Any] = {name: _over(mean, each(name)) for name in figures}
-    reached |= {f"val_{name}_se": _over(standard_error, each(f"val_{name}")) for name in FIGURES}
+    validation = [f"val_{name}" for name in (*FIGURES, "worst_client")]
+    reached: dict[str, Any] = {name: _over(mean, each(name)) for name in ("train_loss", "train_accuracy", *validation)}
+    reached |= {f"{name}_se": _over(standard_error, each(name)) for name in validation}
     measured = [scale for scale in each("noise_scale") if not math.isnan(scale)]
     images = [len(run.train) for run in task.runs]
     # Where batches grow with a run's own validation they differ: only a divided one tells of the memory.
@@ -78,6 +78,11 @@ def summarise(rows: Sequence[EpochReport], task: Task, reporting_seconds: float)
         device_memory=max(each("device_memory")),
         runs=len(rows),
         folds=tuple(_of_run(row, task, at) for at, row in enumerate(rows)),
+        by_client=tuple(
+            replace(client, fold=run.fold, repeat=run.repeat)
+            for run, row in zip(task.runs, rows, strict=True)
+            for client in row.by_client
+        ),
         **reached,
     )
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -36,7 +36,7 @@ from tlsweep.training.devices import (
     seed_generators,
 )
 from tlsweep.training.evaluation import evaluate, make_batches
-from tlsweep.training.figures import PartFigures, TrainingFigures, dominant, means
+from tlsweep.training.figures import PartFigures, Passage, TrainingFigures, dominant, means
 from tlsweep.training.frozen import FeatureSource, Way, on_features, stays_frozen, unfit
 from tlsweep.training.metrics import Evaluation
 from tlsweep.training.microbatch import ForwardState, MicroBatch
@@ -56,6 +56,7 @@ from tlsweep.training.optimization.optimizers import (
     set_training,
 )
 from tlsweep.training.optimization.trial_schedule import TrialSchedule
+from tlsweep.training.reports import ClientReport
 from tlsweep.training.transfer import Transfer
 
 T = TypeVar("T")
@@ -186,30 +187,53 @@ class Trainer:
 
     def train_epoch(self) -> TrainingFigures:
         """One pass over the training split; `epoch`, `samples` and `step` move on."""
-        # Seeded for each epoch, dropout does not depend on what ran before.
-        seed_generators(derive_seed(self.seed, "dropout", self.epoch), self.device)
-        parts: list[PartFigures] = []
-        scheduled_lr, seen = 0.0, 0
-        steps = 0
         self.scheduled_batch_size = self.schedule.batch_size(self.epoch)
-        batches = Timed(self.goes_through.train(self.epoch, self.scheduled_batch_size, self.seed))
-        for images, labels in batches:
-            scheduled_lr, figures = self.train_step(images, labels, seen)
-            parts += figures
-            seen, steps = seen + len(labels), steps + 1
-        self.epoch, self.samples = self.epoch + 1, self.samples + seen
-        self.step += steps
-        self.leave_training()
-        loss, accuracy = means(parts)
-        return TrainingFigures(loss=loss, accuracy=accuracy, scheduled_lr=scheduled_lr, data_seconds=batches.seconds)
+        return self.completed([self.go_through([self.epoch], self.seed)])
 
-    def train_step(self, images: Tensor, labels: Tensor, seen: int) -> tuple[float, list[PartFigures]]:
+    def go_through(self, passes: Sequence[int], seed: int, among: Tensor | None = None) -> Passage:
+        """Train on images, as many times as `passes` has numbers: together the epoch that is under way.
+
+        Args:
+            passes: for each pass the number that its order, its augmentation and its dropout follow from.
+            seed: what else they follow from.
+            among: indices of the images; None: all of the training split.
+        """
+        passage = Passage()
+        samples = len(passes) * (self.task.size("train") if among is None else len(among))
+        for number in passes:
+            # Seeded for each pass, dropout does not depend on what ran before.
+            seed_generators(derive_seed(seed, "dropout", number), self.device)
+            batches = Timed(self.goes_through.train(number, self.scheduled_batch_size, seed, among))
+            for images, labels in batches:
+                passage.scheduled_lr, figures = self.train_step(images, labels, passage.samples, samples)
+                passage.parts += figures
+                passage.samples += len(labels)
+                passage.steps += 1
+            passage.data_seconds += batches.seconds
+        return passage
+
+    def completed(self, passages: Sequence[Passage]) -> TrainingFigures:
+        """Count what makes an epoch, and be ready for its evaluation."""
+        self.epoch += 1
+        self.samples += sum(passage.samples for passage in passages)
+        self.step += sum(passage.steps for passage in passages)
+        self.leave_training()
+        loss, accuracy = means([part for passage in passages for part in passage.parts])
+        seconds = sum(passage.data_seconds for passage in passages)
+        return TrainingFigures(
+            loss=loss, accuracy=accuracy, scheduled_lr=passages[-1].scheduled_lr, data_seconds=seconds
+        )
+
+    def train_step(
+        self, images: Tensor, labels: Tensor, seen: int, samples: int | None = None
+    ) -> tuple[float, list[PartFigures]]:
         """Forward, backward and a step of the optimizer. Memory too small for the batch divides it, now and later.
 
         Args:
             images: shape (N, C, S, S), or what stands for them on this way.
             labels: shape (N,); of mixed images probabilities (N, classes).
             seen: samples of this epoch that came before.
+            samples: all of this epoch; None: those of the training split.
 
         Returns:
             The base learning rate with the schedule applied, and the figures of each part of the batch.
@@ -217,7 +241,7 @@ class Trainer:
         Raises:
             ResourceError: the memory is too small for one image.
         """
-        samples = self.task.size("train")
+        samples = samples or self.task.size("train")
         # One division of whole numbers, so that epoch k begins at exactly k.
         progress = (self.epoch * samples + seen) / samples
         self.thaw(progress / self.settings.epochs)
@@ -235,6 +259,7 @@ class Trainer:
             self.noise.measured(self._noise_of(images, labels))
         parts = self.micro_batch.run(partial(self._accumulate, labels), images, labels, undo=self._forget)
         self.scaling.unscale()
+        self.regularise()
         if self.noise is not None:
             self.noise.step(self.module, len(labels))
         if self.hyperparameters.clip_norm:
@@ -243,6 +268,9 @@ class Trainer:
         self.scaling.step()
         forget_gradients(self.optimizer)
         return parts
+
+    def regularise(self) -> None:
+        """Add to the gradients of a batch what does not come from its images."""
 
     def loss(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The mean over these images, each with the weight of its class, and their logits (n, classes)."""
@@ -310,6 +338,10 @@ class Trainer:
             self.schedule.observe(self.epoch, evaluation.loss)
         return evaluation
 
+    def by_client(self, validation: Evaluation | None) -> tuple[ClientReport, ...]:
+        """How the last epoch went for each client of a federation, whose network `validation` is of; without, none."""
+        return ()
+
     def state(self) -> Checkpoint:
         """A copy of the state of this moment, which must be the end of an epoch."""
         tensors = changed_tensors(self.network, self.untouched)
@@ -342,7 +374,10 @@ class Trainer:
         The optimizer's memory is taken over only from an optimizer of the same kind, the schedule's state only from the
         same schedule.
         """
-        checkpoint = load_checkpoint(content)
+        self.take_over(load_checkpoint(content))
+
+    def take_over(self, checkpoint: Checkpoint) -> None:
+        """Do what `restore` does with a checkpoint that was read."""
         restore_network(self.network, checkpoint)
         self.average.restore(checkpoint.trained)
         if checkpoint.optimizer == self.hyperparameters.optimizer:

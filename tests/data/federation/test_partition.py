@@ -112,6 +112,5 @@ def test_what_clients_have_is_said(digits: Task) -> None:
     without = int((few.val_images == 0).sum())
     assert without >= 30
     assert few.in_words == (
-        f"40 clients with 2 to 3 training images; {without} of them have no validation image, and no part in "
-        "val_worst_client"
+        f"40 clients with 2 to 3 training images; {without} without a validation image have no part in val_worst_client"
     )

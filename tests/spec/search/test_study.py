@@ -94,7 +94,7 @@ def test_another_flag_is_refused(flag: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["study=frieze"], "study = 'frieze': no study has this name; write freeze, or"),
+        (["study=frieze"], "study = 'frieze': no study has this name; write freeze, federation, or"),
         (["study={few_label: [1, 2]}"], "study: unknown field 'few_label'; did you mean 'few_labels'?"),
         (["study.few_labels=[5]"], "study.few_labels: few_labels takes at least two different counts"),
         (["study.few_labels=[5, 5, 10]"], "at least two different counts of labels from 1"),

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from tlsweep.data.federation.partition import divide
 from tlsweep.data.splits import shares_of
-from tlsweep.data.task import Indices, Task
-from tlsweep.spec import derive_seed
+from tlsweep.data.task import Federation, Indices, Task
+from tlsweep.spec import ImageSpec, derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,19 @@ class Clients:
         """How many there are, and what they have."""
         sizes, without = [len(indices) for indices in self.train], int((self.val_images == 0).sum())
         have = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
-        blind = f"; {without} of them have no validation image, and no part in val_worst_client" if without else ""
+        blind = f"; {without} without a validation image have no part in val_worst_client" if without else ""
         return f"{len(sizes)} client{'s' * (len(sizes) > 1)} with {have} training images{blind}"
+
+
+def federation_in(spec: ImageSpec, arm: str) -> Federation | None:
+    """Among whom the images are divided in an arm of a sweep; None where it is no federation.
+
+    Beside a federation a single client, which sees all images, is judged by the clients of that.
+    """
+    federated, main = spec.settings_in(arm).federated, spec.train.settings().federated
+    if federated is not None and federated.clients == 1:
+        federated = main
+    return None if federated is None else Federation(federated.clients, federated.split, spec.seed)
 
 
 def clients_of(task: Task) -> Clients:
@@ -67,6 +78,7 @@ def clients_of(task: Task) -> Clients:
     train, val = task.splits["train"], task.splits["val"]
     labels, val_labels = task.labels[train], task.labels[val]
     owners = divide(labels, federation)
+    # A generator of their own: other validation images leave those that are trained on where they are.
     random = np.random.RandomState(derive_seed(federation.seed, "clients", "val") % 2**32)
     val_owners = np.empty(len(val), np.int64)
     for label in np.unique(val_labels):

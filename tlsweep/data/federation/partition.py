@@ -47,6 +47,7 @@ def _by_shares(labels: Indices, clients: int, concentration: float, random: np.r
     for label in np.unique(labels):
         own = random.permutation(np.flatnonzero(labels == label))
         ends = np.cumsum(_dirichlet(clients, concentration, random)) * len(own)
+        # The last share ends where the class does, whatever the sum of shares is after rounding.
         cuts = np.minimum(ends[:-1].astype(np.int64), len(own))
         owners[own] = np.repeat(np.arange(clients), np.diff(cuts, prepend=0, append=len(own)))
     return owners
@@ -60,8 +61,9 @@ def _dirichlet(clients: int, concentration: float, random: np.random.RandomState
     """
     gammas = random.standard_gamma(concentration + 1, clients)
     logarithms = np.log(gammas) + np.log(1 - random.random_sample(clients)) / concentration
-    shares: npt.NDArray[np.float64] = np.exp(logarithms - logarithms.max())
-    return shares / shares.sum()
+    shares = np.exp(logarithms - logarithms.max())
+    normed: npt.NDArray[np.float64] = shares / shares.sum()
+    return normed
 
 
 def _with_the_least(owners: Indices, clients: int, random: np.random.RandomState) -> Indices:
@@ -92,7 +94,9 @@ def _by_classes(labels: Indices, clients: int, each: int, random: np.random.Rand
         )
     holders: list[list[int]] = [[] for _ in present]
     for client in range(clients):
-        taken = np.lexsort((random.random_sample(len(present)), list(map(len, holders))))[:each]
+        so_far = np.array([len(having) for having in holders])
+        # Of the classes that are taken as often, by lot: with the first of them clients would have neighbours.
+        taken = np.lexsort([random.random_sample(len(present)), so_far])[:each]
         for at in taken:
             holders[at].append(client)
     owners = np.empty(len(labels), np.int64)

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from tlsweep.spec.base import SpecModel, Unit
 
 _FORMS = "iid, {dirichlet: 0.5} or {classes: 2}"
+# 1/49 of 49 clients is 0.9999999999999999.
 _ROUNDING = 1e-9
 
 
@@ -35,15 +36,17 @@ class Split(SpecModel):
         return self
 
     @model_serializer
-    def _as_written(self) -> str | dict[str, float | int]:
-        ways = {"dirichlet": self.dirichlet, "classes": self.classes}
-        return {name: value for name, value in ways.items() if value is not None} or "iid"
+    def _as_written(self) -> Any:
+        return self._way() or "iid"
 
     @property
     def in_words(self) -> str:
         """What it is called in a line, and in the name of an arm: `iid`, `dirichlet-0.1`, `classes-2`."""
-        written = self._as_written()
-        return written if isinstance(written, str) else "-".join(f"{name}-{value:g}" for name, value in written.items())
+        return "".join(f"{name}-{value:g}" for name, value in self._way().items()) or "iid"
+
+    def _way(self) -> dict[str, float]:
+        ways: dict[str, float | None] = {"dirichlet": self.dirichlet, "classes": self.classes}
+        return {name: value for name, value in ways.items() if value is not None}
 
 
 class Federated(SpecModel):

@@ -36,7 +36,8 @@ class SearchCommon(SpecModel):
 
     metric: Annotated[Metric, PlainSerializer(_as_text, return_type=str)] = "val_accuracy"
     """What is compared, on the validation split: `val_recall` is the balanced accuracy, and `tlsweep columns` explains
-    the others. `val_loss` and `val_ece` are better when lower, the others when higher."""
+    the others. `val_loss` and `val_ece` are better when lower, the others when higher. `val_worst_client`, the least
+    accuracy of a client, is of federations (`train.federated`)."""
     mode: Literal["min", "max"] | None = None
     """Whether a lower or a higher metric is better, where a function of your own (`trial`) reports it: `min` or `max`.
     It may be left out where the metric is one of ours."""

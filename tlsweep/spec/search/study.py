@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tlsweep.errors import SpecError
 from tlsweep.spec.base import SpecModel
+from tlsweep.spec.federation import Federated, Split
+from tlsweep.spec.federation.fitting import OF_FEDERATION
 from tlsweep.spec.hyperparameters import Hyperparameters
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.search.tutorial import TUTORIAL
@@ -21,6 +23,7 @@ NO_EXPLORE_ARM: Control = "no-explore"
 HYPERRULE_ARM: Control = "hyperrule"
 PROBE_ARM: Control = "probe"
 TUTORIAL_ARM: Control = "tutorial"
+CENTRAL_ARM = "central"
 SOUP_ARM = "soup"
 """The average of the main arm's best networks (`soup`)."""
 
@@ -42,9 +45,15 @@ class Arm:
     """Training images of each class, some of the main arm's; None: all of them."""
     hyperparameters: Mapping[str, Value] = field(default_factory=dict)
     """Values that are the same in all its trials, whatever `train` says."""
+    federated: Federated | None = None
+    """In place of `train.federated`; None: as there."""
     trials: int | None = None
     """Configurations, each trained to the end; None: as many as the main arm, under the rules of the search. Of 0 the
     result follows from the main arm: what its trials begin with, or an average of them."""
+
+
+NAMED_STUDIES: Final = ("freeze", "federation")
+"""Those that a name turns on."""
 
 
 class Study(SpecModel):
@@ -57,14 +66,19 @@ class Study(SpecModel):
     """A learning curve over these numbers of training labels of each class. The most are the main arm's, in place of
     `data.labels_per_class`; each fewer n has the arm `labels-n`, with some of the same images. Where the model has
     weights, each has a control that starts from random ones: `scratch`, `labels-n-scratch`."""
+    federation: bool = False
+    """What dividing the images costs, at as many images seen: beside `train.federated`, the arms `central` (one network
+    sees all images), `iid` and `dirichlet-0.1`, those that the main arm is not. In short: `study: federation`."""
 
     @model_validator(mode="before")
     @classmethod
     def _a_name_turns_it_on(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "freeze":
-            raise PydanticCustomError("study", "no study has this name; write freeze, or {few_labels: [5, 10, 25]}")
-        if value == "freeze":
-            return {"freeze": True}
+        if isinstance(value, str) and value not in NAMED_STUDIES:
+            raise PydanticCustomError(
+                "study", "no study has this name; write freeze, federation, or {few_labels: [5, 10, 25]}"
+            )
+        if isinstance(value, str):
+            return {value: True}
         return {} if value is None else value
 
     @field_validator("few_labels")
@@ -85,7 +99,7 @@ class Study(SpecModel):
 
 
 def study_override(text: str) -> str:
-    """What `--study` stands for as an override: `freeze`, or `few_labels=5,10,25`.
+    """What `--study` stands for as an override: `freeze`, `federation`, or `few_labels=5,10,25`.
 
     Raises:
         SpecError: neither.
@@ -93,9 +107,9 @@ def study_override(text: str) -> str:
     name, _, counts = text.partition("=")
     if name == "few_labels" and counts:
         return f"study.few_labels=[{counts}]"
-    if text != "freeze":
-        raise SpecError(f"--study '{shortened(text)}': write freeze, or few_labels=5,10,25")
-    return "study.freeze=true"
+    if text not in NAMED_STUDIES:
+        raise SpecError(f"--study '{shortened(text)}': write freeze, federation, or few_labels=5,10,25")
+    return f"study.{text}=true"
 
 
 def arms_of(
@@ -106,6 +120,7 @@ def arms_of(
     freeze: Value,
     rule: Mapping[str, Value],
     rivals: Mapping[str, Mapping[str, Value]],
+    federated: Federated | None = None,
     soup: bool = False,
 ) -> tuple[Arm, ...]:
     """All arms, the main one first.
@@ -117,6 +132,7 @@ def arms_of(
         freeze: `train.freeze`.
         rule: what the HyperRule chooses.
         rivals: what other recipes that are trained beside the main one begin with, by name.
+        federated: `train.federated`.
         soup: whether the best networks of the main arm are averaged, or the best one with what it began with.
     """
     arms = [Arm(MAIN_ARM, control_of=None)]
@@ -132,9 +148,20 @@ def arms_of(
     if study.freeze:
         ways = get_args(Hyperparameters.model_fields["freeze"].annotation)
         arms += [Arm(f"freeze-{way}", hyperparameters={"freeze": way}) for way in ways if way != freeze]
+    if study.federation and federated:
+        arms += _federations(federated)
     if soup:
         arms.append(Arm(SOUP_ARM, trials=0))
     return tuple(arms)
+
+
+def _federations(main: Federated) -> list[Arm]:
+    """The arms of `study: federation`, in which a round, or an epoch, sees as many images as in the main arm's."""
+    # One client that sees all of them, by a server that changes nothing, is central training.
+    alone = Federated(clients=1, local_epochs=max(1, round(main.passes)))
+    central = Arm(CENTRAL_ARM, hyperparameters=dict(OF_FEDERATION), federated=alone)
+    splits = [split for split in (Split(), Split(dirichlet=0.1)) if split != main.split]
+    return [central, *(Arm(split.in_words, federated=main.model_copy(update={"split": split})) for split in splits)]
 
 
 def _control(name: Control, rule: Mapping[str, Value]) -> Arm:

@@ -6,6 +6,7 @@ Written as plain data, without pyarrow, so that code that only needs the names p
 """
 
 from tlsweep.store.schema.columns import (
+    CLIENTS,
     ERRORS,
     EVENTS,
     FOLDS,
@@ -24,6 +25,6 @@ from tlsweep.store.schema.columns import (
 from tlsweep.store.schema.kinds import KINDS, Kind
 
 __all__ = [
-    "ERRORS", "EVENTS", "FOLDS", "HYPERPARAMETERS", "KINDS", "METRICS", "REPORTS", "REQUIRED", "ROWS",
+    "CLIENTS", "ERRORS", "EVENTS", "FOLDS", "HYPERPARAMETERS", "KINDS", "METRICS", "REPORTS", "REQUIRED", "ROWS",
     "SCHEMA_VERSION", "TABLES", "TRIALS", "Column", "Columns", "Kind", "Type",
 ]  # fmt: skip

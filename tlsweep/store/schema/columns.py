@@ -78,6 +78,11 @@ METRICS: Final[Columns] = MappingProxyType(
             "Expected calibration error on the validation split: how far the share of right predictions is from their "
             "probability, in 15 equally wide bins of it, averaged over the images.",
         ),
+        "val_worst_client": Column(
+            "float",
+            "The least share of a client's validation images that are classified rightly (`train.federated`), over the "
+            "clients that have any; null without a federation.",
+        ),
     }
 )
 """The metrics that are means over the networks of a trial, where it trains several (folds, repeats)."""
@@ -164,6 +169,36 @@ FOLDS: Final[Columns] = MappingProxyType(
         **METRICS,
         "train_seconds": _TRAIN_SECONDS,
         "eval_seconds": _EVAL_SECONDS,
+        "time": _TIME,
+        "elapsed": _ELAPSED,
+    }
+)
+
+CLIENTS: Final[Columns] = MappingProxyType(
+    {
+        "sweep": _SWEEP,
+        "stage": _STAGE,
+        "arm": _ARM,
+        "trial": _TRIAL,
+        "generation": _GENERATION,
+        "epoch": Column("int", "The round, from 1."),
+        "fold": _FOLD,
+        "repeat": _REPEAT,
+        "client": Column("int", "From 0."),
+        "train_images": Column("int", "Images that it has to train on."),
+        "val_images": Column("int", "Images of the validation split that are its own."),
+        "train_loss": Column(
+            "float", "As in the reports, over its own training; null, as the next two, where it took no part."
+        ),
+        "train_accuracy": Column("float", "As in the reports, over its own training."),
+        "drift": Column(
+            "float", "Euclidean distance of its parameters, when it had trained, from those that it was given."
+        ),
+        "val_accuracy": Column(
+            "float",
+            "Share of its validation images that the network of all clients classifies rightly after the round; null "
+            "where it has none.",
+        ),
         "time": _TIME,
         "elapsed": _ELAPSED,
     }
@@ -274,6 +309,7 @@ TABLES: Final[Mapping[str, Columns]] = MappingProxyType(
     {
         "reports": REPORTS,
         "folds": FOLDS,
+        "clients": CLIENTS,
         "events": EVENTS,
         "trials": TRIALS,
         "schedule": SCHEDULE,
@@ -286,6 +322,7 @@ ROWS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "reports": "a row for each trial, generation and epoch; hyperparameters are those in force in that epoch",
         "folds": "a row for each trial, generation, epoch, fold and repeat; only where a trial trains several networks",
+        "clients": "a row for each trial, generation, epoch (a round) and client; only of federations",
         "events": "a row for each decision or incident",
         "trials": "a row for each trial; hyperparameters are those at its end",
         "schedule": "a row for each stretch of a trial with the same base lr and batch size",
@@ -302,6 +339,7 @@ REQUIRED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "val_recall", "val_f1", "time",
         ),
         "folds": ("arm", "trial", "generation", "epoch", "fold", "repeat"),
+        "clients": ("arm", "trial", "generation", "epoch", "fold", "repeat", "client"),
         "events": ("arm", "trial", "generation", "kind", "epoch", "details", "time"),
         "trials": (
             "arm", "trial", "number", "status", "reason", "generation", "epoch", "best_epoch", "best_generation",

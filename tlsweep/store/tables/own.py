@@ -16,7 +16,7 @@ _TYPES: Final[Mapping[type, Type]] = {str: "string", int: "int", float: "float",
 _FITS: Final[Mapping[Type, Any]] = {"string": str, "int": int, "float": int | float, "bool": bool}
 # A record of the journal has what is fixed, hyperparameters and metrics side by side in one mapping.
 _KEPT: Final = frozenset(
-    {*REPORTS, *TRIALS, "type", "kind", "details", "checkpoint", "digest", "folds", "own", "state"}
+    {*REPORTS, *TRIALS, "type", "kind", "details", "checkpoint", "digest", "folds", "by_client", "own", "state"}
 )
 """Names that a row of a table, or a record of the journal, has for something else."""
 _MOMENTS: Final = ("best", "last")

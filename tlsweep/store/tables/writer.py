@@ -24,9 +24,12 @@ _SHARE = 20
 _BYTES = 4e6
 """Bytes a second, at most: a file is soon written again, and disks wear out."""
 
+_WITHIN = {"folds": "folds", "clients": "by_client"}
+"""The tables of what a report has several of, and under which name it has them."""
+
 
 class TableWriter:
-    """Keeps the four files of a sweep up to date, and a fifth where a trial trains several networks.
+    """Keeps the four files of a sweep up to date, and one more where a trial trains several networks, or a federation.
 
     A Parquet file cannot grow in place, nor can an object in a bucket, so each is written again under another name and
     moved over the old one: a reader always finds a whole file. Of reports and events, which are only added to, most is
@@ -37,9 +40,9 @@ class TableWriter:
         self._layout = Layout(spec)
         self._home, self._sweep = folder, sweep
         self._folder: Location | None = folder
-        self._growing = {table: GrowingFile(self._layout.of(table)) for table in ("reports", "folds", "events")}
+        self._growing = {table: GrowingFile(self._layout.of(table)) for table in ("reports", *_WITHIN, "events")}
         self._stale = {"reports", "events"}
-        """Which of these have rows that are not written; without any row the file of folds is not written at all."""
+        """Which of these have rows that are not written; without any row those of `_WITHIN` are not written at all."""
         self._trials = ReplacedRows[str](self._layout.of("trials"))
         self._news: dict[str, None] = {}
         """Trials of which there are records since the last writing, in the order of these."""
@@ -58,8 +61,9 @@ class TableWriter:
                 self._growing["reports"] = self._growing["reports"].widened(self._layout.of("reports"))
                 self._trials.widen(self._layout.of("trials"))
             self._grow("reports" if record["type"] == "report" else "events", record)
-            for run in record.get("folds", ()):
-                self._grow("folds", record | run)
+            for table, key in _WITHIN.items():
+                for part in record.get(key, ()):
+                    self._grow(table, record | part)
             self._stretches.apply(record)
             if record["trial"] is not None:
                 self._news[record["trial"]] = None

@@ -11,7 +11,7 @@ from tlsweep.spec.search.study import HYPERRULE_ARM
 from tlsweep.store import SweepFolder
 from tlsweep.sweep.heads import starts
 from tlsweep.sweep.ledger import Ledger
-from tlsweep.sweep.prepare import Prepared, prepare, read_images, settled, share
+from tlsweep.sweep.prepare import Prepared, clients_by_arm, prepare, read_images, settled, share
 from tlsweep.sweep.resuming import History
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Images:
 
         assert isinstance(spec, ImageSpec)
         shared, weights, beginnings = share(spec, folder, self._known, cluster, observer)
-        facts = environment(self._known.task, cluster, weights, beginnings, starts(shared))
+        task = self._known.task
+        facts = environment(task, cluster, weights, beginnings, starts(shared), clients_by_arm(spec, task))
         return shared, weights_hash(weights), facts
 
     def hand_over(self, ledger: Ledger, shared: Any, cluster: Cluster, observer: Observer) -> None:

@@ -182,6 +182,13 @@ def allocate_state(optimizer: torch.optim.Optimizer) -> None:
         ) from error
 
 
+def forget_state(optimizer: torch.optim.Optimizer) -> None:
+    """Let it begin anew, as it was built: nothing is remembered of any parameter or group."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group.update({name: optimizer.defaults[name] for name in _kind(optimizer).group_memory})
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The learning rate of the next step; each group's `lr_scale` comes on top."""
     for group in optimizer.param_groups:
