@@ -22,7 +22,7 @@ class _Reached(Exception):
     """The accuracy was reached."""
 
 
-@pytest.mark.slow
+@pytest.mark.hours
 @pytest.mark.data
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("local_epochs", "paper"), [(1, 34), (5, 20)])
