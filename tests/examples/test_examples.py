@@ -57,7 +57,7 @@ every_example = pytest.mark.parametrize(
         for name, found in EXAMPLES.items()
     ],
 )
-every_search = pytest.mark.parametrize("search", SEARCHES)
+every_search = pytest.mark.parametrize("search", ["asha", pytest.param("pbt", marks=pytest.mark.slow)])
 
 
 def example(name: str, search: str, monkeypatch: pytest.MonkeyPatch) -> FunctionSpec:
