@@ -47,6 +47,8 @@ BROKEN = {
     "finalises_to_text": "where test_distance is 'low'; a metric is one number",
     "finalises_to_nameless": "where 'test distance' is no name for a metric",
     "finalises_to_a_trial": "where 'trial' is no name for a metric",
+    "finalises_to_a_trial_of_the_test": "where 'test_trial' is no name for a metric",
+    "finalises_twice_to_a_loss": "where 'loss' is no name for a metric",
     "QUADRATIC": "finalise = own_functions:QUADRATIC: 'QUADRATIC' is no function, but of type dict",
     "is_not_there": "finalise = own_functions:is_not_there: the module has no function 'is_not_there'",
 }

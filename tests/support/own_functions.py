@@ -196,6 +196,14 @@ def finalises_to_a_trial(trial: tlsweep.Trial) -> dict[str, float]:
     return {"trial": 1.0}
 
 
+def finalises_to_a_trial_of_the_test(trial: tlsweep.Trial) -> dict[str, float]:
+    return {"test_trial": 1.0}
+
+
+def finalises_twice_to_a_loss(trial: tlsweep.Trial) -> dict[str, float]:
+    return {"test_loss": 1.0, "loss": 2.0}
+
+
 def ends_the_process(trial: tlsweep.Trial) -> None:
     sys.exit(3)
 

@@ -85,7 +85,8 @@ def _figures(function: str, found: object) -> dict[str, float | None]:
         number = as_number(value)
         if number is None:
             raise FunctionError(f"{said}, where {name} is {shortened(repr(value))}; a metric is one number")
-        if not isinstance(name, str) or not name.isidentifier() or name in TAKEN:
+        shown = name.removeprefix("test_") if isinstance(name, str) else ""
+        if not shown.isidentifier() or shown in (*TAKEN, *figures):
             raise FunctionError(f"{said}, where {shortened(repr(name))} is no name for a metric; take another one")
-        figures[name.removeprefix("test_")] = number if math.isfinite(number) else None
+        figures[shown] = number if math.isfinite(number) else None
     return figures
