@@ -36,10 +36,11 @@ def sweep_room(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise room.outcome
         return room.outcome(options)
 
-    def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
+    def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> bool:
         for epoch in (1, 2):
             metrics = {"train_loss": 0.5, "val_loss": 0.25, "val_accuracy": 0.75 + epoch / 10}
             report({"epoch": epoch, "scheduled_lr": 0.0123456, "train_seconds": 0.126, **metrics})
+        return True
 
     def resume(name: str, spec: Callable[[dict[str, Any]], SweepSpec], **options: Any) -> Any:
         return launch(spec(dict(SPEC)), name=name, **options)

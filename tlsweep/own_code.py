@@ -19,6 +19,9 @@ def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
         UserError: of the class `wrong`: there is no such module or function.
     """
     module_name, _, name = path.partition(":")
+    if module_name.endswith(".py"):
+        module = module_name.removesuffix(".py").strip("/.").replace("/", ".")
+        raise wrong(f"{said}: {module_name} is a file's name, and a module's is needed: write {module}:{name}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

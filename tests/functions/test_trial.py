@@ -70,6 +70,7 @@ BROKEN = {
     "sets_a_value": "trial.values.lr cannot be set",
     "reads_an_unknown_value": "there are lr, batch_size, momentum, scale, form: take one of them, or add it to space",
     "shares_by_a_path": "a name has letters",
+    "no_state": "has no state, from which the trial would go on",
     "no_metric": "lacks distance, which search.metric compares; it has val_loss",
     "text_for_a_number": "trial.report(distance=…) is 'low'; a metric is one number",
     "true_for_a_number": "is True; a metric is one number",
@@ -96,6 +97,7 @@ def test_what_breaks_the_contract_is_told_in_one_line(tmp_path: Path, function: 
     ("path", "said"),
     [
         ("own_function:digits", "there is no module 'own_function'"),
+        ("own_functions.py:digits", "is a file's name, and a module's is needed: write own_functions:digits"),
         ("own_functions:digit", "the module has no function 'digit'"),
         ("own_functions:not_callable", "'not_callable' is no function, but of type int"),
         ("own_functions:two_arguments", "it is called with a tlsweep.Trial and nothing else"),

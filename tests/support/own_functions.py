@@ -228,6 +228,16 @@ def reports_before_an_epoch(trial: tlsweep.Trial) -> None:
     trial.report(distance=1.0, state={})
 
 
+def diverges(trial: tlsweep.Trial) -> None:
+    for epoch in trial.epochs():
+        trial.report(distance=1.0 if epoch == 1 else float("nan"), state={})
+
+
+def fails(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        raise ZeroDivisionError("of \x1b[31mmine")
+
+
 def does_not_restore(trial: tlsweep.Trial) -> None:
     for _ in trial.epochs():
         trial.report(distance=1.0, state={})
@@ -261,6 +271,11 @@ def reporting(state: Any = None, **metrics: Any) -> Any:
             trial.report(state={} if state is None else state, **metrics)
 
     return function
+
+
+def no_state(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        trial.report(distance=1.0)
 
 
 no_metric = reporting(val_loss=1.0)

@@ -1,6 +1,9 @@
 """What every verb says of a sweep over a function of the user's own."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,11 +91,38 @@ def test_debug_and_check_run_it_here(run: Run, results: Path) -> None:
     assert "a changed lr reaches the optimizer" in output
 
 
+def test_debug_ends_where_a_sweep_ends_the_trial(run: Run, results: Path) -> None:
+    code, output, errors = run(
+        "debug", str(results / "mine.yaml"), "-o", "trial=own_functions:diverges", "-o", "epochs=9"
+    )
+    assert code == 0, errors
+    assert output.splitlines()[1:] == [
+        output.splitlines()[1],
+        "a sweep ends the trial here: distance or a loss is not a finite number",
+    ]
+
+
+def test_a_traceback_begins_with_the_function(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**QUADRATIC, "trial": "own_functions:fails"}))
+    folders = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tlsweep", "debug", "mine.yaml"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": folders},
+    )
+    assert done.returncode == 1
+    assert next(line for line in done.stderr.splitlines() if line.startswith("  File ")).endswith(", in fails")
+    assert done.stderr.endswith("ZeroDivisionError: of \\x1b[31mmine\n")
+
+
 REFUSED = {
     "export": ("export", "mine"),
     "predict": ("predict", "mine", "x.png"),
     "confirm": ("confirm", "mine"),
     "replay": ("replay", "RESULTS/mine"),
+    "replay of a name": ("replay", "mine"),
     "rank": ("rank", "RESULTS/mine.yaml"),
     "suggest": ("check", "RESULTS/mine.yaml", "--suggest"),
     "contact sheet": ("check", "RESULTS/mine.yaml", "--contact-sheet", "sheet.png"),
@@ -108,7 +138,7 @@ def test_what_is_for_networks_of_ours_is_refused_in_one_line(
 ) -> None:
     Path("x.png").write_bytes(b"")
     typed = [argument.replace("RESULTS", str(results)) for argument in arguments]
-    where = () if arguments[0] in ("check", "rank", "replay") else ("--results", str(results))
+    where = () if arguments[0] in ("check", "rank") else ("--results", str(results))
     code, output, errors = run(*typed, *where)
     message = errors.strip()
     assert (code, output) == (2, ""), message

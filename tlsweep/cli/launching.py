@@ -190,7 +190,9 @@ def confirm(
 
 @app.command()
 def replay(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe.yaml, or the folder in which one lies.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A sweep's name, or a recipe.yaml, or the folder in which one lies.")
+    ],
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Other images: what data.path is to be; -o for the rest.")
     ] = None,
@@ -211,7 +213,9 @@ def replay(
     from tlsweep.spec.recipe import check_overrides
     from tlsweep.store.folder import name_like
 
-    file = recipe / "recipe.yaml" if recipe.is_dir() else recipe
+    # A path first, as it was before a name would do.
+    at = next((path for path in (Path(recipe), Path(results) / recipe) if path.exists()), Path(recipe))
+    file = at / "recipe.yaml" if at.is_dir() else at
     spec = replayed(file, seeds)
     spec["name"] = f"{name_like(file.resolve().parent.name)}-replayed"
     changes = (*([] if data is None else [f"data.path={data}"]), *(override or ()))
@@ -286,7 +290,9 @@ def _debug(spec: str, changes: tuple[str, ...]) -> None:
     from tlsweep.spec import load_spec
     from tlsweep.sweep import debug_trial
 
-    debug_trial(load_spec(spec, changes), report=_print_epoch)
+    loaded = load_spec(spec, changes)
+    if not debug_trial(loaded, report=_print_epoch):
+        print(f"a sweep ends the trial here: {loaded.search.metric} or a loss is not a finite number")
 
 
 def _print_epoch(row: Mapping[str, Any]) -> None:

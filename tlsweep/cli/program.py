@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
+from typer.main import get_command
 
 from tlsweep.errors import INTERRUPTED, ConnectionLost, RayLost, SweepFailed, UserError
 from tlsweep.text import one_line, several_lines
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tlsweep.jobs.server import JobServer
     from tlsweep.store import Results
     from tlsweep.terminal import View
+
+
+_CALLS_FUNCTIONS = str(Path(__file__).parents[1] / "functions" / "running.py")
 
 
 class Verbs(TyperGroup):
@@ -74,7 +78,8 @@ def main() -> None:
     if not sys.flags.safe_path and here not in sys.path:
         sys.path.insert(0, here)
     try:
-        app()
+        # Called itself, it would put a hook for tracebacks of its own in the place of `show_defect`.
+        get_command(app)()
     except UserError as error:
         complain(f"error: {error}")
         sys.exit(2)
@@ -105,8 +110,20 @@ def complain(message: str) -> None:
 
 
 def show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The traceback of an error that is ours (`sys.excepthook`), with text of others in it escaped."""
-    print(several_lines("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+    """The traceback of an error that is ours (`sys.excepthook`), with text of others in it escaped; of one in a
+    function of the user's own, from there on."""
+    shown = traceback.format_exception(kind, error, _within_own_function(trace))
+    print(several_lines("".join(shown)), end="", file=sys.stderr)
+
+
+def _within_own_function(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback behind what calls a user's function; all of it, where none was called."""
+    at = trace
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == _CALLS_FUNCTIONS and at.tb_next is not None:
+            trace = at.tb_next
+        at = at.tb_next
+    return trace
 
 
 def _version(asked: bool) -> None:

@@ -76,7 +76,8 @@ def call(function: FineTuning, trial: Trial, terms: Terms) -> int:
     if trial.reached == before < terms.epochs:
         raise FunctionError(
             f"trial = {terms.function}: it returned without a report; loop over trial.epochs(), and call "
-            "trial.report(…) once in each turn"
+            "trial.report(…) once in each turn; a trainer does so that is handed to train of "
+            "tlsweep.functions.huggingface, or to fit of tlsweep.functions.lightning"
         )
     return trial.reached
 

@@ -161,12 +161,12 @@ class Trial:
                     "in each turn of trial.epochs()"
                 )
 
-    def report(self, *, state: Mapping[str, Any] | Callable[[], Any], **metrics: float) -> None:
+    def report(self, *, state: Mapping[str, Any] | Callable[[], Any] | None = None, **metrics: float) -> None:
         """Say how an epoch went. Does not return where the sweep ends the trial.
 
         Args:
-            state: What `restore` will give: tensors, numbers, text, lists and dicts. A function is called only where
-                the state is kept, before this returns.
+            state: What `restore` will give, without which nothing goes on: tensors, numbers, text, lists and dicts. A
+                function is called only where the state is kept, before this returns.
             metrics: Numbers of any names; what `search.metric` compares must be among them.
 
         Raises:
@@ -175,6 +175,11 @@ class Trial:
         """
         self.end_if_over()
         turns, said = self._turns, f"trial = {self._terms.function}: trial.report(…)"
+        if state is None:
+            raise FunctionError(
+                f"{said} has no state, from which the trial would go on; give it one, such as state=lambda: "
+                '{"model": model.state_dict(), "optimizer": optimizer.state_dict()}'
+            )
         if turns.open is None:
             when = f"epoch {turns.epoch} is reported already" if turns.epoch else "no epoch has begun"
             raise FunctionError(f"{said}: {when}; call it once in each turn of trial.epochs()")

@@ -22,9 +22,11 @@ from tlsweep.text import one_line
 _HEAD = """\
 # How the best trial of this sweep was trained. The entries of `schedule` follow one another: train from `from_epoch` to
 # `to_epoch` with these values, keep weights, optimizer state and the schedule's state, and go on with the next.
-# `constants` hold throughout; `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses
-# if it follows them. Random choices follow from `seed` and from `number`. The trial `start` has no schedule: nothing
-# was trained, as no epoch of training was better than what all trials begin with.
+# `constants` hold throughout. Random choices follow from `seed` and from `number`.
+"""
+_HEAD_OF_IMAGES = """\
+# `lr_schedule` multiplies lr, is stretched over `epochs`, and sees the validation losses if it follows them. The trial
+# `start` has no schedule: nothing was trained, as no epoch of training was better than what all trials begin with.
 """
 
 
@@ -222,4 +224,5 @@ def write_recipe(path: Location) -> None:
         soup = results.state().soup
         handed_over = bool(soup and soup["handed_over"])
         note = (_SOUP, _LEANING)["soup" in _leaning(results.spec)] * handed_over
-        write_text(results.folder.recipe, _HEAD + note + write_yaml(recipe(results)))
+        head = _HEAD + _HEAD_OF_IMAGES * isinstance(results.spec, ImageSpec)
+        write_text(results.folder.recipe, head + note + write_yaml(recipe(results)))

@@ -8,27 +8,45 @@ from tlsweep.observer import Silence
 from tlsweep.spec import MAIN_ARM, FunctionSpec, ImageSpec, SweepSpec
 from tlsweep.spec.idle import refuse_idle
 from tlsweep.spec.model import WEIGHTS
+from tlsweep.store import diverged
 from tlsweep.sweep.assignment import starting_values, trained_with, trial_seed
 from tlsweep.sweep.heads import begun
 from tlsweep.sweep.prepare import prepare, pretrain_here, read_images, settled
 
 
-def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> None:
+class _Diverged(BaseException):
+    """Ends a trial as the sweep does."""
+
+
+def debug_trial(spec: SweepSpec, *, report: Callable[[Mapping[str, Any]], None]) -> bool:
     """Train the first configuration in this process, without Ray: breakpoints work, tracebacks are plain.
 
     Each epoch is passed to `report` as a row; nothing is written.
+
+    Returns:
+        Whether it came to its end; a trial that diverges ends there, as in a sweep.
 
     Raises:
         UserError: a sweep with this spec would not begin either.
     """
     refuse_idle(spec)
-    if isinstance(spec, FunctionSpec):
-        from tlsweep.sweep.subjects.own_function import debug_function
 
-        debug_function(spec, starting_values(spec, MAIN_ARM, 0), trial_seed(spec, 0), report)
-        return
-    assert isinstance(spec, ImageSpec)
-    _debug_images(spec, report)
+    def tell(row: Mapping[str, Any]) -> None:
+        report(row)
+        if "epoch" in row and diverged(row, spec.search.metric):
+            raise _Diverged
+
+    try:
+        if isinstance(spec, FunctionSpec):
+            from tlsweep.sweep.subjects.own_function import debug_function
+
+            debug_function(spec, starting_values(spec, MAIN_ARM, 0), trial_seed(spec, 0), tell)
+        else:
+            assert isinstance(spec, ImageSpec)
+            _debug_images(spec, tell)
+    except _Diverged:
+        return False
+    return True
 
 
 def _debug_images(spec: ImageSpec, report: Callable[[Mapping[str, Any]], None]) -> None:
