@@ -20,8 +20,8 @@ def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
     """
     module_name, _, name = path.partition(":")
     if module_name.endswith(".py"):
-        module = module_name.removesuffix(".py").strip("/.").replace("/", ".")
-        raise wrong(f"{said}: {module_name} is a file's name, and a module's is needed: write {module}:{name}")
+        dotted = module_name.removesuffix(".py").strip("/.").replace("/", ".")
+        raise wrong(f"{said}: {module_name} is a file's name, and a module's is needed: write {dotted}:{name}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
