@@ -138,3 +138,45 @@ def test_the_memory_of_another_optimizer_is_not_taken_over() -> None:
     other = Server(sgd)
     other.restore(server.memory, adam.model_dump(), "cpu")
     assert other.memory == {}
+
+
+BY_FLOWER: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "FedAvg": (
+        {"server_optimizer": "sgd", "server_lr": 1.0},
+        [1.7806286184026252, 0.5186107373346138, 0.990996998803992, 2.262153761237398, 1.9314637904947793],
+    ),
+    "FedAvgM": (
+        {"server_optimizer": "sgd", "server_lr": 0.5, "server_momentum": 0.9},
+        [1.7327974082847788, 0.3024240033375736, 0.973310855208148, 2.1462314271392415, 1.9175433532088653],
+    ),
+    "FedAdam": (
+        {"server_optimizer": "adam", "server_lr": 0.1},
+        [1.6878095375614441, 0.3661010307707767, 0.9608268436588672, 2.088118502357329, 1.9303885054462948],
+    ),
+    "FedYogi": (
+        {"server_optimizer": "yogi", "server_lr": 0.1},
+        [1.7435184735322233, 0.29066644162772914, 1.0177592049331439, 2.090692090518824, 1.9207489559909847],
+    ),
+}
+"""What Flower 1.42 makes of six rounds of three clients with 5, 17 and 40 images: the strategies of those names, with
+eta 0.1, tau 1e-3, beta_1 0.9 and beta_2 0.99, FedAvgM with server_learning_rate 0.5 and server_momentum 0.9."""
+
+
+@pytest.mark.parametrize("strategy", BY_FLOWER)
+def test_clients_are_averaged_and_served_as_by_flower(strategy: str) -> None:
+    values, expected = BY_FLOWER[strategy]
+    draw = np.random.RandomState(0)
+    weights = torch.from_numpy(draw.standard_normal(5))
+    clients = torch.from_numpy(weights.numpy() + 0.1 * draw.standard_normal((6, 3, 5)))
+    server = Server(Hyperparameters(**values))
+    if values["server_optimizer"] != "sgd":  # Flower begins with v = 0, the paper with tau²
+        server.memory = {kind: {"weights": torch.zeros(5, dtype=torch.float64)} for kind in ("m", "v")}
+    for number, networks in enumerate(clients, 1):
+        mean = Mean()
+        for network, images in zip(networks, (5, 17, 40), strict=True):
+            mean.add({"weights": network}, images)
+        if strategy == "FedAdam":  # whose bias Flower corrects, as of one round later
+            corrected = math.sqrt(1 - 0.99 ** (number + 1)) / (1 - 0.9 ** (number + 1))
+            server._lr = values["server_lr"] * corrected
+        server.step({"weights": weights}, mean.values)
+    assert weights.numpy() == pytest.approx(expected, rel=1e-12)
