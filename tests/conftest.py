@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -65,11 +66,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     ranks: dict[Path, int] = {}
     for one in items:
+        # Whole programs on a busy machine: only what hangs is ended.
+        if one.get_closest_marker("slow") and not one.get_closest_marker("timeout"):
+            one.add_marker(pytest.mark.timeout(900))
         used = set(getattr(one, "fixturenames", ()))
         starts = (at for at, programs in enumerate(WHOLE_PROGRAMS) if programs & used)
         of_file = len(WHOLE_PROGRAMS) + (one.path.stem not in LONG_FILES)
         ranks[one.path] = min(next(starts, of_file), ranks.get(one.path, of_file))
     items.sort(key=lambda one: ranks[one.path])
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection look again at what has been imported, which lives as long as the run.
+
+    Whatever runs out of memory collects; in tests of that, collections were nearly all of the time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

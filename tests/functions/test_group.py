@@ -143,14 +143,14 @@ def test_they_end_with_the_process_that_started_them(tmp_path: Path) -> None:
 
 
 def test_a_sweep_over_it_is_the_same_when_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    search = {**QUADRATIC["search"], "trials": 3, "min_epochs": 1}
+    search = {**QUADRATIC["search"], "trials": 2, "min_epochs": 1}
     resources: dict[str, Any] = {"processes": 2, "cpus": 2}
     spec = load_spec(
         {**QUADRATIC, "trial": "own_functions:in_parallel", "epochs": 2, "search": search, "resources": resources}
     )
     assert isinstance(spec, FunctionSpec)
     whole = run_function_sweep(tmp_path / "whole", spec, monkeypatch)
-    left = iter(range(3, -1, -1))
+    left = iter(range(2, -1, -1))
     with pytest.raises(Killed):
         run_function_sweep(tmp_path / "killed", spec, monkeypatch, lambda: next(left) == 0)
     killed = run_function_sweep(tmp_path / "killed", spec, monkeypatch)

@@ -18,7 +18,7 @@ from typing import Any
 import own_code
 import pytest
 import yaml
-from command_line import MODULE, wait_until
+from command_line import MODULE, PATIENCE, wait_until
 from hosts import REPOSITORY, hosts
 from manifests import filled
 from outcomes import records_of
@@ -82,7 +82,7 @@ def test_ray_up_launch_ray_down() -> None:
         with operator.tunnel(file) as url:
             assert operator.answer(f"{url}/nodes?view=summary", token=False) == 401
             try:
-                wait_until(lambda: operator.nodes(url) == {"host1", "host2"}, timeout=90)
+                wait_until(lambda: operator.nodes(url) == {"host1", "host2"}, timeout=PATIENCE)
             except TimeoutError:
                 pytest.fail(operator.run(RAY, "exec", str(file), "tail -n 50 /tmp/ray/session_latest/logs/monitor.*"))
             with ThreadPoolExecutor() as pool:

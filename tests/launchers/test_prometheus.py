@@ -20,7 +20,7 @@ from typing import Any
 import own_code
 import pytest
 import yaml
-from command_line import CommandLine, command_line, wait_until
+from command_line import PATIENCE, CommandLine, command_line, wait_until
 
 from tlsweep.cluster.telemetry import METRICS
 
@@ -173,7 +173,7 @@ def answers_to_everything(tlsweep: CommandLine, ports: Mapping[str, str]) -> Non
             return not unanswered
 
         try:
-            wait_until(all_answered, timeout=90)
+            wait_until(all_answered, timeout=PATIENCE)
         except TimeoutError:
             pytest.fail(f"no answer to {unanswered}\n{sweep.out}")
         for expression in EXPRESSIONS:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import own_code
 import pytest
-from command_line import wait_until
+from command_line import PATIENCE, wait_until
 from hosts import REPOSITORY, hosts
 from slurm_cluster import Slurm, slurm
 
@@ -53,12 +53,12 @@ def test_sweep_on_two_nodes_is_stopped_in_order_and_resumed(cluster: tuple[Slurm
     assert (job_folder / "token").stat().st_mode & 0o777 == 0o600
     # What Slurm does by itself two minutes before the time limit.
     slurm.run("scancel", "--batch", "--signal=TERM", job_folder.name.removeprefix(".tlsweep-"))
-    assert job.wait(90) == 130, logs(folder)
+    assert job.wait(PATIENCE) == 130, logs(folder)
     assert not job_folder.exists()
 
     gate.touch()
     job = slurm.submit("--nodes=1", SCRIPT, "--resume", "tiny", **settings)
-    assert job.wait(150) == 0, logs(folder)
+    assert job.wait(PATIENCE) == 0, logs(folder)
     results = Results(SweepFolder(folder / "results" / "tiny"))
     reports = results.to_pandas("reports")
     assert not reports.duplicated(["trial", "generation", "epoch"]).any()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE = 180.0
+PATIENCE = 400.0
 """Seconds that a whole sweep may take on a machine that others use too."""
 MODULE = (sys.executable, "-m", "tlsweep")
 SCRIPT = (str(Path(sys.executable).with_name("tlsweep")),)

@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
+from command_line import PATIENCE
 
 REPOSITORY = Path(__file__).parents[2]
 INIT = "import signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); print(flush=True); sys.stdin.read()"
@@ -65,7 +66,7 @@ class Host:
         *,
         env: Mapping[str, str] | None = None,
         cwd: Path = Path("/"),
-        timeout: float = 60,
+        timeout: float = PATIENCE,
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command on this host to its end, with what it said; daemons that it started may go on.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from command_line import MODULE, Running
+from command_line import MODULE, PATIENCE, Running
 from hosts import Host, Network, hosts
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -77,7 +77,7 @@ class RayHosts:
         resources = [f"--num-cpus={self._cpus}", "--num-gpus=0", "--object-store-memory=100000000"]
         started = host.run(
             [RAY, "start", *arguments, *resources, "--disable-usage-stats"],
-            env=self.with_token | SOON | {"TLSWEEP_CACHE": "/tmp/cache"} | dict(env or {}), timeout=90,
+            env=self.with_token | SOON | {"TLSWEEP_CACHE": "/tmp/cache"} | dict(env or {}), timeout=PATIENCE,
         )  # fmt: skip
         assert started.returncode == 0, started.stdout + started.stderr
 

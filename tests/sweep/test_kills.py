@@ -22,7 +22,7 @@ from outcomes import decisions, numbers
 
 from tlsweep.store import Results, SweepFolder
 
-KILLS = {"asha": 5, "pbt": 3, "pbt-synchronous": 3}
+KILLS = {"asha": 3, "pbt": 2, "pbt-synchronous": 2}
 """A kill costs a start of some 12 s. All stood twenty; every point of a journal is tried in test_resume_anywhere."""
 SEARCHES = {
     "asha": "{strategy: asha, trials: 24, min_epochs: 2}",
@@ -114,7 +114,7 @@ def test_with_one_slot_kills_change_nothing(ray_address: str, tlsweep: CommandLi
     model = "model.safetensors"
     assert (found.folder.best / model).read_bytes() == (expected.folder.best / model).read_bytes()
     resumed = found.to_pandas("events").query("kind == 'resumed'")
-    assert len(resumed) > KILLS[search] / 2  # the others died before they had begun
+    assert len(resumed) >= KILLS[search] / 2  # the others died before they had begun
 
 
 @pytest.mark.slow
