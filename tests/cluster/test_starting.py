@@ -9,7 +9,7 @@ import pytest
 from tlsweep.cluster import starting as cluster
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.starting import ENVIRONMENT, RayStart
-from tlsweep.errors import DataError
+from tlsweep.errors import DataError, ResourceError
 from tlsweep.spec import Resources
 
 
@@ -83,3 +83,15 @@ def test_environment_variables_are_as_before_after_launches_that_overlap(
         second.cluster()
         assert ENVIRONMENT.items() <= os.environ.items()
     assert not ENVIRONMENT.keys() & os.environ.keys()
+
+
+def test_a_dashboard_that_does_not_come_up_in_time_is_told_in_one_line() -> None:
+    """As Ray 2.60 raises it (services.py, start_api_server); a machine so busy cannot be made at will."""
+    log = "\n2026-01-01 INFO dashboard.py:1\n2026-01-01 INFO head.py:2 -- Starting dashboard"
+    said = pytest.raises(ResourceError, match=r"^Ray's dashboard did not come up in time")
+    with said as error, cluster._dashboard_in_time():
+        raise Exception(log)
+    assert "\n" not in str(error.value)
+    for other in (Exception("something else"), RuntimeError("dashboard")):
+        with pytest.raises(type(other), match=str(other)), cluster._dashboard_in_time():
+            raise other

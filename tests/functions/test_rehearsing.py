@@ -75,3 +75,12 @@ def test_what_finalises_a_sweep_is_called_before_one(tmp_path: Any) -> None:
     assert isinstance(broken, FunctionSpec)
     with pytest.raises(FunctionError, match="a metric is one number"):
         make_function_plan(broken, results=tmp_path)
+
+
+def test_what_is_no_metric_of_the_network_may_change_after_a_restore() -> None:
+    assert rehearse("measures_time", other_lr=None).moved == ("seconds",)
+
+
+def test_of_several_groups_those_that_keep_their_lr_are_counted() -> None:
+    assert rehearse("applies_lr").kept_lr == (0, 1)
+    assert rehearse("applies_lr_to_one_of_two").kept_lr == (1, 2)

@@ -71,6 +71,8 @@ BROKEN = {
     "reads_an_unknown_value": "there are lr, batch_size, momentum, scale, form: take one of them, or add it to space",
     "shares_by_a_path": "a name has letters",
     "no_state": "has no state, from which the trial would go on",
+    "swallows_what_is_wrong": "lacks distance, which search.metric compares",
+    "name_with_a_slash": "trial.report(val/f1=…): a metric's name has letters, digits and _ only",
     "no_metric": "lacks distance, which search.metric compares; it has val_loss",
     "text_for_a_number": "trial.report(distance=…) is 'low'; a metric is one number",
     "true_for_a_number": "is True; a metric is one number",
@@ -217,3 +219,14 @@ def test_a_bare_except_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(FunctionError, match="object"):
         run(function, tmp_path, patch=monkeypatch)
     assert turns == [1]
+
+
+def test_values_are_a_mapping_that_may_be_asked_for_what_it_lacks(tmp_path: Path) -> None:
+    assert len(run("asks_for_what_may_not_be", tmp_path, epochs=1)[0]) == 1
+
+
+def test_one_that_goes_on_may_find_that_it_has_enough(tmp_path: Path) -> None:
+    """A count in its own state: it returns at once where it goes on from there, as it would have without a pause."""
+    rows, states = run("has_enough", tmp_path, epochs=9)
+    assert len(rows) == 3
+    assert run("has_enough", tmp_path, epochs=9, resume=states[-1])[0] == []

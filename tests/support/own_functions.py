@@ -3,7 +3,9 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from functools import cache, partial
+from random import SystemRandom
 from typing import Any
 
 import numpy as np
@@ -200,6 +202,15 @@ def finalises_to_a_trial_of_the_test(trial: tlsweep.Trial) -> dict[str, float]:
     return {"test_trial": 1.0}
 
 
+def finalises_to_a_confusion(trial: tlsweep.Trial) -> dict[str, float]:
+    return {"confusion": 4.0}
+
+
+def finalises_over_the_state(trial: Any) -> dict[str, float]:
+    (trial.folder / "state.pt").write_bytes(b"mine")
+    return {"distance": 1.0}
+
+
 def finalises_twice_to_a_loss(trial: tlsweep.Trial) -> dict[str, float]:
     return {"test_loss": 1.0, "loss": 2.0}
 
@@ -278,6 +289,37 @@ def no_state(trial: tlsweep.Trial) -> None:
         trial.report(distance=1.0)
 
 
+def swallows_what_is_wrong(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        with suppress(Exception):
+            trial.report(val_loss=1.0, state={})
+
+
+def has_enough(trial: tlsweep.Trial) -> None:
+    """Ends by a count in its own state, which it looks at first."""
+    epochs = (trial.restore() or {"epochs": 0})["epochs"]
+    for _ in trial.epochs():
+        if epochs >= 3:
+            return
+        epochs += 1
+        trial.report(distance=1.0 / trial.values.scale, state={"epochs": epochs})
+
+
+def measures_time(trial: tlsweep.Trial) -> None:
+    trial.restore()
+    for _ in trial.epochs():
+        trial.report(distance=1.0, seconds=SystemRandom().random(), state={})
+
+
+def asks_for_what_may_not_be(trial: tlsweep.Trial) -> None:
+    values = trial.values
+    found = [values.get("dropout", 0.25), "dropout" in values, "lr" in values, values.get("lr") == values.lr]
+    assert found == [0.25, False, True, True]
+    for _ in trial.epochs():
+        trial.report(distance=1.0, state={})
+
+
+name_with_a_slash = reporting(**{"distance": 1.0, "val/f1": 0.5})
 no_metric = reporting(val_loss=1.0)
 text_for_a_number = reporting(distance="low")
 true_for_a_number = reporting(distance=True)
@@ -332,6 +374,17 @@ def applies_lr(trial: tlsweep.Trial) -> None:
 
 def applies_lr_too_early(trial: tlsweep.Trial) -> None:
     descent(trial, order="al")
+
+
+def applies_lr_to_one_of_two(trial: tlsweep.Trial) -> None:
+    optimizers = [torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=trial.values.lr) for _ in range(2)]
+    for at, state in (trial.restore() or {}).items():
+        optimizers[int(at)].load_state_dict(state)
+    trial.apply_lr(optimizers[0])
+    for _ in trial.epochs():
+        for optimizer in optimizers:
+            optimizer.step()
+        trial.report(distance=1.0, state={str(at): optimizer.state_dict() for at, optimizer in enumerate(optimizers)})
 
 
 def never_applies_lr(trial: tlsweep.Trial) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -22,7 +23,7 @@ from tlsweep.errors import ResultsError
 from tlsweep.spec import SweepSpec, load_spec
 from tlsweep.store import Results, SweepFolder
 from tlsweep.sweep import launch, resume
-from tlsweep.sweep.faults import Fault, what_follows
+from tlsweep.sweep.faults import Fault, reason_of, what_follows
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -307,3 +308,33 @@ def test_the_loss_of_a_node_costs_only_the_epochs_that_ran_there(tmp_path: Path)
 )
 def test_what_becomes_of_a_trial_that_failed(fault: Fault, failures: int, sweep_stops: bool, action: str) -> None:
     assert what_follows(fault, failures, 2, sweep_stops=sweep_stops) == action
+
+
+def _raised(error: Exception) -> str:
+    try:
+        raise error
+    except Exception as caught:
+        caught.add_note("a note")
+        return "".join(traceback.format_exception(caught))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ValueError("too small"), "ValueError: too small"),
+        (RuntimeError("CUDA error: device-side assert triggered\nCompile with `X`"),
+         "RuntimeError: CUDA error: device-side assert triggered"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (ValueError(""), "ValueError"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_reason_of_a_failure_is_the_exception_and_the_first_line_that_it_says(
+    error: Exception, reason: str
+) -> None:
+    assert reason_of(_raised(error)) == reason
+
+
+def test_the_reason_of_a_failure_without_a_traceback_is_its_last_line() -> None:
+    assert reason_of("") == "unknown"
+    assert reason_of("the worker died\n") == "the worker died"

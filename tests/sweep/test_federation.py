@@ -202,7 +202,10 @@ def test_the_partition_is_written_down(digits: Task) -> None:
     [
         (["train.federated.clients=41"], "train.federated.clients = 41: each needs 2 images"),
         (["train.federated.split={classes: 11}"], "must be at most 10, as there are 10 classes and 5 clients"),
-        (["study={federation: true, few_labels: [1, 8]}", "train.federated.clients=6"], "and there are 10 to train on"),
+        (
+            ["study={federation: true, few_labels: [1, 8]}", "train.federated.clients=6"],
+            r"^with 1 labels a class \(study.few_labels\): .* and there are 10 to train on; .*, or more labels$",
+        ),
     ],
 )
 def test_more_clients_than_images_are_refused_before_anything_starts(

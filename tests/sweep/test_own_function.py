@@ -14,6 +14,7 @@ from outcomes import DECISIONS, numbers
 from own_functions import DIGITS, NETWORK, QUADRATIC, digits_task
 from without_ray import Killed, run_function_sweep, run_sweep
 
+from tlsweep.errors import FunctionError
 from tlsweep.functions.states import load_state
 from tlsweep.report.best import find_best
 from tlsweep.report.repair import unevaluated
@@ -203,3 +204,13 @@ def test_what_diverges_ends_and_never_wins(tmp_path: Path, monkeypatch: pytest.M
     assert lost.reason.str.startswith("diverged").all()
     assert results.winner() is not None
     assert (lost.best_distance.isna() | (lost.best_distance > trials.best_distance.min())).all()
+
+
+def test_what_finalises_cannot_put_something_else_in_the_place_of_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FunctionError, match=r"it wrote state\.pt into trial\.folder"):
+        run_function_sweep(
+            tmp_path / "own", function_spec(finalise="own_functions:finalises_over_the_state"), monkeypatch
+        )
+    assert load_state((tmp_path / "own/best/state.pt").read_bytes()).epoch

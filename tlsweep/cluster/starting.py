@@ -21,7 +21,7 @@ from tlsweep.cluster.ray_files import check_home, ray_folder
 from tlsweep.errors import ResourceError
 from tlsweep.files import open_own
 from tlsweep.spec import Resources
-from tlsweep.text import one_line
+from tlsweep.text import one_line, shortened
 
 ENVIRONMENT = {
     # Rows of result.json are lost on restarts, TensorBoard syncs each of them to disk: we keep our own (store/).
@@ -229,7 +229,7 @@ def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | Non
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
         workers = fork_server.raylet_command if fork_server else list
-        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers):
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers), _dashboard_in_time():
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",
@@ -243,6 +243,25 @@ def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | Non
                 **common,
             )
     return _joined(context.dashboard_url, local=join is None)
+
+
+@contextmanager
+def _dashboard_in_time() -> Iterator[None]:
+    """Raises:
+    ResourceError: Ray's dashboard did not come up within the time that Ray gives it.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Ray has no kind of its own for it: an exception with the end of the dashboard's log (2.60,
+        # `start_api_server` in _private/services.py).
+        if type(error) is not Exception or "dashboard" not in str(error):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        raise ResourceError(
+            "Ray's dashboard did not come up in time, as happens on a machine that is very busy; try again, or leave "
+            f"it out with --no-dashboard (the last line of its log: {shortened(last, 120)})"
+        ) from error
 
 
 def _joined(dashboard: str | None, *, local: bool) -> Cluster:

@@ -13,8 +13,8 @@ from tlsweep.spec.function import FINALISED_BY
 from tlsweep.text import shortened
 from tlsweep.training.devices import Compute, isolated
 
-TAKEN = frozenset({"trial", FINALISED_BY})
-"""Names that mean something else where the test of a winner is kept."""
+TAKEN = frozenset({"trial", FINALISED_BY, "per_class", "confusion", "runs", "passed_over"})
+"""Names that mean something else where the test of a winner is kept (`store.shapes`)."""
 
 
 class Winner(Trial):

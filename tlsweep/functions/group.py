@@ -224,7 +224,11 @@ def _receive(connection: Connection) -> _Told:
 def member() -> None:
     """The program of a process of the group."""
     connection = Connection(int(sys.argv[2]))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # What this process reads is of its parent alone: a breakpoint would wait for input that nobody can give it.
+    parent = os.dup(0)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    threading.Thread(target=_end_with, args=[parent], daemon=True).start()
     work: _Work = connection.recv()
     try:
         connection.send(_Told("returned", _train(work, connection)))
@@ -240,8 +244,9 @@ def member() -> None:
     os._exit(0)
 
 
-def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+def _end_with(parent: int) -> None:
+    while os.read(parent, 1):
+        pass
     os._exit(1)
 
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from tlsweep.errors import FunctionError
-from tlsweep.functions.trial import Trial
+from tlsweep.functions.trial import Trial, as_name
 
 _MEASURED = ("_runtime", "_per_second")
 """How metrics end that say how fast the evaluation was."""
@@ -104,7 +104,9 @@ class _Reports(TrainerCallback):
         if not self._evaluates:  # one that is asked for before training or after it
             return
         self._evaluates = False
-        found = {f"val_{name.removeprefix('eval_')}": value for name, value in metrics.items() if _is_metric(name)}
+        found = {
+            as_name(f"val_{name.removeprefix('eval_')}"): value for name, value in metrics.items() if _is_metric(name)
+        }
 
         def content() -> dict[str, Any]:
             return {
@@ -130,6 +132,11 @@ def _check(trial: Trial, given: TrainingArguments) -> None:
         "eval_strategy": str(given.eval_strategy.value),
         "max_steps": str(given.max_steps),
     }
+    if given.lr_scheduler_type == "reduce_lr_on_plateau":
+        raise FunctionError(
+            "TrainingArguments has lr_scheduler_type = reduce_lr_on_plateau, which takes its step behind the report, "
+            "so that no state has it; take another one"
+        )
     needed = {"num_train_epochs": str(trial.last_epoch), "eval_strategy": "epoch", "max_steps": "-1"}
     for name, value in found.items():
         if value != needed[name]:

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from tlsweep.errors import FunctionError
-from tlsweep.functions.trial import Trial
+from tlsweep.functions.trial import Trial, as_name
 
 _ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
@@ -32,8 +32,9 @@ def arguments(trial: Trial) -> dict[str, Any]:
 def fit(trial: Trial, trainer: Trainer, module: LightningModule, **data: Any) -> None:
     """`trainer.fit(module, **data)`, from where the trial stands to where the sweep ends it.
 
-    Each epoch is reported with what the module has logged (`self.log`); a / in a name becomes _. The state has the
-    module, its optimizers and schedules, and the scale of a loss in fp16. What other callbacks remember is not in it.
+    Each epoch is reported with what the module has logged (`self.log`); what no name has, such as /, becomes _. The
+    state has the module, its optimizers and schedules, and the scale of a loss in fp16. What other callbacks remember
+    is not in it.
 
     Raises:
         FunctionError: the trainer's `max_epochs` is not the sweep's.
@@ -80,7 +81,7 @@ class _Reports(Callback):
     def _report(self, trainer: Trainer, module: LightningModule) -> None:
         if self._trains:
             self._trains = False
-            found = {name.replace("/", "_"): value for name, value in trainer.callback_metrics.items()}
+            found = {as_name(name): value for name, value in trainer.callback_metrics.items()}
             self._trial.report(**found, state=lambda: _state_of(trainer, module))
 
 

@@ -1,6 +1,7 @@
 """Tries a function for a few epochs: what they cost, whether a restored state goes on, whether a changed lr arrives."""
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,10 @@ class FunctionRehearsal:
     device: str
     steps_seen: bool
     """Whether an optimizer of torch took a step in this process, so that its lr could be looked at."""
+    kept_lr: tuple[int, int] = (0, 0)
+    """Of how many groups of its optimizers the lr was not changed, and how many there are."""
+    moved: tuple[str, ...] = ()
+    """The metrics that were others after a restore, and that nothing is decided by."""
 
 
 class _Enough(BaseException):
@@ -67,16 +72,20 @@ def rehearse_function(
     terms = replace(terms, epochs=max(terms.epochs, 2))
     whole = _attempt(terms, values, seed, share, compute, None, 2)
     again = _attempt(terms, values, seed, share, compute, whole.states[0], 1)
-    _check_restored(terms, whole.rows[1], again.rows[0])
+    moved = _check_restored(terms, whole.rows[1], again.rows[0])
+    kept = 0
     if other_lr is not None:
         other = _attempt(terms, {**values, "lr": other_lr}, seed, share, compute, whole.states[0], 1)
         _check_lr(terms, values["lr"], other_lr, again.rates, other.rates)
+        kept = sum(map(operator.eq, again.rates, other.rates))
     return FunctionRehearsal(
         seconds_per_epoch=whole.rows[1].train_seconds,  # the first has what is done once
         state=whole.states[0],
         metrics=whole.rows[0].metrics,
         device=whole.rows[0].device,
         steps_seen=bool(again.rates),
+        kept_lr=(kept, len(again.rates)),
+        moved=moved,
     )
 
 
@@ -117,17 +126,26 @@ def _attempt(
     raise FunctionError(f"trial = {terms.function}: it returned after epoch {reached} of {terms.epochs}, unasked")
 
 
-def _check_restored(terms: Terms, whole: FunctionReport, again: FunctionReport) -> None:
+def _check_restored(terms: Terms, whole: FunctionReport, again: FunctionReport) -> tuple[str, ...]:
+    """Name the metrics that are others after a restore, and that nothing is decided by: times, for example.
+
+    Raises:
+        FunctionError: another one is.
+    """
     tolerance = ON_CPU if whole.device == "cpu" else ELSEWHERE
+    moved = []
     for name, value in whole.metrics.items():
         now = again.metrics.get(name, math.nan)
         same = math.isclose(value, now, rel_tol=tolerance, abs_tol=1e-12) or (math.isnan(value) and math.isnan(now))
-        if not same:
+        if not same and name not in (terms.metric, "train_loss", "val_loss"):
+            moved.append(name)
+        elif not same:
             raise FunctionError(
                 f"trial = {terms.function}: from a restored state epoch {whole.epoch} has {name} {now:.6g}, and "
                 f"without a pause {value:.6g}; keep all that changes in the state, and draw from "
                 "trial.generator(…) or torch's global generators"
             )
+    return tuple(moved)
 
 
 def _check_lr(terms: Terms, lr: float, other: float, rates: list[float], others: list[float]) -> None:

@@ -61,7 +61,8 @@ def call(function: FineTuning, trial: Trial, terms: Terms) -> int:
     """Call the function with its trial; the epoch that it reached.
 
     Raises:
-        FunctionError: it returned without a report.
+        FunctionError: it returned without any report. One that goes on from a state may return at once: what it counts
+            may say that it has trained enough.
     """
     trial.seed_generators(0)
     before = trial.reached
@@ -73,7 +74,7 @@ def call(function: FineTuning, trial: Trial, terms: Terms) -> int:
         raise FunctionError(f"trial = {terms.function}: it called sys.exit({error.code!r}); return, or raise") from None
     finally:
         trial.forget_end()
-    if trial.reached == before < terms.epochs:
+    if trial.reached == before == 0:
         raise FunctionError(
             f"trial = {terms.function}: it returned without a report; loop over trial.epochs(), and call "
             "trial.report(…) once in each turn; a trainer does so that is handed to train of "

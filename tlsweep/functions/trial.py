@@ -1,6 +1,7 @@
 """What a fine-tuning function of the user's own is given: `tlsweep.Trial`."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from tlsweep.errors import FunctionError
+from tlsweep.functions.rates import apply_lr
 from tlsweep.functions.states import State, copied, dump_state, load_state
 from tlsweep.functions.values import Values
 from tlsweep.spec import derive_seed
@@ -117,22 +119,13 @@ class Trial:
 
         Args:
             optimizer: Each of its groups gets `values.lr` times its `lr_scale` (1 where it has none), as timm has it.
-            schedule: Has loaded its state, too: it goes on from where it stands on its curve, at the new rate.
+            schedule: Of torch. Has loaded its state, too: it goes on from where it stands on its curve, at the new
+                rate; the curves of `OneCycleLR` and `CyclicLR` become as many times as high as it.
+
+        Raises:
+            FunctionError: the schedule is none that torch has.
         """
-        for at, group in enumerate(optimizer.param_groups):
-            lr = self.values.lr * group.get("lr_scale", 1.0)
-            old = schedule.base_lrs[at] if schedule is not None else None
-            # What the schedule has made of the rate so far stays.
-            factor = float(group["lr"]) / old if old else 1.0
-            _set_lr(group, "lr", lr * factor)
-            # A schedule that is made after this begins from it.
-            if "initial_lr" in group:
-                _set_lr(group, "initial_lr", lr)
-            if schedule is not None:
-                schedule.base_lrs[at] = lr
-        if schedule is not None:
-            # What `get_last_lr` gives, and what its state keeps (torch/optim/lr_scheduler.py).
-            schedule._last_lr = [float(group["lr"]) for group in optimizer.param_groups]
+        apply_lr(self.values.lr, optimizer, schedule, f"trial = {self._terms.function}")
 
     def epochs(self) -> Iterator[int]:
         """The numbers of the epochs to train, from 1 or from where the trial stands.
@@ -155,6 +148,7 @@ class Trial:
             self._turns.open = number
             self._turns.began = time.perf_counter()
             yield number
+            self.end_if_over()
             if self._turns.epoch < number:
                 raise FunctionError(
                     f"trial = {self._terms.function}: epoch {number} ended without a report; call trial.report(…) once "
@@ -174,6 +168,13 @@ class Trial:
                 read back.
         """
         self.end_if_over()
+        try:
+            self._report(state, metrics)
+        except BaseException as error:
+            self._over = error
+            raise
+
+    def _report(self, state: Mapping[str, Any] | Callable[[], Any] | None, metrics: Mapping[str, float]) -> None:
         turns, said = self._turns, f"trial = {self._terms.function}: trial.report(…)"
         if state is None:
             raise FunctionError(
@@ -191,11 +192,7 @@ class Trial:
         memory, name = peak_memory(self.device), device_name(self.device)
         row = FunctionReport(turns.open, figures, now - turns.began, turns.waited, memory, name)
         turns.epoch, turns.open = turns.open, None
-        try:
-            self._receive(row, partial(_snapshot, row.epoch, state))
-        except BaseException as error:
-            self._over = error
-            raise
+        self._receive(row, partial(_snapshot, row.epoch, state))
         turns.waited = time.perf_counter() - now
 
     def generator(self, name: str) -> torch.Generator:
@@ -266,13 +263,20 @@ class Trial:
         return self._terms.epochs
 
     def _figure(self, name: str, value: Any) -> float:
-        said = f"trial = {self._terms.function}: trial.report({name}=…)"
+        said = f"trial = {self._terms.function}: trial.report({shortened(name)}=…)"
+        if not name.isidentifier():
+            raise FunctionError(f"{said}: a metric's name has letters, digits and _ only; take another one")
         if name in self._terms.taken:
             raise FunctionError(f"{said}: every sweep has a column {name} that means something else; take another name")
         number = as_number(value)
         if number is None:
             raise FunctionError(f"{said} is {shortened(repr(value))}; a metric is one number")
         return number
+
+
+def as_name(name: str) -> str:
+    """A name for a metric, as near to what somebody else calls it as may be."""
+    return re.sub(r"\W", "_", name)
 
 
 def as_number(value: object) -> float | None:
@@ -307,11 +311,3 @@ def _snapshot(epoch: int, state: Mapping[str, Any] | Callable[[], Any]) -> Copy:
         )
     kept = State(epoch, copied(content))
     return lambda: dump_state(kept)
-
-
-def _set_lr(group: dict[str, Any], name: str, lr: float) -> None:
-    """Set it where it is kept: a learning rate may be a tensor that a compiled step reads."""
-    if isinstance(group[name], torch.Tensor):
-        group[name].fill_(lr)
-    else:
-        group[name] = lr

@@ -33,6 +33,14 @@ class Values(Mapping[str, Any]):
             f"there are {', '.join(known)}: take one of them, or add it to space"
         )
 
+    # Mapping's own look for a KeyError, which has no plain message.
+    def __contains__(self, name: object) -> bool:
+        return name in object.__getattribute__(self, "_values")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a hyperparameter, or `default` where the spec has none of that name."""
+        return object.__getattribute__(self, "_values").get(name, default)
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise FunctionError(f"trial.values.{name} cannot be set: the sweep decides on it; use a variable of your own")
 

@@ -1,5 +1,6 @@
 """`check` of a sweep over a function of the user's own: some epochs of it here, and what the sweep will take."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,10 +95,10 @@ def make_function_plan(
         checkpoint_bytes=checkpoint_bytes,
         storage_bytes=checkpoint_bytes * ((3 + kept) * live + KEPT_TRIALS + kept_trials(spec, MAIN_ARM)),
         nodes_checked=nodes_checked,
-        lr=_lr_in_words(other_lr, spec.resources.processes, steps_seen=found.steps_seen),
+        lr=_lr_in_words(other_lr, spec.resources.processes, found.kept_lr, steps_seen=found.steps_seen),
         tests=tests,
         tracked=tuple(tracked_where(spec.track, str(location / (spec.name or "NAME")))),
-        remarks=tuple(remarks(spec)),
+        remarks=(*remarks(spec), *_of_restores(found.moved)),
     )
 
 
@@ -108,7 +109,15 @@ def _other_lr(spec: FunctionSpec, lr: float) -> float | None:
     return lr / 2
 
 
-def _lr_in_words(other: float | None, processes: int, *, steps_seen: bool) -> str:
+def _of_restores(moved: Sequence[str]) -> Iterator[str]:
+    if moved:
+        yield (
+            f"from a restored state {', '.join(moved)} is another than without a pause; that is as it should be of a "
+            "time, and else something is missing in the state"
+        )
+
+
+def _lr_in_words(other: float | None, processes: int, kept: tuple[int, int], *, steps_seen: bool) -> str:
     if other is None:
         return "a constant"
     if processes > 1:
@@ -117,4 +126,6 @@ def _lr_in_words(other: float | None, processes: int, *, steps_seen: bool) -> st
         )
     if not steps_seen:
         return "no optimizer of torch took a step, so nobody knows whether a changed lr reaches what does"
+    if kept[0]:
+        return f"a changed lr reaches the optimizer after a restore, but for {kept[0]} of its {kept[1]} groups"
     return "a changed lr reaches the optimizer after a restore"

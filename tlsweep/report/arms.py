@@ -156,7 +156,7 @@ def _validation(best: Leader) -> dict[str, float]:
     own = {
         name.removeprefix("val_"): value
         for name, value in metrics
-        if value is not None and name.removeprefix("val_") not in _NAMES
+        if value is not None and name.removeprefix("val_").removesuffix("_se") not in _NAMES
     }
     return _metrics({name.removeprefix("val_"): value for name, value in metrics}) | own
 

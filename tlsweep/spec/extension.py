@@ -69,7 +69,8 @@ def _limit(value: Any) -> float:
 
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for name in {**before, **now}:
+        # What both have first: where another strategy or source is chosen, other fields come and go with it.
+        for name in sorted({**before, **now}, key=lambda name: not (name in before and name in now)):
             yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
     elif before != now:
         yield path, before, now

@@ -1,5 +1,6 @@
 """Tells whose fault it is that a trial failed, and what follows: as data, decided by the exception's class."""
 
+import re
 import textwrap
 import traceback
 from typing import Literal
@@ -65,10 +66,17 @@ def what_follows(fault: Fault, failures: int, allowed: int, *, sweep_stops: bool
     return "end" if fault == "mistake" or failures > allowed else "retry"
 
 
+_FRAME = re.compile(r'  File ".*", line \d+')
+
+
 def reason_of(error: str) -> str:
-    """The last line of a traceback."""
+    """What a traceback says in the end: the first line of the last exception, whose message may have several."""
     lines = [line for line in error.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown"
+    frames = [at for at, line in enumerate(lines) if _FRAME.match(line)]
+    if not frames:
+        return lines[-1] if lines else "unknown"
+    # Behind the last frame its source lines are indented, and notes and messages mostly are not.
+    return next((line for line in lines[frames[-1] + 1 :] if not line.startswith(" ")), lines[-1])
 
 
 def shortened(reason: str) -> str:

@@ -212,7 +212,12 @@ def clients_by_arm(spec: ImageSpec, task: Task) -> dict[str, Clients]:
         federation, labels = federation_in(spec, arm), spec.arm(arm).labels_per_class
         if federation is not None:
             here = task if labels is None else with_few_labels(task, labels, spec.seed)
-            found[arm], *_ = [clients_of(run) for run in run_tasks(replace(here, federation=federation))]
+            try:
+                found[arm], *_ = [clients_of(run) for run in run_tasks(replace(here, federation=federation))]
+            except DataError as error:
+                if labels is None:
+                    raise
+                raise DataError(f"with {labels} labels a class (study.few_labels): {error}, or more labels") from None
     return found
 
 

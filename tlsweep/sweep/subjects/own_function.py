@@ -151,6 +151,12 @@ def _write(
     with folder_to_fill(SweepFolder(shared.folder).best) as folder:
         (folder / STATE).write_bytes(state)
         tested = finalise(winner, state, folder) if finalise else {}
+        if (folder / STATE).read_bytes() != state:
+            (folder / STATE).write_bytes(state)
+            raise FunctionError(
+                f"finalise = {shared.spec.finalise}: it wrote {STATE} into trial.folder, where the winner's state "
+                "lies; take another name"
+            )
         facts = {"trial": winner.trial, "epoch": winner.epoch, "hyperparameters": winner.hyperparameters}
         test = {"test": tested} if finalise else {}
         write_json(folder / "metrics.json", {**facts, "validation": winner.validation, **test})
