@@ -60,6 +60,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "a list": (with_space(scale=[1, 2]), "several values to choose from are written {choice: [1, 2]}"),
     "null": ({"space": {**QUADRATIC["space"], "scale": None}}, "space.scale = None: must be a number, text"),
     "unknown distribution": (with_space(scale={"unifrom": [0, 1]}), "did you mean 'uniform'?"),
+    "more than a table holds": (with_space(scale=2**63), "must be below 2^63, as whole numbers of a table are"),
     "mixed values": (with_space(scale={"choice": [1, "b"]}), "must be all numbers, all text"),
     "a name that is no name": (with_space(**{"lora-rank": 1}), "space.lora-rank: a hyperparameter's name"),
     "another type than everywhere": (with_space(momentum="high"), "space.momentum = 'high': every sweep has a column"),

@@ -203,6 +203,8 @@ def _kind(name: str, values: Sequence[Any]) -> type:
     if len(kinds) > 1 or not kinds <= {bool, int, float, str}:
         raise ValueError("its values must be all numbers, all text, or true and false")
     kind = kinds.pop()
+    if kind is int and max(map(abs, values)) >= 2**63:
+        raise ValueError("must be below 2^63, as whole numbers of a table are; write it as text or with a point")
     column = _column(name)
     if column in (None, kind):
         return kind
