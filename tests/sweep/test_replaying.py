@@ -8,7 +8,9 @@ from without_ray import run_sweep
 
 from tlsweep.data import Task, load_task
 from tlsweep.errors import SpecError
+from tlsweep.report.arms import arm_results
 from tlsweep.report.recipe import recipe, replayed
+from tlsweep.report.tables import load_tables
 from tlsweep.spec import load_spec
 from tlsweep.store import Results
 
@@ -49,6 +51,11 @@ def test_a_recipe_with_its_own_seeds_gives_the_winners_curve(
     assert curve(found, steps) == curve(won, schedule)
     others = run_sweep(tmp_path / "others", load_spec(replayed(won.folder.recipe, 2)), task, monkeypatch)
     assert curve(others, steps) != curve(won, schedule)
+    # Of several networks standard errors are kept beside the means; they are no metrics of their own.
+    for tables in map(load_tables, (won, others)):
+        (shown,) = arm_results(tables)
+        assert "accuracy" in shown.val
+        assert not [name for name in shown.val if name.endswith("_se")]
 
 
 @pytest.mark.parametrize(
