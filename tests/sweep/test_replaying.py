@@ -11,7 +11,7 @@ from tlsweep.errors import SpecError
 from tlsweep.report.arms import arm_results
 from tlsweep.report.recipe import recipe, replayed
 from tlsweep.report.tables import load_tables
-from tlsweep.spec import load_spec
+from tlsweep.spec import ImageSpec, SweepSpec, load_spec
 from tlsweep.store import Results
 
 COMMON = ["data.labels_per_class=5", "model={name: mlp, args: {hidden: [8]}}", "controls=[]", "train.head=auto"]
@@ -21,9 +21,9 @@ SEARCHES = {
 }
 
 
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return load_task(load_spec("digits", COMMON).data, 0, cache=tmp_path_factory.mktemp("cache"))
+def task_of(spec: SweepSpec, tmp_path: Path) -> Task:
+    assert isinstance(spec, ImageSpec)
+    return load_task(spec.data, 0, cache=tmp_path / "cache")
 
 
 def curve(results: Results, schedule: list[dict[str, Any]]) -> dict[int, list[str]]:
@@ -39,9 +39,10 @@ def curve(results: Results, schedule: list[dict[str, Any]]) -> dict[int, list[st
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_a_recipe_with_its_own_seeds_gives_the_winners_curve(
-    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, search: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str
 ) -> None:
     spec = load_spec("digits", [*COMMON, *SEARCHES[search]])
+    task = task_of(spec, tmp_path)
     won = run_sweep(tmp_path / "sweep", spec, task, monkeypatch)
     schedule = recipe(won)["schedule"]
     assert len({step["number"] for step in schedule}) > (search == "pbt")
@@ -49,7 +50,8 @@ def test_a_recipe_with_its_own_seeds_gives_the_winners_curve(
     found = run_sweep(tmp_path / "again", again, task, monkeypatch)
     steps = [step | {"trial": "t0000"} for step in schedule]
     assert curve(found, steps) == curve(won, schedule)
-    others = run_sweep(tmp_path / "others", load_spec(replayed(won.folder.recipe, 2)), task, monkeypatch)
+    seeds = load_spec(replayed(won.folder.recipe, 2))
+    others = run_sweep(tmp_path / "others", seeds, task_of(seeds, tmp_path), monkeypatch)
     assert curve(others, steps) != curve(won, schedule)
     # Of several networks standard errors are kept beside the means; they are no metrics of their own.
     for tables in map(load_tables, (won, others)):
