@@ -13,17 +13,13 @@ those that it has are not run again.
 """
 
 import argparse
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
+from sweeps import complete
 
-from tlsweep import open_results
 from tlsweep.report.arms import arm_results, winner
 from tlsweep.report.tables import load_tables
 
@@ -68,18 +64,8 @@ def spec(contender: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def run(contender: str, seed: int, folder: Path, results: Path) -> Iterator[dict[str, Any]]:
     """Run a sweep to its end, and tell how the winner of each arm did."""
-    content = spec(contender, seed, folder)
-    results.mkdir(parents=True, exist_ok=True)
-    file = results / f"{content['name']}.yaml"
-    file.write_text(yaml.safe_dump(content))
-    verb = ["resume", content["name"]] if (results / content["name"]).exists() else ["launch", str(file), "--local"]
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "tlsweep", *verb, "--results", str(results)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    seconds = round(time.perf_counter() - started, 1)
-    tables = load_tables(open_results(results / content["name"]))
+    found, seconds = complete(spec(contender, seed, folder), results)
+    tables = load_tables(found)
     for arm in arm_results(tables):
         best = winner(tables, arm.arm)
         assert best is not None

@@ -22,8 +22,6 @@ Of a sweep that hands over the winner with a share of its start, `preset, no sou
 """
 
 import argparse
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,8 +30,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import yaml
+from sweeps import complete
 
-from tlsweep import open_results
 from tlsweep.report.arms import arm_results
 from tlsweep.report.best import find_best
 from tlsweep.report.tables import load_tables
@@ -125,19 +123,7 @@ def sweep_spec(contender: str, setting: str, seed: int, folder: Path) -> dict[st
 
 def sweep(contender: str, setting: str, seed: int, folder: Path, results: Path) -> Iterator[dict[str, Any]]:
     """Run a sweep to its end, and tell how its winner did; of the preset also how its trials began."""
-    spec = sweep_spec(contender, setting, seed, folder)
-    name = spec["name"]
-    file = results / f"{name}.yaml"
-    results.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(spec))
-    verb = ["resume", name] if (results / name / "spec.yaml").exists() else ["launch", str(file), "--local"]
-    command = [sys.executable, "-m", "tlsweep", *verb, "--results", str(results)]
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    seconds = round(time.perf_counter() - started, 1)
-    found = open_results(results / name)
+    found, seconds = complete(sweep_spec(contender, setting, seed, folder), results)
     tables, shown = load_tables(found), found.to_pandas("predictions")
     shown["right"] = shown.label == shown.predicted
     handed_over = find_best(tables).result.arm
