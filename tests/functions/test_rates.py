@@ -95,6 +95,15 @@ def test_at_the_beginning_a_curve_is_as_it_was_made(kind: str) -> None:
     assert steps(optimizer, schedule, STEPS) == [pytest.approx(rates) for rates in expected]
 
 
+@pytest.mark.parametrize("kind", ["StepLR", "OneCycleLR", "ReduceLROnPlateau"])
+def test_a_group_whose_rate_is_nought_keeps_it(kind: str) -> None:
+    optimizer, schedule = made(kind, LR)
+    optimizer.param_groups[1]["lr_scale"] = 0.0
+    for lr in (LR, OTHER):
+        apply_lr(lr, optimizer, schedule, "f")
+    assert [group["lr"] > 0 for group in optimizer.param_groups] == [True, False]
+
+
 def test_a_schedule_that_keeps_its_rates_elsewhere_is_refused() -> None:
     class Own(LRScheduler):
         def __init__(self) -> None:

@@ -40,7 +40,7 @@ def apply_lr(value: float, optimizer: Optimizer, schedule: LRScheduler | None, s
             for part in based:
                 part.base_lrs[at] = lr
         else:
-            reduced = float(group["lr"]) / float(group[_APPLIED]) if parts and _APPLIED in group else 1.0
+            reduced = float(group["lr"]) / float(group[_APPLIED]) if parts and group.get(_APPLIED) else 1.0
             _put(group, "lr", lr * reduced)
             _put(group, "initial_lr", lr)  # a schedule that is made after this begins from it
         if parts:
@@ -66,12 +66,12 @@ def _scale_curve(parts: list[LRScheduler], at: int, group: dict[str, Any], lr: f
     old = float(group.get(_APPLIED, lr))
     for name in _OF_CURVES:
         if name in group:
-            _put(group, name, lr * (float(group[name]) / old))
+            _put(group, name, lr * (float(group[name]) / old) if old else lr)
     for part in parts:
         for name in ("base_lrs", "max_lrs"):
             if hasattr(part, name):
                 rates = getattr(part, name)
-                rates[at] = lr * (rates[at] / old)
+                rates[at] = lr * (rates[at] / old) if old else lr
 
 
 def _put(group: dict[str, Any], name: str, lr: float) -> None:

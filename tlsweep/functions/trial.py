@@ -120,7 +120,7 @@ class Trial:
         Args:
             optimizer: Each of its groups gets `values.lr` times its `lr_scale` (1 where it has none), as timm has it.
             schedule: Of torch. Has loaded its state, too: it goes on from where it stands on its curve, at the new
-                rate; the curves of `OneCycleLR` and `CyclicLR` become as many times as high as it.
+                rate; the curves of `OneCycleLR` and `CyclicLR` become as many times as high as the rate has.
 
         Raises:
             FunctionError: the schedule is none that torch has.
