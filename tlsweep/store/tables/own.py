@@ -20,7 +20,7 @@ _KEPT: Final = frozenset(
 )
 """Names that a row of a table, or a record of the journal, has for something else."""
 _MOMENTS: Final = ("best", "last")
-_OF_MAPPINGS: Final = ("get", "items", "keys", "values")
+_OF_VALUES: Final = ("get", "items", "keys", "values", "_values")
 
 
 def check_names(spec: FunctionSpec) -> None:
@@ -31,7 +31,7 @@ def check_names(spec: FunctionSpec) -> None:
     """
     for name in spec.hyperparameters:
         if name not in HYPERPARAMETERS and (why := _no_hyperparameter(name, spec.hyperparameters)):
-            raise SpecError(f"space.{shortened(name)}: {shortened(why)}; give it another name")
+            raise SpecError(f"space.{shortened(name)}: {why}; give it another name")
     if (metric := spec.search.metric) in reserved_for_metrics(spec):
         raise SpecError(
             f"search.metric = {metric}: every sweep has a column {metric} that is no metric; report it by another name"
@@ -42,15 +42,15 @@ def _no_hyperparameter(name: str, names: Collection[str]) -> str | None:
     """Why no hyperparameter may have this name; None where one may."""
     if keyword.iskeyword(name):
         return "is a word of Python's own, so that trial.values has no such name"
-    if name in _OF_MAPPINGS:
-        return f"trial.values.{name} is a method, as of every mapping"
+    if name in _OF_VALUES:
+        return f"trial.values.{name} is something else, as of every mapping"
     if name in _KEPT:
         return f"every sweep has a column {name} that means something else"
     moment, _, of = name.partition("_")
     if moment in _MOMENTS:
         return f"columns that begin with {moment}_ have what metrics were at the {moment} epoch"
     if moment == "start" and of in names:
-        return f"the column {name} has what {of} is at the start"
+        return f"the column {shortened(name)} has what {shortened(of)} is at the start"
     return None
 
 
