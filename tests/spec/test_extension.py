@@ -74,6 +74,8 @@ def test_a_limit_where_there_was_none_is_less() -> None:
         ("train.momentum=0.5", "train.momentum"),
         ("search.strategy=asha", "search.strategy"),
         ("search.strategy=pbt", "search.strategy"),
+        ("data={source: folder, path: x, image_size: 32}", "data.source"),
+        ("data={source: torchvision, dataset: MNIST}", "data.source"),
         ("search.metric=val_loss", "search.metric"),
         ("budget.target=0.9", "budget.target"),
         ("model.name=mlp", "model.name"),

@@ -67,10 +67,14 @@ def _limit(value: Any) -> float:
     return math.inf if value is None else float(value)
 
 
+_CHOOSES = ("strategy", "source")
+"""Fields whose value says which others there are beside them."""
+
+
 def _differences(before: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(now, Mapping):
-        # What both have first: where another strategy or source is chosen, other fields come and go with it.
-        for name in sorted({**before, **now}, key=lambda name: not (name in before and name in now)):
+        # First what decides on the other fields there, so that it is named and not one of these.
+        for name in sorted({**before, **now}, key=lambda name: name not in _CHOOSES):
             yield from _differences(before.get(name), now.get(name), f"{path}.{name}" if path else str(name))
     elif before != now:
         yield path, before, now
