@@ -7,6 +7,19 @@ from typing import Any
 from tlsweep.errors import UserError
 
 
+def refuse_main(path: str, said: str, wrong: type[UserError]) -> None:
+    """Refuse what lies in the script or notebook that is run, where workers have to import it: they run another one.
+
+    Raises:
+        UserError: of the class `wrong`: it does.
+    """
+    if path.startswith("__main__:"):
+        raise wrong(
+            f"{said}: no worker can import from the script or notebook that is run; put the function into a file of "
+            "its own, and write package.module:function"
+        )
+
+
 def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
     """Import `package.module:function`; what the module raises itself passes through untouched.
 

@@ -98,6 +98,7 @@ BROKEN: dict[str, tuple[type[Exception], str]] = {
     "one_returns_early": (FunctionError, "its processes go through different epochs (one reports 2, one returned)"),
     "one_reports_nothing_new": (FunctionError, "epoch 1 is reported already"),
     "one_raises": (GroupFailed, "process 1 of 2 of the trial failed"),
+    "all_break": (GroupFailed, "BdbQuit"),
     "one_dies": (GroupFailed, "process 1 of 2 of the trial died"),
 }
 

@@ -99,6 +99,7 @@ def test_what_breaks_the_contract_is_told_in_one_line(tmp_path: Path, function: 
     ("path", "said"),
     [
         ("own_function:digits", "there is no module 'own_function'"),
+        ("__main__:digits", "no worker can import from the script or notebook that is run"),
         ("own_functions.py:digits", "is a file's name, and a module's is needed: write own_functions:digits"),
         ("own_functions:digit", "the module has no function 'digit'"),
         ("own_functions:not_callable", "'not_callable' is no function, but of type int"),

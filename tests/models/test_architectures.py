@@ -140,6 +140,7 @@ def test_own_code_is_called_with_classes_channels_size_and_arguments():
 @pytest.mark.parametrize(
     ("name", "args", "told"),
     [
+        ("__main__:good", {}, "model.name __main__:good: no worker can import from the script or notebook that is run"),
         ("own_nets:bad", {}, "has no function 'bad'"),
         ("own_missing:good", {}, "cannot import 'own_missing'"),
         ("own_needs:good", {}, "no_such_package"),

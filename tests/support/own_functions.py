@@ -142,6 +142,12 @@ def one_reports_nothing_new(trial: tlsweep.Trial) -> None:
             trial.report(distance=1.0, state={})
 
 
+def all_break(trial: tlsweep.Trial) -> None:
+    for _ in trial.epochs():
+        breakpoint()
+        trial.report(distance=1.0, state={})
+
+
 def one_raises(trial: tlsweep.Trial) -> None:
     for epoch in trial.epochs():
         trial.report(distance=1 / (2 - epoch * trial.rank), state={})

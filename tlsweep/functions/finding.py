@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tlsweep.errors import FunctionError
-from tlsweep.own_code import import_function
+from tlsweep.own_code import import_function, refuse_main
 
 if TYPE_CHECKING:
     from tlsweep.functions.trial import Trial
@@ -24,6 +24,7 @@ def find_function(path: str, field: str = "trial") -> FineTuning:
     Raises:
         FunctionError: there is no such module or function, or it cannot be called with a trial alone.
     """
+    refuse_main(path, f"{field} = {path}", FunctionError)
     function = import_function(path, f"{field} = {path}", FunctionError)
     try:
         inspect.signature(function).bind(None)

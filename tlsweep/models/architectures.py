@@ -13,6 +13,7 @@ from tlsweep.errors import ModelError
 from tlsweep.models.lean import Limits, Undrawn, WithoutValues
 from tlsweep.models.plain import cnn, mlp
 from tlsweep.models.timm_networks import construct_timm, is_timm, timm_arguments
+from tlsweep.own_code import refuse_main
 from tlsweep.spec import ModelSpec
 from tlsweep.spec.model import TIMM
 from tlsweep.text import did_you_mean
@@ -147,6 +148,7 @@ def _see_grey(module: nn.Module) -> None:
 
 
 def _import_function(path: str) -> Callable[..., nn.Module]:
+    refuse_main(path, f"model.name {path}", ModelError)
     module_name, _, function_name = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
         raise ModelError(f"model.name '{path}' is not of the form package.module:function")

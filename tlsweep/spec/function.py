@@ -141,11 +141,6 @@ def _check_function(field: str, name: Any) -> None:
         raise ValueError(
             f"{field} = {shortened(repr(name))}: must be package.module:function, such as {_EXAMPLES[field]}"
         )
-    if name.startswith("__main__:"):
-        raise ValueError(
-            f"{field} = {name}: no worker can import from the script or notebook that is run; put the function into a "
-            f"file of its own, and write its name, such as {_EXAMPLES[field]}"
-        )
 
 
 def _read(name: str, value: Any) -> Any:
