@@ -217,6 +217,11 @@ def finalises_over_the_state(trial: Any) -> dict[str, float]:
     return {"distance": 1.0}
 
 
+def finalises_over_the_metrics(trial: Any) -> dict[str, float]:
+    (trial.folder / "metrics.json").write_bytes(b"{}")
+    return {"distance": 1.0}
+
+
 def finalises_twice_to_a_loss(trial: tlsweep.Trial) -> dict[str, float]:
     return {"test_loss": 1.0, "loss": 2.0}
 

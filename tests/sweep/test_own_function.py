@@ -206,11 +206,11 @@ def test_what_diverges_ends_and_never_wins(tmp_path: Path, monkeypatch: pytest.M
     assert (lost.best_distance.isna() | (lost.best_distance > trials.best_distance.min())).all()
 
 
-def test_what_finalises_cannot_put_something_else_in_the_place_of_the_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "file"), [("state", "state.pt"), ("metrics", "metrics.json")])
+def test_what_finalises_cannot_put_something_else_in_the_place_of_what_is_the_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, file: str
 ) -> None:
-    with pytest.raises(FunctionError, match=r"it wrote state\.pt into trial\.folder"):
-        run_function_sweep(
-            tmp_path / "own", function_spec(finalise="own_functions:finalises_over_the_state"), monkeypatch
-        )
+    spec = function_spec(finalise=f"own_functions:finalises_over_the_{what}")
+    with pytest.raises(FunctionError, match=f"it wrote {file} into trial.folder"):
+        run_function_sweep(tmp_path / "own", spec, monkeypatch)
     assert load_state((tmp_path / "own/best/state.pt").read_bytes()).epoch

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tlsweep.training import Compute
     from tlsweep.training.reports import Snapshot
 
+_METRICS = "metrics.json"
+
 
 class OwnFunction:
     """What a function of the user's own trains (`tlsweep.sweep.subjects.Subject`)."""
@@ -150,17 +152,25 @@ def _write(
     """Write the winner's state and figures to `best/`, and what the user's function has for it; the test's figures."""
     with folder_to_fill(SweepFolder(shared.folder).best) as folder:
         (folder / STATE).write_bytes(state)
+        before = _of_the_sweep(folder)
         tested = finalise(winner, state, folder) if finalise else {}
-        if (folder / STATE).read_bytes() != state:
-            (folder / STATE).write_bytes(state)
-            raise FunctionError(
-                f"finalise = {shared.spec.finalise}: it wrote {STATE} into trial.folder, where the winner's state "
-                "lies; take another name"
-            )
+        for name, content in _of_the_sweep(folder).items():
+            if content != before[name]:
+                (folder / STATE).write_bytes(state)
+                raise FunctionError(
+                    f"finalise = {shared.spec.finalise}: it wrote {name} into trial.folder, where that of the sweep "
+                    "lies; take another name"
+                )
         facts = {"trial": winner.trial, "epoch": winner.epoch, "hyperparameters": winner.hyperparameters}
         test = {"test": tested} if finalise else {}
-        write_json(folder / "metrics.json", {**facts, "validation": winner.validation, **test})
+        write_json(folder / _METRICS, {**facts, "validation": winner.validation, **test})
     return tested
+
+
+def _of_the_sweep(folder: Path) -> dict[str, bytes | None]:
+    """What lies in `best/` that is not the function's own."""
+    files = ((name, folder / name) for name in (STATE, _METRICS))
+    return {name: file.read_bytes() if file.exists() else None for name, file in files}
 
 
 @dataclass(frozen=True)
