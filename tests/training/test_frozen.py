@@ -14,11 +14,13 @@ from training_trials import ONE_THREAD, SMALL_CNN, Recorder, Train
 from tlsweep.data import Task
 from tlsweep.files import NoRoomError
 from tlsweep.models import Network, Weights
+from tlsweep.models.features import sees_maps
 from tlsweep.models.groups import layer_groups
 from tlsweep.models.tail import TailUnfitError
 from tlsweep.pretrained.features import KeptFeatures
+from tlsweep.pretrained.starting import beginning
 from tlsweep.spec import Augment, Hyperparameters, ModelSpec, TrainSettings
-from tlsweep.training import Transfer, finetune
+from tlsweep.training import Transfer, evaluate_checkpoint, finetune
 from tlsweep.training.checkpoint import load_checkpoint
 from tlsweep.training.frozen import unfit
 from tlsweep.training.networks import new_network
@@ -31,6 +33,13 @@ BACKBONE = Hyperparameters(lr=0.01, batch_size=16, freeze="backbone")
 def still(digits: Task) -> Task:
     """Digits that are not changed at random."""
     return replace(digits, augment=Augment(crop="none", flip=False))
+
+
+def enlarged(task: Task, size: int, name: str) -> Task:
+    """A few images of a side that is a multiple of theirs; `name` is for their hash."""
+    images = np.kron(task.images, np.ones((1, size // 8, size // 8, 1), np.uint8))
+    few = {split: indices[:24] for split, indices in task.splits.items()}
+    return replace(task, images=images, splits=few, image_size=size, pixels=f"{name} {size}")
 
 
 def weights_of(task: Task, model: ModelSpec) -> Weights:
@@ -109,9 +118,7 @@ def replace_checkpoints(recorder: Recorder, by: Recorder) -> Recorder:
 )
 def test_networks_of_others_do_too(still: Task, train: Train, tmp_path: Path, name: str, size: int) -> None:
     """With a convolution as head and a ReLU behind it; dropout that works in place; a sequence before the head."""
-    images = np.kron(still.images, np.ones((1, size // 8, size // 8, 1), np.uint8))
-    few = {split: indices[:24] for split, indices in still.splits.items()}
-    task = replace(still, images=images, splits=few, image_size=size, pixels=f"{name} {size}")
+    task = enlarged(still, size, name)
     args = {"img_size": size} if name.startswith("timm/") else {}
     model = ModelSpec(name=name, args=args)
     options: dict[str, Any] = {"task": task, "weights": weights_of(task, model), "model": model, "epochs": 2}
@@ -225,3 +232,57 @@ def test_of_two_processes_at_once_one_computes_and_both_map_the_same_file(still:
         process.join()
     assert first + second == 1
     assert one == other
+
+
+@pytest.mark.parametrize(("model", "size"), [(SMALL_CNN, None), (ModelSpec(name="squeezenet1_1"), 48)])
+@pytest.mark.parametrize("how", ["probe", "zero"])
+def test_a_head_begins_on_kept_features_as_without_and_the_frozen_layers_compute_no_more(
+    still: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: ModelSpec, size: int | None, how: str
+) -> None:
+    task = still if size is None else enlarged(still, size, model.name)
+    transfer = Transfer(task, model, weights_of(task, model), 1)
+    settings = TrainSettings(head=how)
+    expected = beginning(transfer, settings, compute=ONE_THREAD)
+    kept = KeptFeatures(tmp_path)
+    kept.rows(transfer, settings, "cpu", maps=sees_maps(new_network(transfer)))
+    sizes = watched_batches(monkeypatch)
+    found = beginning(transfer, settings, features_cache=tmp_path, features=kept, compute=ONE_THREAD)
+    assert found.how == expected.how == how
+    for head, there in zip(found.heads, expected.heads, strict=True):
+        assert head.validation == pytest.approx(there.validation, rel=1e-5)
+        for name, values in head.tensors.items():
+            assert np.allclose(values, there.tensors[name], rtol=1e-4, atol=1e-6), name
+    assert max(sizes) <= 2, "of a few images, to compare"
+
+
+def test_what_a_trial_left_is_evaluated_on_kept_features_where_only_its_head_is_new(
+    still: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train: Train
+) -> None:
+    weights = weights_of(still, SMALL_CNN)
+    transfer, kept = Transfer(still, SMALL_CNN, weights, 1), KeptFeatures(tmp_path)
+    kept.rows(transfer, TrainSettings(), "cpu", maps=False)
+    for freeze, whole in (("backbone", False), ("nothing", True)):
+        values = BACKBONE.model_copy(update={"freeze": freeze})
+        content = train(values, task=still, weights=weights).checkpoints[-1]
+        for split in ("train", "val", "test"):
+            expected = evaluate_checkpoint(content, transfer, split=split, compute=ONE_THREAD)
+            with monkeypatch.context() as context:
+                sizes = watched_batches(context)
+                found = evaluate_checkpoint(content, transfer, split=split, compute=ONE_THREAD, features=kept)
+            assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+            assert (found.predictions == expected.predictions).all()
+            assert (max(sizes) > 2) == (whole or split == "test")
+
+
+def watched_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images pass through convolutions at once, from here on."""
+    sizes: list[int] = []
+    forward = nn.Conv2d.forward
+
+    def watched(layer: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+        if layer.out_channels != 10 or layer.kernel_size != (1, 1):  # not a head that is one
+            sizes.append(len(images))
+        return forward(layer, images)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", watched)
+    return sizes

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from tlsweep.errors import ModelError
+from tlsweep.lean_torchvision import import_torchvision
 from tlsweep.models.lean import Limits, Undrawn, WithoutValues
 from tlsweep.models.plain import cnn, mlp
 from tlsweep.models.timm_networks import construct_timm, is_timm, timm_arguments
@@ -40,7 +41,8 @@ def is_torchvision(name: str) -> bool:
     """
     if name in _PLAIN or is_own_code(name) or is_timm(name):
         return False
-    from torchvision import models  # takes as long to import as torch itself, and `cnn` does without
+    import_torchvision()
+    from torchvision import models  # which `cnn` does without
 
     known = cast(list[str], models.list_models(module=models))
     if name not in known:

@@ -7,6 +7,7 @@ from typing import Final
 from torch import nn
 
 from tlsweep.errors import ModelError
+from tlsweep.lean_torchvision import import_torchvision
 from tlsweep.spec import Hyperparameters
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
@@ -27,7 +28,8 @@ def dropouts(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 def drop_paths(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """The modules that leave out a residual branch, from input to output, each with the attribute that holds the rate:
     torchvision's StochasticDepth, timm's DropPath."""
-    # Here, where it has been imported if it is of any use: that takes a second.
+    # Here, where it has been imported if it is of any use.
+    import_torchvision()
     from torchvision.ops import StochasticDepth
 
     for part in module.modules():

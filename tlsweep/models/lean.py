@@ -1,10 +1,11 @@
 """Building networks without drawing the values that are about to be replaced, and no larger than allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from tlsweep.errors import ModelError
@@ -28,6 +29,18 @@ class Limits:
             raise ModelError("its arguments make a larger network than the one that is stored")
 
 
+# Some of torch.nn.init's functions are told of themselves, and what they call is then not.
+_DRAWING = {
+    *(torch.Tensor.normal_, torch.Tensor.uniform_),
+    *(init.normal_, init.uniform_, init.kaiming_uniform_),
+}
+
+
+def _drawn_to(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    tensor: torch.Tensor = args[0] if args else kwargs["tensor"]
+    return tensor
+
+
 class WithoutValues(TorchFunctionMode):
     """Parameters are made on the meta device: no memory, nothing drawn, for modules whose weights come from elsewhere.
 
@@ -47,8 +60,10 @@ class WithoutValues(TorchFunctionMode):
             if self._limits is not None:
                 self._limits.spend(made.numel())
             return made
-        if func in (torch.Tensor.normal_, torch.Tensor.uniform_) and args[0].is_meta:
-            return args[0]  # nothing would be drawn, but in half a millisecond of Python each
+        # Nothing would be drawn, but in half a millisecond of Python each; and to draw from a normal distribution of a
+        # tensor without memory, torch imports its compiler (torch 2.15, _refs/__init__.py).
+        if func in _DRAWING and _drawn_to(args, kwargs).is_meta:
+            return _drawn_to(args, kwargs)
         return func(*args, **kwargs)
 
 

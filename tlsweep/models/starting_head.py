@@ -1,6 +1,6 @@
 """Starts a new head with weights that make given logits, whatever the network does behind it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,15 +97,15 @@ def lift(network: Network, height: float) -> None:
             layer.bias.add_(height)  # type: ignore[operator]  # a parameter
 
 
-def lowest_output(network: Network, images: Tensor) -> float:
-    """The least value that the head gives for these images, at any place, for any class."""
+def lowest_output(network: Network, forward: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    """The least value that the head gives, at any place, for any class, when `forward` makes logits of these images."""
     lowest: list[float] = []
     hooks = [
         head.register_forward_hook(lambda _, inputs, output: lowest.append(float(output.min())))
         for head in network.heads.values()
     ]
     try:
-        network.module(images)
+        forward(images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional as F
 
-from tlsweep.data.batches import Batches
 from tlsweep.data.task import Indices
 from tlsweep.errors import ModelError
 from tlsweep.models import Network, Weights
@@ -38,8 +37,9 @@ from tlsweep.models.starting_head import (
 from tlsweep.pretrained.features import Features, features
 from tlsweep.pretrained.kept import kept
 from tlsweep.spec import TrainSettings
-from tlsweep.training.devices import Compute, choose_device, isolated, move_to_device, uses_channels_last
+from tlsweep.training.devices import Compute, choose_device, isolated, lower_precision, move_to_device
 from tlsweep.training.evaluation import evaluate, evaluation_batch_size, make_batches
+from tlsweep.training.frozen import FeatureSource, Way, evaluated_way
 from tlsweep.training.metrics import FIGURES
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import new_network
@@ -99,6 +99,7 @@ def beginning(
     *,
     cache: Path | None = None,
     features_cache: Path | None = None,
+    features: FeatureSource | None = None,
     compute: Compute = Compute(),
     solve: Solve = _probe,
     progress: Progress = lambda done, total: None,
@@ -111,6 +112,7 @@ def beginning(
         cache: folder to read solutions from if they are there, and to leave them in. Those of your own code are never
             kept, as that may change; None keeps none.
         features_cache: the same for the features that they are solved on.
+        features: has those on which trials train their heads, to see by how far the solution gets.
         compute: as for a trial.
         solve: makes a head of features, labels, and whether it has a bias.
         progress: told while they are found; of each run half is for the features.
@@ -130,7 +132,11 @@ def beginning(
             progress(_PARTS * at + _PARTS * done // total, _PARTS * len(runs))
 
         def make() -> StartingHead:
-            return _zero(run, compute) if planned.how == "zero" else _solved(run, features_cache, compute, solve, told)
+            with isolated(compute) as device:
+                tried = _Tried.of(run, device, settings, features)
+            if planned.how == "zero":
+                return _zero(tried, compute)
+            return _solved(tried, features_cache, compute, solve, told)
 
         return _kept(run, planned.how, make, cache, compute)
 
@@ -163,27 +169,61 @@ def _kept(
     )
 
 
-def _solved(run: Transfer, cache: Path | None, compute: Compute, solve: Solve, progress: Progress) -> StartingHead:
+@dataclass(frozen=True)
+class _Tried:
+    """A network in which a head is placed, to see how far that gets."""
+
+    network: Network
+    run: Transfer
+    device: str
+    way: Way
+    """How it makes logits."""
+
+    @classmethod
+    def of(cls, run: Transfer, device: str, settings: TrainSettings, features: FeatureSource | None) -> "_Tried":
+        network = new_network(run)
+        channels_last = move_to_device(network.module.eval(), device)
+        batches = make_batches(run.task, device, channels_last=channels_last)
+        way = Way(batches, network.module)
+        # Those of trials that compute otherwise are others.
+        if features is not None and settings.channels_last == "auto" and lower_precision(settings, device) is None:
+            way = evaluated_way(
+                network, batches, run, features, settings=settings, device=device, channels_last=channels_last
+            )
+        return cls(network, run, device, way)
+
+    def images(self, split: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """What logits are made of, and the labels."""
+        return self.way.batches.evaluate(split, size)
+
+    def as_it_is(self) -> StartingHead:
+        """The head as it stands in the network, and how far that gets."""
+        micro_batch = MicroBatch("evaluation", self.device)
+        evaluation = evaluate(self.way.forward, self.way.batches, self.run.task, "val", micro_batch)
+        return StartingHead(tensors_of(self.network), {name: getattr(evaluation, name) for name in FIGURES})
+
+
+def _solved(tried: _Tried, cache: Path | None, compute: Compute, solve: Solve, progress: Progress) -> StartingHead:
     """What is solved on the features of the run's own training images."""
     try:
         computed: Progress = lambda done, total: progress(done, 2 * total)  # noqa: E731
-        found, labels = features(run, "train", cache=cache, compute=compute, progress=computed)
+        found, labels = features(tried.run, "train", cache=cache, compute=compute, progress=computed)
     except ModelError as error:  # of your own networks, which train all the same
         raise HeadUnfitError(str(error)) from error
     if len(found) != len(labels):
         raise HeadUnfitError(f"the head is given {len(found)} vectors for {len(labels)} images")
     if not np.isfinite(found).all():
         raise HeadUnfitError("the network gives features that are no finite numbers")
-    with isolated(compute) as device:
-        network = _evaluating(run, device)
-        solution = solve(found, labels, has_bias(network), lambda done, total: progress(total + done, 2 * total))
-        place(network, solution)
+    with isolated(compute):
+        bias = has_bias(tried.network)
+        solution = solve(found, labels, bias, lambda done, total: progress(total + done, 2 * total))
+        place(tried.network, solution)
         with torch.inference_mode():
-            _let_through(network, run, solution, found, device)
-        return _as_it_is(network, run, device)
+            _let_through(tried, solution, found)
+        return tried.as_it_is()
 
 
-def _let_through(network: Network, run: Transfer, solution: LinearHead, found: Features, device: str) -> None:
+def _let_through(tried: _Tried, solution: LinearHead, found: Features) -> None:
     """See to it that the network gives what its head does.
 
     In SqueezeNet a ReLU stands between the head, a convolution, and the mean over its places: what is negative there is
@@ -192,22 +232,24 @@ def _let_through(network: Network, run: Transfer, solution: LinearHead, found: F
     Raises:
         HeadUnfitError: something else stands between them.
     """
-    batches, micro_batch = _batches(network, run, device), MicroBatch("features", device)
-    size = evaluation_batch_size(run.task)
-    images, labels = next(iter(batches.evaluate("train", size)))
+    network, micro_batch = tried.network, MicroBatch("features", tried.device)
+    size = evaluation_batch_size(tried.run.task)
+    images, labels = next(iter(tried.images("train", size)))
     # Computed outside of the network, where nothing can stand between the features and the logits.
-    expected = torch.from_numpy(found[: len(labels)] @ solution.weight.T + solution.bias).to(device)
+    expected = torch.from_numpy(found[: len(labels)] @ solution.weight.T + solution.bias).to(tried.device)
 
     def agrees() -> bool:
-        parts = micro_batch.run(lambda some, _: network.module(some).float(), images, labels)
+        parts = micro_batch.run(lambda some, _: tried.way.forward(some).float(), images, labels)
         return same_logits(torch.cat(parts), expected)
 
     if agrees():
         return
     # Of all images and not of these few, which may be of one class: one place below 0 would be bent.
     lowest = 0.0
-    for images_of_all, labels_of_all in batches.evaluate("train", size):
-        parts = micro_batch.run(lambda some, _: lowest_output(network, some), images_of_all, labels_of_all)
+    for images_of_all, labels_of_all in tried.images("train", size):
+        parts = micro_batch.run(
+            lambda some, _: lowest_output(network, tried.way.forward, some), images_of_all, labels_of_all
+        )
         lowest = min(lowest, *parts)
     lift(network, -MARGIN * lowest)
     if not agrees():
@@ -216,40 +258,21 @@ def _let_through(network: Network, run: Transfer, solution: LinearHead, found: F
         )
 
 
-def _zero(run: Transfer, compute: Compute) -> StartingHead:
+def _zero(tried: _Tried, compute: Compute) -> StartingHead:
     """Zeros, so that all classes are equally likely; ones as bias where a ReLU behind the head would let no gradient
     through."""
-    with isolated(compute) as device:
-        network = _evaluating(run, device)
-        place_zeros(network)
-        batches = _batches(network, run, device)
-        if not _learns(network, *next(iter(batches.evaluate("train", 2)))):
-            lift(network, 1.0)
-        return _as_it_is(network, run, device)
+    with isolated(compute):
+        place_zeros(tried.network)
+        if not _learns(tried, *next(iter(tried.images("train", 2)))):
+            lift(tried.network, 1.0)
+        return tried.as_it_is()
 
 
-def _as_it_is(network: Network, run: Transfer, device: str) -> StartingHead:
-    """The head as it stands in a network, and how far that gets."""
-    batches = _batches(network, run, device)
-    evaluation = evaluate(network.module, batches, run.task, "val", MicroBatch("evaluation", device))
-    return StartingHead(tensors_of(network), {name: getattr(evaluation, name) for name in FIGURES})
-
-
-def _learns(network: Network, images: Tensor, labels: Tensor) -> bool:
+def _learns(tried: _Tried, images: Tensor, labels: Tensor) -> bool:
     """Whether the head has a gradient."""
-    parameters = list(head_of(network).parameters())
-    loss = F.cross_entropy(network.module(images).float(), labels)
+    parameters = list(head_of(tried.network).parameters())
+    loss = F.cross_entropy(tried.way.forward(images).float(), labels)
     return any(bool(gradient.any()) for gradient in torch.autograd.grad(loss, parameters))
-
-
-def _evaluating(run: Transfer, device: str) -> Network:
-    network = new_network(run)
-    move_to_device(network.module.eval(), device)
-    return network
-
-
-def _batches(network: Network, run: Transfer, device: str) -> Batches:
-    return make_batches(run.task, device, channels_last=uses_channels_last(network.module, device))
 
 
 def _key(run: Transfer, how: str, device: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tlsweep.models import Weights
     from tlsweep.models.probe import Progress
     from tlsweep.models.starting_head import StartingHead
+    from tlsweep.pretrained.features import KeptFeatures
     from tlsweep.pretrained.starting import Beginning
     from tlsweep.sweep.trainable import Shared
     from tlsweep.training import Compute, Transfer
@@ -132,21 +133,39 @@ def find_heads(shared: "Shared", arm: str, name: str, *, progress: "Progress") -
     spec = shared.spec
     transfer = shared.transfer(arm, {WEIGHTS: name}, trial_seed(spec, 0))
     settings, compute = spec.train.settings(), shared.compute({})
-    if frozen_features(spec, transfer) == KEPT:
-        _keep_features(transfer, settings, compute, progress)
+    features = kept_features(spec, transfer, progress)
+    if features is not None:
+        _keep(features, transfer, settings, compute)
     return beginning(
-        transfer, settings, cache=head_cache(), features_cache=feature_cache(), compute=compute, progress=progress
+        transfer,
+        settings,
+        cache=head_cache(),
+        features_cache=feature_cache(),
+        features=features,
+        compute=compute,
+        progress=progress,
     )
 
 
-def _keep_features(transfer: "Transfer", settings: TrainSettings, compute: "Compute", progress: "Progress") -> None:
+def kept_features(spec: ImageSpec, transfer: "Transfer", progress: "Progress | None" = None) -> "KeptFeatures | None":
+    """What frozen layers leave in the cache for trials to train their heads on; None where they leave nothing.
+
+    Args:
+        spec: the sweep's.
+        transfer: what trials train that start from some of its weights.
+        progress: told of the images done while features are computed.
+    """
+    from tlsweep.pretrained.features import KeptFeatures, feature_cache
+
+    return KeptFeatures(feature_cache(), progress=progress) if frozen_features(spec, transfer) == KEPT else None
+
+
+def _keep(features: "KeptFeatures", transfer: "Transfer", settings: TrainSettings, compute: "Compute") -> None:
     """Compute what trials will train their heads on, which is also what the probe is solved on."""
     from tlsweep.models.features import sees_maps
-    from tlsweep.pretrained.features import KeptFeatures, feature_cache
     from tlsweep.training import choose_device
     from tlsweep.training.networks import new_network
 
-    features = KeptFeatures(feature_cache(), progress=progress)
     # Where that cannot be, trials do without, and say why.
     with suppress(TlsweepError):
         device, maps = choose_device(compute.device), sees_maps(new_network(transfer))

@@ -10,9 +10,10 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches, BatchSource
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, autocast, isolated, move_to_device
+from tlsweep.training.frozen import FeatureSource, Way, evaluated_way
 from tlsweep.training.metrics import Evaluation, score
 from tlsweep.training.microbatch import MicroBatch
-from tlsweep.training.networks import trained_network
+from tlsweep.training.networks import only_its_head_is_new, trained_network
 from tlsweep.training.transfer import Transfer
 
 VALUES_PER_BATCH = 2**23
@@ -114,6 +115,7 @@ def evaluate_checkpoint(
     split: str,
     settings: TrainSettings | None = None,
     compute: Compute = Compute(),
+    features: FeatureSource | None = None,
 ) -> Evaluation:
     """How the network of a checkpoint does on a split.
 
@@ -121,6 +123,8 @@ def evaluate_checkpoint(
         checkpoint: None for what the trial begins with.
         transfer: the trial's; of its seed come only random values that no state dict holds (non-persistent buffers).
         settings: say precision and memory format; default: those of `TrainSettings()`.
+        features: has what frozen layers give for images that are trained on or validated; used where nothing but the
+            head of the network was trained.
 
     Raises:
         ResultsError: the checkpoint cannot be read.
@@ -129,7 +133,13 @@ def evaluate_checkpoint(
     """
     settings = settings or TrainSettings()
     with isolated(compute) as device, autocast(settings, device):
-        module = trained_network(checkpoint, transfer).module.eval()
-        channels_last = move_to_device(module, device, settings.channels_last)
+        network = trained_network(checkpoint, transfer)
+        network.module.eval()
+        channels_last = move_to_device(network.module, device, settings.channels_last)
         batches = make_batches(transfer.task, device, channels_last=channels_last)
-        return evaluate(module, batches, transfer.task, split, MicroBatch("evaluation", device))
+        way = Way(batches, network.module)
+        if features is not None and split != "test" and only_its_head_is_new(checkpoint, network):
+            way = evaluated_way(
+                network, batches, transfer, features, settings=settings, device=device, channels_last=channels_last
+            )
+        return evaluate(way.forward, way.batches, transfer.task, split, MicroBatch("evaluation", device))

@@ -1,6 +1,7 @@
 """Epochs in which the backbone is frozen: heads are trained on features that are computed once for all trials."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from tlsweep.data.batches import Batches, BatchSource, RowBatches
 from tlsweep.data.pixels.readers import MemoryReader
 from tlsweep.data.task import Task
+from tlsweep.errors import TlsweepError
 from tlsweep.models import frozen_groups
 from tlsweep.models.architectures import is_own_code
 from tlsweep.models.features import sees_maps
@@ -88,7 +90,7 @@ def on_features(
 ) -> Way:
     """The way through kept features, tried on some images; for None without any, only to see whether it can be gone.
 
-    The network must be in the mode in which its head is trained.
+    The network must be in the mode in which it will be used.
 
     Raises:
         TailUnfitError: that does not give the logits of the network.
@@ -100,6 +102,26 @@ def on_features(
     kept = RowBatches(batches, reader)
     values, _ = next(iter(kept.evaluate("train", _COMPARED)))
     return Way(kept, find_tail(network, images, values, seeded))
+
+
+def evaluated_way(
+    network: Network,
+    batches: Batches,
+    run: Transfer,
+    source: FeatureSource,
+    *,
+    settings: TrainSettings,
+    device: str,
+    channels_last: bool,
+) -> Way:
+    """How a network that is evaluated makes logits of the images that are trained on or validated.
+
+    Its layers but for the head must be as in the base weights. Where their features cannot be had, all layers compute.
+    """
+    with suppress(TlsweepError, OSError):  # the latter of a cache that goes away
+        rows = source.rows(run, settings, device, maps=sees_maps(network))
+        return on_features(network, batches, rows, device=device, channels_last=channels_last, seeded=lambda: None)
+    return Way(batches, network.module)
 
 
 class _FeatureReader(MemoryReader):

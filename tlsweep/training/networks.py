@@ -32,3 +32,12 @@ def trained_network(checkpoint: bytes | None, transfer: Transfer) -> Network:
     if checkpoint is not None:
         restore_network(network, load_checkpoint(checkpoint))
     return network
+
+
+def only_its_head_is_new(checkpoint: bytes | None, network: Network) -> bool:
+    """Whether all layers but the head are as in the base weights, in the network that `trained_network` made.
+
+    Raises:
+        ResultsError: the checkpoint cannot be read.
+    """
+    return checkpoint is None or load_checkpoint(checkpoint).untouched >= len(network.groups) - 1

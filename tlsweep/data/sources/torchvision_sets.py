@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from PIL import EpsImagePlugin
-from torchvision import datasets
 
 from tlsweep.data.items import ArrayItems, DatasetItems, Found, Pixels
 from tlsweep.data.samples import as_image
 from tlsweep.data.task import Indices
 from tlsweep.errors import DataError
+from tlsweep.lean_torchvision import import_torchvision
 from tlsweep.spec import TorchvisionData
 from tlsweep.text import in_words, one_line, shortened
 
@@ -31,7 +31,7 @@ def find_torchvision(data: TorchvisionData) -> Found:
     EpsImagePlugin.gs_binary = False
     parts = _parts(data)
     # Opening files is safe in threads; FakeData draws its samples from torch's global generator.
-    threads = not any(isinstance(part, datasets.FakeData) for part in parts.values())
+    threads = not any(isinstance(part, _datasets().FakeData) for part in parts.values())
     items = DatasetItems(parts, f"torchvision {data.dataset}", thread_safe=threads, published=True)
     counts = {split: len(part) for split, part in parts.items()}
     if not counts["train"]:
@@ -79,6 +79,7 @@ def _parts(data: TorchvisionData) -> dict[str, Any]:
 
 
 def _kind(name: str) -> type[Any]:
+    datasets = _datasets()
     known = {key: value for key, value in vars(datasets).items() if key in datasets.__all__ and inspect.isclass(value)}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
@@ -131,3 +132,10 @@ def _array_of(part: Any) -> tuple[Pixels, Indices] | None:
 def _agrees(image: Pixels, label: Any, sample: Any) -> bool:
     other = np.asarray(as_image(sample[0]))
     return np.array_equal(image, other.reshape(*other.shape[:2], -1)) and int(label) == int(sample[1])
+
+
+def _datasets() -> Any:
+    import_torchvision()
+    from torchvision import datasets
+
+    return datasets

@@ -18,6 +18,7 @@ from tlsweep.store.schema import ERRORS, HYPERPARAMETERS, METRICS
 from tlsweep.store.starts import SOUP, START, Start, best_start
 from tlsweep.store.tables import rows_to_table, write_table
 from tlsweep.sweep.assignment import trial_seed
+from tlsweep.sweep.heads import kept_features
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.on_workers import where_trials_run
 from tlsweep.sweep.retention import KEPT_TRIALS
@@ -235,10 +236,13 @@ def _evaluate(finalist: _Finalist, shared: Shared, *, export: bool) -> Tested:
     tested = Tested(finalist.winner.trial, figures, _predictions(tests, transfer, "test"))
     if finalist.winner.arm != MAIN_ARM:
         return tested
+    features = kept_features(shared.spec, transfer)
     found: list[dict[str, Any]] = []
     # Of several networks each judges only what it was not trained on, and together they judge every image.
     for split in ("val",) if task.runs else ("train", "val"):
-        judged = evaluate_runs(checkpoint, transfer, split=split, settings=settings, compute=shared.compute({}))
+        judged = evaluate_runs(
+            checkpoint, transfer, split=split, settings=settings, compute=shared.compute({}), features=features
+        )
         hardest = _predictions(judged, transfer, split, hardest=HARD_IMAGES)
         found += ({"split": split, **row} for row in _rows(hardest))
     found.sort(key=itemgetter("label_probability"))
