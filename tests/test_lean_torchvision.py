@@ -11,7 +11,7 @@ def run(code: str) -> None:
 
 
 def test_nothing_that_a_sweep_has_of_torchvision_imports_the_compiler() -> None:
-    """Of networks whose values come from elsewhere, too: to draw from a normal distribution for nothing, torch would."""
+    """Of networks, too, whose values come from elsewhere: to draw some for nothing, torch would."""
     run(
         "import sys\n"
         "from torch import nn\n"
