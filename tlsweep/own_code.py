@@ -29,12 +29,14 @@ def import_function(path: str, said: str, wrong: type[UserError]) -> Any:
         wrong: the class of what is raised.
 
     Raises:
-        UserError: of the class `wrong`: there is no such module or function.
+        UserError: of the class `wrong`: there is no such module or function, or `path` is no name of one.
     """
     module_name, _, name = path.partition(":")
     if module_name.endswith(".py"):
         dotted = module_name.removesuffix(".py").strip("/.").replace("/", ".")
         raise wrong(f"{said}: {module_name} is a file's name, and a module's is needed: write {dotted}:{name}")
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+        raise wrong(f"{said}: that is not of the form package.module:function")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -142,11 +142,11 @@ def test_own_code_is_called_with_classes_channels_size_and_arguments():
     [
         ("__main__:good", {}, "model.name __main__:good: no worker can import from the script or notebook that is run"),
         ("own_nets:bad", {}, "has no function 'bad'"),
-        ("own_missing:good", {}, "cannot import 'own_missing'"),
-        ("own_needs:good", {}, "no_such_package"),
+        ("own_missing:good", {}, "model.name own_missing:good: there is no module 'own_missing'; start tlsweep in"),
+        ("own_nets.py:good", {}, "own_nets.py is a file's name, and a module's is needed: write own_nets:good"),
         ("own_nets:", {}, "not of the form"),
         (".own_nets:good", {}, "not of the form"),
-        ("own_nets:torch", {}, "has no function"),
+        ("own_nets:torch", {}, "'torch' is no function, but of type module"),
         ("own_nets:good", {"height": 3}, r"unexpected keyword argument 'height'; known: width"),
         ("own_nets:headless", {}, "to .2, 4.; it must give a tensor of shape .2, 3."),
         ("own_nets:no_layers", {}, "last Linear or Conv2d .none. has 0 outputs"),
@@ -159,8 +159,15 @@ def test_own_code_that_is_no_network_is_refused(name, args, told):
 
 
 @pytest.mark.usefixtures("own_code")
-@pytest.mark.parametrize("name", ["own_broken:good", "own_nets:Broken"])
-def test_what_own_code_raises_passes_unchanged(name):
-    with pytest.raises(ZeroDivisionError) as caught:
+@pytest.mark.parametrize(
+    ("name", "raised"),
+    [
+        ("own_broken:good", ZeroDivisionError),
+        ("own_nets:Broken", ZeroDivisionError),
+        ("own_needs:good", ModuleNotFoundError),
+    ],
+)
+def test_what_own_code_raises_passes_unchanged(name, raised):
+    with pytest.raises(raised) as caught:
         validate_model(ModelSpec(name=name), num_classes=3, channels=3, image_size=8)
     assert caught.traceback[-1].path.name == f"{name.partition(':')[0]}.py"

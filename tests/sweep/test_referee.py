@@ -124,6 +124,18 @@ def test_the_target_is_the_main_arms(tmp_path: Path) -> None:
     assert stage.referee.ending.halted == "t0000 reached the target: val_accuracy 0.8"
 
 
+def test_a_target_that_trials_begin_at_ends_the_sweep_with_its_first_report(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "controls=[scratch]", "model.weights=DEFAULT", "budget.target=0.8")
+    figures = {"val_accuracy": 0.85, "val_loss": 0.3}
+    known = {**(stage.state.launched or {}), "environment": {"start": {"main": {"DEFAULT": figures}}}}
+    stage.state.launched = known
+    stage.start()
+    stage.train("t0000-scratch", 0.9)
+    assert stage.referee.ending.halted is None
+    stage.train("t0000", 0.5)
+    assert stage.referee.ending.halted == "what trials begin with reached the target: val_accuracy 0.85"
+
+
 def test_wall_time_begins_with_the_first_worker_and_goes_on_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 """Makes a torch module from a name and arguments: our own networks, torchvision's, timm's, or the user's code."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ from tlsweep.lean_torchvision import import_torchvision
 from tlsweep.models.lean import Limits, Undrawn, WithoutValues
 from tlsweep.models.plain import cnn, mlp
 from tlsweep.models.timm_networks import construct_timm, is_timm, timm_arguments
-from tlsweep.own_code import refuse_main
+from tlsweep.own_code import import_function, refuse_main
 from tlsweep.spec import ModelSpec
 from tlsweep.spec.model import TIMM
 from tlsweep.text import did_you_mean
@@ -79,7 +78,7 @@ def construct(
             return construct_timm(model, num_classes, channels, image_size)
         if is_torchvision(model.name):
             return _torchvision(model, num_classes, channels)
-        factory = _PLAIN.get(model.name) or _import_function(model.name)
+        factory = _PLAIN.get(model.name) or _own(model.name)
         _check_arguments(model, factory)
         module = factory(num_classes, channels, image_size, **model.args)
     if not isinstance(module, nn.Module):
@@ -149,22 +148,9 @@ def _see_grey(module: nn.Module) -> None:
     first.in_channels = 1
 
 
-def _import_function(path: str) -> Callable[..., nn.Module]:
-    refuse_main(path, f"model.name {path}", ModelError)
-    module_name, _, function_name = path.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
-        raise ModelError(f"model.name '{path}' is not of the form package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ModelError(
-            f"model.name {path}: cannot import '{module_name}' ({error}); "
-            "it must be importable where tlsweep is started, on every worker"
-        ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise ModelError(f"model.name {path}: '{module_name}' has no function '{function_name}'")
-    return cast(Callable[..., nn.Module], function)
+def _own(name: str) -> Callable[..., nn.Module]:
+    refuse_main(name, f"model.name {name}", ModelError)
+    return cast(Callable[..., nn.Module], import_function(name, f"model.name {name}", ModelError))
 
 
 def _check_arguments(model: ModelSpec, factory: Callable[..., nn.Module]) -> None:

@@ -18,7 +18,7 @@ class Budget(SpecModel):
     wall_time: Seconds | None = None
     """Seconds, or '90s', '15m', '1h30m', from when a worker takes the first trial."""
     target: float | None = None
-    """Stop as soon as a trial's metric is this good."""
+    """Stop as soon as a trial's metric is this good; with the first report where that of what trials begin with is."""
 
     @property
     def limited(self) -> bool:

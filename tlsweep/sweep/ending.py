@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from tlsweep.spec import MAIN_ARM
 from tlsweep.store import Record, diverged
+from tlsweep.store.starts import best_start
 from tlsweep.sweep.ground import LOOK_SECONDS, Loss
 from tlsweep.sweep.ledger import Ledger, in_turn
 from tlsweep.sweep.retention import Retention
@@ -60,14 +61,22 @@ class Ending:
             self.halt(loss.reason, resumable=True)
 
     def check_budget(self, arm: str, reports: Iterable[Record | None]) -> None:
-        """Halt if a report reached the target, or every arm has used up what it may."""
-        search, target = self._ledger.spec.search, self._ledger.spec.budget.target
+        """Halt if a report, or what trials begin with, reached the target, or every arm has used up what it may."""
+        target = self._ledger.spec.budget.target
         if target is not None and arm == MAIN_ARM:
-            for report in reports:
-                if report and not diverged(report, search.metric):
-                    value = report[search.metric]
-                    if search.sign * value >= search.sign * target:
-                        self.halt(f"{report['trial']} reached the target: {search.metric} {value:.4g}")
+            for report in filter(None, reports):
+                self._check_target(target, report)
         spending = self._ledger.spending
         if all(spending.used_up(arm) for arm in self._ledger.spec.trained_arms):
             self.halt(str(spending.used_up(arm)))
+
+    def _check_target(self, target: float, report: Record) -> None:
+        search = self._ledger.spec.search
+        reached = {} if diverged(report, search.metric) else {report["trial"]: report[search.metric]}
+        # With the first report and not before it, so that there is a trial to show beside what it began with.
+        start = best_start((self._ledger.state.launched or {}).get("environment"), MAIN_ARM, search)
+        if start is not None:
+            reached = {"what trials begin with": start.figures[search.metric], **reached}
+        for who, value in reached.items():
+            if search.sign * value >= search.sign * target:
+                self.halt(f"{who} reached the target: {search.metric} {value:.4g}")
