@@ -111,11 +111,11 @@ def test_what_finalises_it_is_called_once_for_each_function(ray_address: str, tm
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_driver_that_is_killed_changes_nothing(ray_address: str, tlsweep: CommandLine) -> None:
+def test_a_driver_that_is_killed_changes_nothing(
+    ray_address: str, tlsweep: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = {**QUADRATIC, "trial": "own_functions:slow_quadratic", "search": PBT, "resources": {"concurrent": 1}}
     (tlsweep.cwd / "spec.yaml").write_text(yaml.safe_dump(spec))
-    whole = tlsweep.run("launch", "spec.yaml", "--name", "whole", "--address", ray_address)
-    assert whole.code == 0, whole
     folder, command = tlsweep.results / "killed", ["launch", "spec.yaml", "--name", "killed"]
     with tlsweep.start(*command, "--address", ray_address) as running:
         wait_until(lambda: size(folder) > 6 or running.process.poll() is not None)
@@ -123,7 +123,10 @@ def test_a_driver_that_is_killed_changes_nothing(ray_address: str, tlsweep: Comm
         running.process.wait()
     ended = tlsweep.run("resume", "killed", "--address", ray_address)
     assert ended.code == 0, ended
-    found, expected = (Results(SweepFolder(tlsweep.results / name)) for name in ("killed", "whole"))
+    found = Results(SweepFolder(folder))
+    whole = load_spec(tlsweep.cwd / "spec.yaml")
+    assert isinstance(whole, FunctionSpec)
+    expected = run_function_sweep(tlsweep.results / "whole", whole, monkeypatch)
     assert_complete(found)
     assert decisions(found) == decisions(expected)
     for table in ("reports", "trials"):
