@@ -1,6 +1,7 @@
 """The rehearsal, and the devices it may be asked to run on."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,18 @@ from training_trials import ONE_THREAD, SMALL_CNN, Train
 
 from tlsweep.data import Task, load_task
 from tlsweep.errors import ResourceError
+from tlsweep.models import Weights
 from tlsweep.models.plain import cnn, mlp
 from tlsweep.models.starting_head import HeadUnfitError
 from tlsweep.observer import Silence
 from tlsweep.planning.heads import try_heads
 from tlsweep.planning.rehearsal import Rehearsal, rehearse
-from tlsweep.spec import Hyperparameters, ModelSpec, TrainSettings, load_spec
+from tlsweep.pretrained.features import KeptFeatures
+from tlsweep.spec import Augment, Hyperparameters, ModelSpec, TrainSettings, load_spec
 from tlsweep.sweep.prepare import prepare
 from tlsweep.training import choose_device
 from tlsweep.training.devices import lower_precision, uses_channels_last
+from tlsweep.training.networks import new_network
 from tlsweep.training.transfer import Transfer
 
 
@@ -38,6 +42,27 @@ def test_it_tells_what_a_trial_takes(digits: Task, train: Train, freeze: str, mo
     assert image / 5 < rehearsal.seconds_per_training_image < image * 5
     assert 0 < rehearsal.seconds_per_validation_image < image * 5
     assert 0 < rehearsal.fastest <= 1 + 1e-9
+
+
+def test_heads_on_kept_features_take_what_they_take_then(
+    digits: Task, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    still = replace(digits, augment=Augment(crop="none", flip=False))
+    hyperparameters = Hyperparameters(lr=0.05, batch_size=16, freeze="backbone")
+    model = ModelSpec(name="cnn", args={"channels": [64, 64, 64]})
+    weights = Weights.from_state_dict(new_network(Transfer(still, model, None, 9)).module.state_dict(), "elsewhere")
+    transfer = Transfer(still, model, weights, 1)
+    each = rehearse(hyperparameters, TrainSettings(), transfer, ONE_THREAD)
+    once = rehearse(hyperparameters, TrainSettings(), transfer, ONE_THREAD, on_features=True)
+    trial = train(hyperparameters, task=still, weights=weights, model=model, epochs=4, features=KeptFeatures(tmp_path))
+    image = sum(row.train_seconds + row.wait_seconds for row in trial.rows[1:]) / (3 * still.size("train"))
+    assert image / 5 < once.seconds_per_training_image < image * 5
+    assert once.seconds_per_training_image < each.seconds_per_training_image / 2
+    assert once.seconds_per_validation_image < each.seconds_per_validation_image / 2
+    assert once.seconds_per_kept_image > once.seconds_per_validation_image
+    assert each.seconds_per_kept_image == 0
+    assert once.checkpoint_bytes == each.checkpoint_bytes
 
 
 def test_it_counts_parameters(digits: Task) -> None:

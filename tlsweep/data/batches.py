@@ -95,6 +95,11 @@ class Batches:
         self._indices = {name: torch.from_numpy(split.astype(np.int64)) for name, split in task.splits.items()}
         self._labels = torch.from_numpy(task.labels.astype(np.int64))
 
+    @property
+    def images(self) -> int:
+        """How many there are, of all splits."""
+        return len(self._labels)
+
     def train(self, epoch: int, batch_size: int, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
         """As many images as the training split has, in the sampler's order and augmented, as `seed` and `epoch` say.
 

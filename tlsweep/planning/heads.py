@@ -1,5 +1,6 @@
 """What the heads of trials will begin with, and be trained on, tried before a sweep without solving anything."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from tlsweep.pretrained.features import Features
 from tlsweep.pretrained.starting import beginning, begins_with
 from tlsweep.spec import ImageSpec
 from tlsweep.sweep.assignment import configuration
-from tlsweep.sweep.heads import KEPT, freezes, frozen_features, refuse_without_probe
+from tlsweep.sweep.heads import KEPT, always_freezes, freezes, frozen_features, refuse_without_probe
 from tlsweep.sweep.prepare import Prepared
 from tlsweep.training.devices import Compute, isolated
 from tlsweep.training.networks import new_network
@@ -48,9 +49,16 @@ def try_features(spec: ImageSpec, prepared: Prepared, compute: Compute) -> tuple
             transfer = _with_some_weights(transfer, name)
         said = frozen_features(spec, transfer)
         if said == KEPT:
-            said = _unfit(spec, transfer.runs()[0], compute) or f"{KEPT}; the time below is without that"
+            said = _unfit(spec, transfer.runs()[0], compute) or KEPT
         lines.append(said)
+    if lines and not on_kept_features(spec, lines):
+        lines = [f"{line}; the time below is without that" if line == KEPT else line for line in lines]
     return tuple(dict.fromkeys(lines))
+
+
+def on_kept_features(spec: ImageSpec, lines: Sequence[str]) -> bool:
+    """Whether by these lines of `try_features` all that trials ever train is a head on kept features."""
+    return always_freezes(spec) and set(lines) == {KEPT}
 
 
 def _unfit(spec: ImageSpec, run: Transfer, compute: Compute) -> str | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart, this_machine
@@ -109,7 +111,7 @@ def make_plan(
     Raises:
         UserError: the first thing that would keep the sweep from running.
     """
-    from tlsweep.planning.heads import try_features, try_heads
+    from tlsweep.planning.heads import on_kept_features, try_features, try_heads
     from tlsweep.planning.rehearsal import rehearse
     from tlsweep.training import Compute
 
@@ -125,11 +127,18 @@ def make_plan(
     cluster, nodes_checked = resources_for(address, spec, prepared.tasks, results, watcher)
     slots = max(cluster.slots(spec.resources), cluster.slots_at_most(spec.resources) or 1)
     watcher.phase("taking one real step")
+    compute = Compute(threads=spec.resources.threads)
+    frozen = try_features(spec, prepared, compute)
     weights = prepared.weights.get(str(starting_values(spec, MAIN_ARM, 0)[WEIGHTS]))
-    transfer, compute = prepared.transfer(spec, weights), Compute(threads=spec.resources.threads)
-    rehearsal = rehearse(configuration(spec, 0), spec.train.settings(), transfer, compute)
+    rehearsal = rehearse(
+        configuration(spec, 0),
+        spec.train.settings(),
+        prepared.transfer(spec, weights),
+        compute,
+        on_features=on_kept_features(spec, frozen),
+    )
     watcher.phase("trying what the head begins with")
-    beginnings, frozen = try_heads(spec, prepared, compute), try_features(spec, prepared, compute)
+    beginnings = try_heads(spec, prepared, compute)
     watcher.phase("trying the corners of the space")
     try_corners(spec, prepared, seconds_per_image=rehearsal.seconds_per_training_image)
     return replace(
@@ -150,7 +159,8 @@ def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
     federated = spec.train.settings().federated
     passes = federated.passes if federated else 1
     epoch_seconds = sum(train * rates[0] * passes + val * rates[1] for train, val in sizes)
-    seconds = epochs * epoch_seconds / slots
+    # One process computes features, before the first trial.
+    seconds = epochs * epoch_seconds / slots + _kept_images(spec, task) * rehearsal.seconds_per_kept_image
     checkpoint_bytes = len(sizes) * rehearsal.checkpoint_bytes
     # Of a trial its last two and its best; of a member of a population all that another one may copy.
     kept = spec.epochs // spec.search.interval if isinstance(spec.search, PopulationSearch) else 0
@@ -193,6 +203,13 @@ def _planned(spec: ImageSpec, prepared: Prepared, rehearsal: "Rehearsal", slots:
             *_too_little_time(spec, epoch_seconds),
         ),
     )
+
+
+def _kept_images(spec: ImageSpec, task: Task) -> int:
+    """Of how many images features are computed, where they are kept: for each of the weights."""
+    parts = [part for run in task.runs for part in (run.train, run.val)]
+    used = np.unique(np.concatenate(parts or [task.splits["train"], task.splits["val"]]))
+    return len(used) * len(spec.model.origins)
 
 
 def _clients(spec: ImageSpec, task: Task) -> tuple[str, ...]:

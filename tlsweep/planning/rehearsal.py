@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,12 +44,23 @@ class Rehearsal:
     device: str
     head: str
     """The layer that makes the classes."""
+    seconds_per_kept_image: float = 0.0
+    """For the features of an image, which are computed once for all trials."""
 
 
 def rehearse(
-    hyperparameters: Hyperparameters, settings: TrainSettings, transfer: Transfer, compute: Compute = Compute()
+    hyperparameters: Hyperparameters,
+    settings: TrainSettings,
+    transfer: Transfer,
+    compute: Compute = Compute(),
+    *,
+    on_features: bool = False,
 ) -> Rehearsal:
     """Train and validate for a moment, as at the end of a trial, when gradual unfreezing costs most.
+
+    Args:
+        hyperparameters, settings, transfer, compute: as for a trial.
+        on_features: train the head alone, as on features that are kept.
 
     Raises:
         ModelError: the network, the weights and the images do not fit together.
@@ -61,6 +73,7 @@ def rehearse(
             trainer.thaw(1.0)  # what the optimizers remember is there before the first step
         trainer = runs.trainers[0]
         _check_outputs(trainer)
+        kept = _go_through_features(trainer, device) if on_features else 0.0
         (training, fastest), checkpoint_bytes, validation = _run(trainer, device)
         if is_own_code(transfer.model.name):
             _check_rebuilding(trainer, transfer.model)
@@ -72,6 +85,7 @@ def rehearse(
             checkpoint_bytes=checkpoint_bytes,
             device=device_name(device),
             head=trainer.network.groups[-1].name,
+            seconds_per_kept_image=kept,
         )
 
 
@@ -161,23 +175,40 @@ def _check_rebuilding(trainer: Trainer, model: ModelSpec) -> None:
         )
 
 
+def _go_through_features(trainer: Trainer, device: str) -> float:
+    """Have the trainer go on as if features were kept; seconds per image for computing them."""
+    whole = partial(trainer.batches.evaluate, "train", evaluation_batch_size(trainer.task))
+    trainer.module.eval()
+    computing, _ = _seconds_per_image(whole, partial(_infer, trainer), device)
+    trainer.leave_training()
+    way = trainer.through(None)
+    trainer.goes_through, trainer.forward = way.batches, way.forward
+    return computing
+
+
+def _infer(trainer: Trainer, images: Tensor, labels: Tensor) -> None:
+    with torch.inference_mode(), trainer.autocast:
+        trainer.inference_batch.run(lambda images, _: trainer.forward(images), images, labels)
+
+
 def _run(trainer: Trainer, device: str) -> tuple[tuple[float, float], int, float]:
     """Seconds per training image (mean, fastest), bytes of the checkpoint, seconds per validation image."""
-    task, batches = trainer.task, trainer.batches
+    task, batches = trainer.task, trainer.goes_through
     trainer.epoch = trainer.settings.epochs - 1
 
     def train(images: Tensor, labels: Tensor) -> None:
         trainer.train_step(images, labels, seen=task.size("train") - len(labels))
 
-    def infer(images: Tensor, labels: Tensor) -> None:
-        with torch.inference_mode(), trainer.autocast:
-            trainer.inference_batch.run(lambda images, _: trainer.forward(images), images, labels)
+    def validation_batches() -> Iterator[tuple[Tensor, Tensor]]:
+        return batches.evaluate("val", evaluation_batch_size(task))
 
     batch_size, seed = trainer.hyperparameters.batch_size, trainer.seed
     training = _seconds_per_image(lambda: batches.train(trainer.epoch, batch_size, seed), train, device)
     checkpoint_bytes = len(trainer.snapshot())
     trainer.module.eval()
-    validation, _ = _seconds_per_image(lambda: batches.evaluate("val", evaluation_batch_size(task)), infer, device)
+    validation, _ = _seconds_per_image(
+        lambda: batches.evaluate("val", evaluation_batch_size(task)), partial(_infer, trainer), device
+    )
     return training, checkpoint_bytes, validation
 
 

@@ -200,8 +200,16 @@ def frozen_features(spec: ImageSpec, transfer: "Transfer") -> str:
 
 def freezes(spec: ImageSpec) -> bool:
     """Whether some trials train a head alone, for a while at least."""
-    ways = [value for arm in spec.trained_arms for value in _values(spec, arm, "freeze")]
-    return not {"backbone", "gradual"}.isdisjoint(ways)
+    return not {"backbone", "gradual"}.isdisjoint(_ways(spec))
+
+
+def always_freezes(spec: ImageSpec) -> bool:
+    """Whether no trial ever trains anything but a head."""
+    return set(_ways(spec)) == {"backbone"}
+
+
+def _ways(spec: ImageSpec) -> list[Any]:
+    return [value for arm in spec.trained_arms for value in _values(spec, arm, "freeze")]
 
 
 def _values(spec: ImageSpec, arm: str, name: str) -> list[Any]:

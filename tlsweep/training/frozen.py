@@ -16,7 +16,7 @@ from tlsweep.data.task import Task
 from tlsweep.errors import TlsweepError
 from tlsweep.models import frozen_groups
 from tlsweep.models.architectures import is_own_code
-from tlsweep.models.features import sees_maps
+from tlsweep.models.features import head_inputs, sees_maps
 from tlsweep.models.network import Network
 from tlsweep.models.tail import find_tail
 from tlsweep.spec import Hyperparameters, TrainSettings
@@ -88,7 +88,8 @@ def on_features(
     channels_last: bool,
     seeded: Callable[[], Any],
 ) -> Way:
-    """The way through kept features, tried on some images; for None without any, only to see whether it can be gone.
+    """The way through kept features, tried on some images. Without any those of one image stand for all, to see whether
+    it can be gone, and how long that takes.
 
     The network must be in the mode in which it will be used.
 
@@ -96,12 +97,14 @@ def on_features(
         TailUnfitError: that does not give the logits of the network.
     """
     images, _ = next(iter(batches.evaluate("train", _COMPARED)))
-    if rows is None:
-        return Way(batches, find_tail(network, images, None, seeded))
-    reader = _FeatureReader(rows, torch.device(device), as_maps=sees_maps(network), channels_last=channels_last)
+    maps = sees_maps(network)
+    there = rows
+    if there is None:
+        there = _of_one_image(network, images[:1], batches.images, turned=maps and channels_last)
+    reader = _FeatureReader(there, torch.device(device), as_maps=maps, channels_last=channels_last)
     kept = RowBatches(batches, reader)
     values, _ = next(iter(kept.evaluate("train", _COMPARED)))
-    return Way(kept, find_tail(network, images, values, seeded))
+    return Way(kept, find_tail(network, images, None if rows is None else values, seeded))
 
 
 def evaluated_way(
@@ -122,6 +125,15 @@ def evaluated_way(
         rows = source.rows(run, settings, device, maps=sees_maps(network))
         return on_features(network, batches, rows, device=device, channels_last=channels_last, seeded=lambda: None)
     return Way(batches, network.module)
+
+
+@torch.no_grad()
+def _of_one_image(network: Network, image: Tensor, count: int, *, turned: bool) -> npt.NDArray[np.float32]:
+    """As many features as there are images, all of them those of one, which take the memory of one."""
+    with head_inputs(network, maps=sees_maps(network)) as extract:
+        given = extract(image).float()
+    rows = (given.permute(0, 2, 3, 1) if turned else given).cpu().numpy()
+    return np.broadcast_to(rows, (count, *rows.shape[1:]))
 
 
 class _FeatureReader(MemoryReader):
