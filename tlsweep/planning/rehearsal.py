@@ -206,9 +206,7 @@ def _run(trainer: Trainer, device: str) -> tuple[tuple[float, float], int, float
     training = _seconds_per_image(lambda: batches.train(trainer.epoch, batch_size, seed), train, device)
     checkpoint_bytes = len(trainer.snapshot())
     trainer.module.eval()
-    validation, _ = _seconds_per_image(
-        lambda: batches.evaluate("val", evaluation_batch_size(task)), partial(_infer, trainer), device
-    )
+    validation, _ = _seconds_per_image(validation_batches, partial(_infer, trainer), device)
     return training, checkpoint_bytes, validation
 
 
