@@ -85,13 +85,15 @@ def test_environment_variables_are_as_before_after_launches_that_overlap(
     assert not ENVIRONMENT.keys() & os.environ.keys()
 
 
-def test_a_dashboard_that_does_not_come_up_in_time_is_told_in_one_line() -> None:
-    """As Ray 2.60 raises it (services.py, start_api_server); a machine so busy cannot be made at will."""
+def test_a_ray_or_dashboard_that_does_not_come_up_in_time_is_told_in_one_line() -> None:
+    """As Ray 2.60 raises it (node.py; services.py, start_api_server); a machine so busy cannot be made at will."""
     log = "\n2026-01-01 INFO dashboard.py:1\n2026-01-01 INFO head.py:2 -- Starting dashboard"
     said = pytest.raises(ResourceError, match=r"^Ray's dashboard did not come up in time")
-    with said as error, cluster._dashboard_in_time():
+    with said as error, cluster._in_time():
         raise Exception(log)
     assert "\n" not in str(error.value)
+    with pytest.raises(ResourceError, match="^Ray did not start within"), cluster._in_time():
+        raise Exception("The current node timed out during startup. This could happen because …")
     for other in (Exception("something else"), RuntimeError("dashboard")):
-        with pytest.raises(type(other), match=str(other)), cluster._dashboard_in_time():
+        with pytest.raises(type(other), match=str(other)), cluster._in_time():
             raise other

@@ -65,11 +65,12 @@ def standing_on(stage: Stage, ground: Ground) -> None:
     stage.referee.ending._ground = ground.loss
 
 
+@pytest.mark.parametrize("noticed", ["at a look", "when tables are due"])
 @pytest.mark.parametrize(
     "taken_away", [rename, rename_and_put_a_copy_there, rename_what_holds_it, remove, remove_and_make_another]
 )
 def test_a_folder_that_is_taken_away_ends_the_sweep_and_nothing_is_written_or_removed_at_its_place(
-    tmp_path: Path, taken_away: Callable[[Path], Path | None]
+    tmp_path: Path, taken_away: Callable[[Path], Path | None], noticed: str
 ) -> None:
     path = tmp_path / "results" / "it"
     stage = Stage(path, "search.trials=3")
@@ -81,6 +82,9 @@ def test_a_folder_that_is_taken_away_ends_the_sweep_and_nothing_is_written_or_re
         checkpoints = stage.files()
         now = taken_away(path)
         before = everything(path)
+        if noticed == "when tables are due":
+            stage.ledger._tables._due = 0.0
+            stage.referee.tend()
         assert stage.referee.ending.tick(now=True)
         stage.referee.failed(two, "Traceback:\nOSError: no such file\n")  # which is no fault of the trial's
         stage.referee.close()
@@ -285,3 +289,28 @@ def test_only_a_private_ray_that_ended_by_itself_is_lost(
         work = driver._Work(folder, None, stood_on, Interrupts(), Silence())
         driver._conduct(spec, work, MagicMock(settled=lambda spec: spec), driver.History([], {}, {}), driver.Where())
     assert not ended or act is the_raylet_ends
+
+
+def test_a_folder_that_is_taken_away_while_tables_are_written_ends_the_sweep_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "it"
+    stage = Stage(path, "search.trials=3")
+    with Ground(path) as ground:
+        standing_on(stage, ground)
+        (one, *_) = stage.start()
+        stage.train(one, 0.5)
+        stage.ledger._tables._due = 0.0
+        remove_unclaimed = stage.referee._retention.remove_unclaimed
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.referee._retention, "remove_unclaimed", lambda: (rename(path), remove_unclaimed()))
+            stage.referee.tend()
+        assert stage.referee.ending.halted
+        stage.referee.close()
+    assert not path.exists()
+    assert set(read_table(tmp_path / "renamed", "trials")["status"].to_pylist()) == {"interrupted"}
+    # What cannot be written for another reason is told.
+    other = Stage(tmp_path / "other", "search.trials=3")
+    monkeypatch.setattr(other.ledger, "write_tables", MagicMock(side_effect=ResultsError("the disk is full")))
+    with pytest.raises(ResultsError, match="the disk is full"):
+        other.referee.tend()

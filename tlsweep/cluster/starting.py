@@ -229,7 +229,7 @@ def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | Non
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
         workers = fork_server.raylet_command if fork_server else list
-        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers), _dashboard_in_time():
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers), _in_time():
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",
@@ -246,16 +246,23 @@ def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | Non
 
 
 @contextmanager
-def _dashboard_in_time() -> Iterator[None]:
+def _in_time() -> Iterator[None]:
     """Raises:
-    ResourceError: Ray's dashboard did not come up within the time that Ray gives it.
+    ResourceError: Ray or its dashboard did not come up within the time that Ray gives them.
     """
     try:
         yield
     except Exception as error:
-        # Ray has no kind of its own for it: an exception with the end of the dashboard's log (2.60,
-        # `start_api_server` in _private/services.py).
-        if type(error) is not Exception or "dashboard" not in str(error):
+        # Ray (2.60) has no kind of its own for it: an exception that says so (`Node.__init__` in _private/node.py), or
+        # has the end of the dashboard's log (`start_api_server` in _private/services.py).
+        if type(error) is not Exception:
+            raise
+        if "timed out during startup" in str(error):
+            raise ResourceError(
+                "Ray did not start within the half minute that it gives itself, as happens on a machine that is very "
+                "busy; try again when it has less to do"
+            ) from error
+        if "dashboard" not in str(error):
             raise
         last = str(error).strip().splitlines()[-1]
         raise ResourceError(

@@ -187,9 +187,14 @@ class Ledger:
         assert self._journal is not None
         self._journal.when_durable(action)
 
+    @property
+    def tables_due(self) -> bool:
+        """Whether the Parquet files have not been brought up to date for some time."""
+        return self._tables.due
+
     def write_tables(self, *, if_due: bool = False) -> None:
         """Bring the Parquet files up to date; they say nothing that is not safe in the journal."""
-        if not if_due or self._tables.due:
+        if not if_due or self.tables_due:
             self.flush()
             self._tables.write(self.state)
 

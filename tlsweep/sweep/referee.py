@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tlsweep.errors import ResultsError
 from tlsweep.schedulers import Continue, Exploit, Join, Promote, Stop, Yield
 from tlsweep.spec import SweepSpec
 from tlsweep.store import SweepState, TrialState
@@ -76,8 +77,17 @@ class Referee:
     def tend(self) -> None:
         """Do what no worker waits for. Call it often, when all that was decided has been told."""
         self._commit()
-        self._retention.remove_unclaimed()
-        self._ledger.write_tables(if_due=True)
+        if self._ledger.tables_due:
+            self.ending.look()  # the folder may have been moved since the last time, and another stand in its place
+        if self.ending.loss is not None:
+            return  # its tables are written where it is now, by `close`
+        try:
+            self._retention.remove_unclaimed()
+            self._ledger.write_tables(if_due=True)
+        except ResultsError:
+            self.ending.look()
+            if self.ending.loss is None:
+                raise
 
     @in_turn
     def observe(self, *messages: Message, leaving: bool = False) -> bool:
