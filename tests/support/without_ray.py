@@ -9,10 +9,11 @@ from typing import Any, cast
 import pytest
 
 from tlsweep.cluster.nodes import Cluster
-from tlsweep.data import Task
+from tlsweep.data import Task, load_task
+from tlsweep.data.views import with_few_labels
 from tlsweep.observer import Silence
 from tlsweep.report import write_recipe
-from tlsweep.spec import FunctionSpec, ImageSpec, SweepSpec, dump_spec
+from tlsweep.spec import FunctionSpec, ImageSpec, SweepSpec, dump_spec, load_spec
 from tlsweep.store import Results, SweepFolder
 from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep import trainable
@@ -76,6 +77,15 @@ def run_sweep(
     facts = {"data": {"images": {}, "classes": list(task.classes)}}
     shared = Shared(spec, path, task, weights or {}, 0.0, heads or {})
     return _run(path, spec, Material(task.fingerprint, None, facts), shared, evaluating.evaluate, patch)
+
+
+def run_digits(path: Path, file: Path, patch: pytest.MonkeyPatch) -> Results:
+    """The sweep of a spec in a file, with few labels of the digits and a network without weights."""
+    spec = load_spec(file)
+    assert isinstance(spec, ImageSpec)
+    labels = spec.data.labels_per_class
+    assert labels is not None
+    return run_sweep(path, spec, with_few_labels(load_task(spec.data, spec.seed), labels, spec.seed), patch)
 
 
 def run_function_sweep(

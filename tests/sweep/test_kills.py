@@ -18,11 +18,8 @@ import yaml
 from command_line import CommandLine, Running, command_line, wait_until
 from completeness import assert_complete
 from outcomes import decisions, numbers
-from without_ray import run_sweep
+from without_ray import run_digits
 
-from tlsweep.data import load_task
-from tlsweep.data.views import with_few_labels
-from tlsweep.spec import ImageSpec, load_spec
 from tlsweep.store import Results, SweepFolder
 
 KILLS = {"asha": 2, "pbt": 2, "pbt-synchronous": 1}
@@ -55,14 +52,6 @@ def write_spec(folder: Path, search: str, slots: int) -> None:
         "resources": {"concurrent": slots},
     }
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
-
-
-def run_undisturbed(tlsweep: CommandLine, monkeypatch: pytest.MonkeyPatch) -> Results:
-    """The sweep that nobody kills."""
-    spec = load_spec(tlsweep.cwd / "spec.yaml")
-    assert isinstance(spec, ImageSpec)
-    task = with_few_labels(load_task(spec.data, spec.seed), 5, spec.seed)
-    return run_sweep(tlsweep.results / "undisturbed", spec, task, monkeypatch)
 
 
 def run_and_kill(tlsweep: CommandLine, address: str, kills: int, chance: random.Random) -> Results:
@@ -104,7 +93,7 @@ def test_with_one_slot_kills_change_nothing(
 ) -> None:
     write_spec(tlsweep.cwd, SEARCHES[search], slots=1)
     found = run_and_kill(tlsweep, ray_address, KILLS[search], random.Random(search))
-    expected = run_undisturbed(tlsweep, monkeypatch)
+    expected = run_digits(tlsweep.results / "undisturbed", tlsweep.cwd / "spec.yaml", monkeypatch)
     assert_complete(found)
     assert decisions(found) == decisions(expected)
     for table in ("reports", "trials"):

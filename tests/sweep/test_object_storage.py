@@ -20,11 +20,8 @@ from completeness import assert_complete
 from outcomes import decisions, numbers
 from pyarrow import parquet
 from s3_server import SECRET, S3Server, s3_server
-from without_ray import run_sweep
+from without_ray import run_digits
 
-from tlsweep.data import load_task
-from tlsweep.data.views import with_few_labels
-from tlsweep.spec import ImageSpec, load_spec
 from tlsweep.store import Results, open_results
 from tlsweep.store.stores import connect
 
@@ -80,10 +77,7 @@ RESUME = ("resume", "it", "--local", "--no-dashboard", "--results", BUCKET)
 
 def assert_like_undisturbed(tlsweep: CommandLine, found: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the same sweep in a folder, which nobody disturbed: decisions, numbers, weights."""
-    spec = load_spec(tlsweep.cwd / "spec.yaml")
-    assert isinstance(spec, ImageSpec)
-    task = with_few_labels(load_task(spec.data, spec.seed), 5, spec.seed)
-    expected = run_sweep(tlsweep.results / "it", spec, task, monkeypatch)
+    expected = run_digits(tlsweep.results / "it", tlsweep.cwd / "spec.yaml", monkeypatch)
     assert decisions(found) == decisions(expected)
     for table in ("reports", "trials"):
         pd.testing.assert_frame_equal(numbers(found, table), numbers(expected, table))
