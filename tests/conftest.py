@@ -36,7 +36,11 @@ sys.dont_write_bytecode = False
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
-NO_FAULT_OF_CI = ("needs a CUDA device", "installed are other versions than cluster/requirements.lock has")
+NO_FAULT_OF_CI = (
+    "needs a CUDA device",
+    "needs a kernel with huge pages",
+    "installed are other versions than cluster/requirements.lock has",
+)
 """How reasons to skip begin that CI cannot help: it has no GPU, and packages are released on any day."""
 
 

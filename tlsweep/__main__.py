@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
+from tlsweep.allocation import keep_freed_memory
 from tlsweep.cli import main
 from tlsweep.cli.program import complain, show_defect
 from tlsweep.cli.streams import open_streams
@@ -25,6 +26,7 @@ def run() -> None:
     """
     output = open_streams()
     sys.excepthook = show_defect
+    keep_freed_memory()
     try:
         main()
     except SystemExit as ended:

@@ -15,10 +15,18 @@ from tlsweep.cluster.fork_server import ForkServer
 from tlsweep.sweep.driver import WORKERS_IMPORT
 
 WORKER = """
-import json, os, sys
+import json, os, resource, sys
+def faults(steps):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        activations = [bytearray(20 << 20) for _ in range(4)]
+        del activations
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(2)
 print(json.dumps({
     "parent": os.getppid(), "arguments": sys.argv[1:], "own": os.environ.get("OWN"), "folder": os.getcwd(),
     "imported": "decimal" in sys.modules, "beside": sys.path[0], "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+    "keeps": faults(10) < 100, "told": os.environ.get("GLIBC_TUNABLES"),
 }), flush=True)
 """
 
@@ -52,6 +60,7 @@ def test_a_worker_is_a_fork_with_all_that_the_raylet_gave_it(server: ForkServer,
     assert ask(server, tmp_path) == {
         "parent": server.process.pid, "forked": True, "imported": True, "own": "yes", "arguments": ["--node-id=1"],
         "folder": str(tmp_path), "beside": str(tmp_path), "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        "keeps": True, "told": os.environ.get("GLIBC_TUNABLES"),  # as tests/test_allocation.py has it
     }  # fmt: skip
 
 

@@ -26,6 +26,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar, NamedTuple
 
+from tlsweep.allocation import keep_freed_memory, keeping
+
 _LAUNCHER = Path(__file__).with_name("forked_worker.py")
 _WORKERS = "--python_worker_command="
 _BACKLOG = 1000
@@ -58,7 +60,7 @@ class ForkServer:
             listener.listen(_BACKLOG)
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code, json.dumps(sys.path), str(listener.fileno()), *modules],
-                env={"OMP_NUM_THREADS": str(threads)} | os.environ,
+                env=keeping({"OMP_NUM_THREADS": str(threads)} | os.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -97,6 +99,7 @@ class Request(NamedTuple):
 def main() -> None:
     """Import modules, then fork for each that asks, until standard input ends. A fork becomes what was asked for."""
     listener = socket.socket(fileno=int(sys.argv[2]))
+    keep_freed_memory()  # settled with this process for its forks, whose environment does not say what glibc was told
     for name in sys.argv[3:]:
         with suppress(Exception):  # a worker that needs it will tell
             import_module(name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.allocation import give_back_freed_memory
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart
@@ -306,6 +307,7 @@ def _run(
     write_text(folder.spec, dump_spec(spec))
     folder.recipe.unlink(missing_ok=True)  # it is written last: where it is, everything was done
     material = Material(subject.fingerprint, weights, facts)
+    give_back_freed_memory()  # from here on this process only decides
     with open_session(ledger, folder, history, material, work.ground) as referee:
         _run_trials(ledger, work, referee, shared, cluster, preflight)
         _hand_over(ledger, referee.ending, work, subject, shared, cluster)

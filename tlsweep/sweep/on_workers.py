@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from tlsweep.allocation import keep_freed_memory
 from tlsweep.cluster.nodes import Cluster
 from tlsweep.errors import TlsweepError
 from tlsweep.spec import SweepSpec
@@ -26,7 +27,7 @@ def where_trials_run(function: Callable[..., Any], spec: SweepSpec, cluster: Clu
     if cluster.local and not gpus:
         return function(*arguments)
     with _one_message():
-        return ray.get(_as_trials(function, spec, gpus).remote(*arguments))
+        return ray.get(_as_trials(_in_worker, spec, gpus).remote(function, *arguments))
 
 
 def telling_where_trials_run(
@@ -48,8 +49,14 @@ def telling_where_trials_run(
     return result
 
 
+def _in_worker(function: Callable[..., Any], *arguments: Any) -> Any:
+    keep_freed_memory()
+    return function(*arguments)
+
+
 def _with_progress(function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[tuple[int, int] | None, Any]]:
     """Call it in a thread, and yield what it tells; what it returns comes last."""
+    keep_freed_memory()
     said: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as thread:
         called = thread.submit(function, *arguments, progress=lambda *told: said.put(told))

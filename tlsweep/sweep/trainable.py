@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray import tune
 
+from tlsweep.allocation import keep_freed_memory
 from tlsweep.data.federation import federation_in
 from tlsweep.data.pixels.mapped import Mapped
 from tlsweep.data.views import with_few_labels
@@ -166,6 +167,7 @@ def make_trainable(shared: Trains) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs. Its name is what the Ray dashboard shows."""
 
     def tlsweep_trial(config: dict[str, Any]) -> None:
+        keep_freed_memory()
         try:
             train_in_turn(Assignment.from_config(config), shared)
         # Not BaseException: by SystemExit Tune ends a function from within tune.report (train/_internal/session.py).
