@@ -189,4 +189,4 @@ def test_events_of_nodes_are_lines_for_people() -> None:
     details = {"node": "ab", "address": "10.0.0.2", "cpus": 1.0, "gpus": 0.0, "slots": 2}
     record = {"type": "event", "kind": "node_lost", "trial": None, "details": json.loads(json.dumps(details))}
     line = notable(record, SweepState("val_accuracy", 1))
-    assert line == "node 10.0.0.2 is lost, its trials go on elsewhere; 2 trials at once"
+    assert line == "node 10.0.0.2 is lost, its trials go on elsewhere; 2 places"

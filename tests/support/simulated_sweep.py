@@ -22,6 +22,7 @@ from tlsweep.store.locations import files_below
 from tlsweep.store.schema import METRICS
 from tlsweep.sweep.assignment import Assignment, Message
 from tlsweep.sweep.outbox import Due, Outbox, messages
+from tlsweep.sweep.packs.kinds import AGREE
 from tlsweep.sweep.referee import INTERRUPTED, Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
@@ -80,13 +81,22 @@ class SimulatedSweep:
     """A sweep in a folder; each `launch` is a process of its own that goes on with what the last one left."""
 
     def __init__(
-        self, path: Location, *overrides: str, slots: int = 1, seed: int = 0, dies: Dies | None = None
+        self,
+        path: Location,
+        *overrides: str,
+        slots: int = 1,
+        room: int = 1,
+        seed: int = 0,
+        dies: Dies | None = None,
     ) -> None:
+        """`room`: how many trials of a kind a place can have."""
         if isinstance(path, Path):
             (path / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.folder = SweepFolder(path)
         self.spec = _spec(overrides)
         self.slots, self.random, self.dies = slots, random.Random(seed), dies or (lambda stay, state: False)
+        self.room, self.fullest = room, 0
+        """The most that ever were in a place."""
         self.damaged: set[str] = set()
         """Checkpoints that somebody has spoilt, and that may be passed over."""
         self.alike = True
@@ -118,15 +128,23 @@ class SimulatedSweep:
 
     def _run(self, referee: Referee, steps: int | None) -> None:
         """Tune's loop: places are filled, then one worker does something."""
+        places: list[list[Stay]] = []
         stays: list[Stay] = []
         while not referee.ending.tick():
-            while len(stays) < self.slots and (assignment := referee.assign()):
-                stays.append(self._check(Stay(assignment)))
+            while len(places) < self.slots and (assignment := referee.assign()):
+                places.append([self._check(Stay(assignment))])
+                self._fill(referee, places[-1])
+            stays = [stay for place in places for stay in place]
             if not stays:
                 return
             stay = self.random.choice(stays)
+            place = next(place for place in places if stay in place)
             if not self._step(referee, stay):
-                stays.remove(stay)
+                place.remove(stay)
+            if place:
+                self._fill(referee, place)
+            places = [place for place in places if place]
+            stays = [stay for place in places for stay in place]
             if self.tends():
                 referee.tend()
             self.watch(referee, stays)
@@ -137,6 +155,15 @@ class SimulatedSweep:
         for stay in stays:
             if stay.sent and self.random.random() < 0.5:
                 assert not referee.observe(*stay.sent)  # what comes too late does not count
+
+    def _fill(self, referee: Referee, place: list[Stay]) -> None:
+        """Those that can be trained beside the ones that are in a place join them."""
+        joined = referee.assign_beside([stay.assignment.trial for stay in place], self.slots)
+        place += [self._check(Stay(assignment)) for assignment in joined]
+        self.fullest = max(self.fullest, len(place))
+        assert len(place) <= self.room
+        for name in AGREE:
+            assert len({str(stay.assignment.hyperparameters.get(name)) for stay in place}) == 1
 
     def _check(self, stay: Stay) -> Stay:
         """Whatever an assignment names is there."""
@@ -150,6 +177,8 @@ class SimulatedSweep:
         trial = stay.assignment.trial
         if not stay.started:
             referee.started(trial)
+            if stay.assignment.tells_room:
+                referee.learn_room({trial: self.room})
             stay.started, stay.outbox = True, Outbox(stay.assignment, self.spec, clock=self._clock)
             content, stay.passed_over = last_sound(self.folder, stay.assignment.trail)
             assert {one["path"] for one in stay.passed_over} <= self.damaged
@@ -180,8 +209,8 @@ class SimulatedSweep:
             row["passed_over"], stay.passed_over = stay.passed_over, []
         assert stay.outbox is not None
 
-        def write(epoch: int, checkpoint: bytes) -> dict[str, str]:
-            written = write_checkpoint(self.folder, one, epoch, checkpoint)
+        def write(assignment: Assignment, epoch: int, checkpoint: bytes) -> dict[str, str]:
+            written = write_checkpoint(self.folder, assignment, epoch, checkpoint)
             self.damaged.discard(written["checkpoint"])
             return written
 

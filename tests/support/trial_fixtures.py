@@ -45,6 +45,7 @@ def train(digits: Task) -> Train:
         precision: str = "fp32",
         batch_norm: str = "train",
         noise_scale: bool = False,
+        pack: str | int = "auto",
         weights: Weights | None = None,
         threads: int = 1,
         micro_batch: int | None = None,
@@ -54,7 +55,9 @@ def train(digits: Task) -> Train:
         recorder = Recorder(checkpoints=checkpoints)
         transfer = Transfer(task, model, weights, seed, heads)
         options = {"report": recorder, "compute": Compute("cpu", threads, micro_batch)} | options
-        settings = TrainSettings(epochs=epochs, precision=precision, batch_norm=batch_norm, noise_scale=noise_scale)
+        settings = TrainSettings(
+            epochs=epochs, precision=precision, batch_norm=batch_norm, noise_scale=noise_scale, pack=pack
+        )
         finetune(hyperparameters or Hyperparameters(lr=0.05), settings, transfer, **options)
         return recorder
 

@@ -17,7 +17,7 @@ from tlsweep.spec import FunctionSpec, ImageSpec, SweepSpec, dump_spec, load_spe
 from tlsweep.store import Results, SweepFolder
 from tlsweep.store.files import write_json, write_text
 from tlsweep.sweep import trainable
-from tlsweep.sweep.assignment import from_result
+from tlsweep.sweep.assignment import from_result, to_config
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.resuming import read_history
 from tlsweep.sweep.session import Material, open_session, recall
@@ -47,7 +47,8 @@ def train_all(
     def hear(result: dict[str, Any]) -> None:
         if kill():
             raise Killed
-        goes_on = referee.observe(*from_result(result))
+        messages = from_result(result)
+        goes_on = referee.observe(*messages) if messages else True
         if kill():
             raise Killed
         if not goes_on:
@@ -61,7 +62,7 @@ def train_all(
     while assignment := referee.assign():
         referee.started(assignment.trial)
         with suppress(_GivesUpItsSlot):
-            make_trainable(shared)(assignment.to_config())
+            make_trainable(shared)(to_config([assignment]))
             referee.returned(assignment.trial)
 
 

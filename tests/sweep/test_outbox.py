@@ -110,18 +110,18 @@ def test_what_waits_is_sent_while_a_long_epoch_is_trained_and_an_answer_that_end
     ticks = itertools.count()
     outbox = Outbox(assignment, specs(()), clock=lambda: epoch_seconds * next(ticks))
     outbox.hold = 0.01
-    post = Post(outbox, send)
-    post.put(message(report_row(assignment, 1, 0.5)), snapshot_of(1))
+    post = Post(send)
+    post.put((outbox, message(report_row(assignment, 1, 0.5)), snapshot_of(1)))
     trains.set()  # which it could not if the report that was put had to be sent before
     assert done.wait(60)
     if ends is None:
-        post.put(message(report_row(assignment, EPOCHS, 0.5)), snapshot_of(EPOCHS))
+        post.put((outbox, message(report_row(assignment, EPOCHS, 0.5)), snapshot_of(EPOCHS)))
         assert sent == [1, EPOCHS]
         return
 
     def put_until_it_is_answered() -> None:
         while True:
-            post.put(message(report_row(assignment, 2, 0.5)), snapshot_of(2))
+            post.put((outbox, message(report_row(assignment, 2, 0.5)), snapshot_of(2)))
 
     with pytest.raises(type(ends)):
         put_until_it_is_answered()
@@ -144,9 +144,9 @@ def test_nothing_is_kept_of_a_trial_that_was_ended_by_a_thread() -> None:
     def train(post: Post) -> None:
         network = Network()
         alive.append(weakref.ref(network))
-        post.put(message(report_row(assignment, 1, 0.5)), snapshot_of(1))
+        post.put((outbox, message(report_row(assignment, 1, 0.5)), snapshot_of(1)))
         assert answered.wait(60)
-        post.put(message(report_row(assignment, 2, 0.5)), snapshot_of(2))
+        post.put((outbox, message(report_row(assignment, 2, 0.5)), snapshot_of(2)))
 
     assignment = Assignment("t0000", "main", 0, None, 0, {"lr": 0.1, "batch_size": 8}, decision_points=DecisionPoints())
     ticks, alive = itertools.count(), list[weakref.ref[Network]]()
@@ -155,7 +155,7 @@ def test_nothing_is_kept_of_a_trial_that_was_ended_by_a_thread() -> None:
     gc.disable()  # references alone are to do it
     try:
         try:
-            train(Post(outbox, send))
+            train(Post(send))
         except SystemExit:
             ended = True
         assert ended

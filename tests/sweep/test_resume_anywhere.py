@@ -205,6 +205,32 @@ def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Pat
 
 
 @every_search
+def test_nor_is_it_with_several_trials_in_a_place(tmp_path: Path, name: str) -> None:
+    """They die alone here, as when they are tried again."""
+    full: set[int] = set()
+    fill = EVERY.keys() - {"grid", "recipe", "pb2", "pbt interval", "random tpe", "asha tpe"}  # with one kind alone
+    for seed in range(1 if name == "pb2" else 3):
+        chance = random.Random(f"{name} {seed}")
+        sweep = SimulatedSweep(
+            *(tmp_path / f"{seed}", *EVERY[name], *(["train.batch_size=8"] if name in fill else [])),
+            slots=chance.randint(1, 3),
+            room=chance.randint(2, 5),
+            seed=seed,
+            dies=chance.choice([None, unlucky]),
+        )
+        for _ in range(4):
+            try:
+                with killed_at(chance.randrange(1, 20), chance.choice(HOW)):
+                    sweep.launch(steps=chance.choice([None, 4, 12]))
+            except Killed:
+                pass
+        sweep.launch()
+        assert_complete(sweep)
+        full.add(sweep.fullest)
+    assert name not in fill or max(full) > 1
+
+
+@every_search
 @pytest.mark.parametrize("alike", [True, False], ids=["", "never twice the same weights"])
 def test_with_several_places_nothing_is_missing_or_doubled_whatever_happens(
     tmp_path: Path, name: str, alike: bool

@@ -18,10 +18,11 @@ from ray.tune.trainable import wrap_function
 
 from tlsweep.errors import ModelError
 from tlsweep.sweep import trainable
-from tlsweep.sweep.assignment import Assignment, Message, from_result, to_result
+from tlsweep.sweep.assignment import Assignment, Message, from_result, to_config, to_result
 from tlsweep.sweep.faults import TrialFailed
-from tlsweep.sweep.handover import hand_over, look_for_following
-from tlsweep.sweep.trainable import Shared, make_trainable
+from tlsweep.sweep.handover import Answer, hand_over, look_for_following
+from tlsweep.sweep.subjects.own_function import SharedFunction
+from tlsweep.sweep.trainable import make_trainable
 
 ASSIGNMENT = Assignment("t0007", "main", 0, None, 5, {"lr": 0.1, "batch_size": 8})
 SENT = Message(
@@ -35,11 +36,11 @@ def in_tune(folder: Path, monkeypatch: pytest.MonkeyPatch, runs: Any) -> Iterato
     """Tune's actor around our function, in this process; `runs` stands for the training."""
     monkeypatch.chdir(folder)  # Tune changes the working directory
     monkeypatch.setattr(trainable, "run_assignment", runs)
-    shared: Any = Shared(None, folder, None, {}, 0.0)  # type: ignore[arg-type]
+    shared: Any = SharedFunction(None, folder, 0.0, "tests")  # type: ignore[arg-type]
     # Where Tune's own files go it asks the Ray that it is connected to.
     monkeypatch.setattr(StorageContext, "_get_session_path", lambda storage: str(folder / "session"))
     storage = StorageContext(storage_path=str(folder), experiment_dir_name="it", trial_dir_name="t")
-    actor = wrap_function(make_trainable(shared))(config=ASSIGNMENT.to_config(), storage=storage)
+    actor = wrap_function(make_trainable(shared))(config=to_config([ASSIGNMENT]), storage=storage)
     try:
         yield actor
     finally:
@@ -49,7 +50,7 @@ def in_tune(folder: Path, monkeypatch: pytest.MonkeyPatch, runs: Any) -> Iterato
 def test_a_message_comes_through_tune_as_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 
-    def reports(assignment: Assignment, shared: Shared) -> None:
+    def reports(assignment: Assignment, shared: SharedFunction) -> None:
         given.append(assignment)
         tune.report(to_result([SENT]))
 
@@ -65,7 +66,7 @@ def test_a_worker_trains_what_it_is_handed_until_there_is_nothing(
     """The driver's part is played as Ray carries it out: a call to the actor, and then the next one to train."""
     given: list[str] = []
 
-    def reports(assignment: Assignment, shared: Shared) -> None:
+    def reports(assignment: Assignment, shared: SharedFunction) -> None:
         given.append(assignment.trial)
         try:
             tune.report(to_result([replace(SENT, trial=assignment.trial)]))
@@ -77,7 +78,7 @@ def test_a_worker_trains_what_it_is_handed_until_there_is_nothing(
         worker = SimpleNamespace(execute=SimpleNamespace(remote=actor.execute))
         for trial in ("t0008", "t0009"):
             assert from_result(flatten_dict(actor.train()))[0].trial == given[-1]
-            hand_over(worker, replace(ASSIGNMENT, trial=trial))
+            hand_over(worker, Answer(leave=(given[-1],), join=(replace(ASSIGNMENT, trial=trial),)))
         assert from_result(flatten_dict(actor.train()))[0].trial == "t0009"
         assert RESULT_DUPLICATE in actor.train()  # nothing was handed over: it has ended
     assert given == ["t0007", "t0008", "t0009"]
@@ -86,7 +87,7 @@ def test_a_worker_trains_what_it_is_handed_until_there_is_nothing(
 def test_a_failure_comes_through_tune_with_its_fault_and_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raises(assignment: Assignment, shared: Shared) -> None:
+    def raises(assignment: Assignment, shared: SharedFunction) -> None:
         raise ModelError("weights do not fit")
 
     with in_tune(tmp_path, monkeypatch, raises) as actor, pytest.raises(TrialFailed) as caught:

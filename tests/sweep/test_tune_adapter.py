@@ -1,6 +1,6 @@
 """The adapter carries out decisions on Tune, and tells the referee what Tune does by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
@@ -19,9 +19,9 @@ from ray.tune.schedulers import TrialScheduler
 from tlsweep.errors import ModelError
 from tlsweep.files import StorageError
 from tlsweep.store import StoredCheckpoint
-from tlsweep.sweep.assignment import Assignment, Message, to_result
+from tlsweep.sweep.assignment import Assignment, Message, assignments_in, to_result
 from tlsweep.sweep.faults import TrialFailed
-from tlsweep.sweep.handover import HandedOver, look_for_following
+from tlsweep.sweep.handover import Answer, HandedOver, look_for_following, take_answer
 from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
 from tlsweep.sweep.tune_run import Hooks
 
@@ -30,16 +30,22 @@ class FakeReferee:
     """Decides as it is told, and remembers what it was told."""
 
     def __init__(
-        self, *, goes_on: bool = True, overdue: Sequence[str] = (), following: Assignment | None = None
+        self,
+        *,
+        goes_on: bool = True,
+        leaves: Sequence[str] = (),
+        overdue: Sequence[str] = (),
+        follows: Sequence[Assignment] = (),
+        joins: Sequence[Assignment] = (),
     ) -> None:
-        self.goes_on, self.late = goes_on, list(overdue)
-        self.following = following
+        self.goes_on, self.leaves, self.late = goes_on, list(leaves), list(overdue)
+        self.follows, self.joins = list(follows), list(joins)
         self.told: list[Any] = []
         self.placing = self.watch = self
 
-    def observe(self, *messages: Message, leaving: bool = False) -> bool:
-        self.told += [(message.epoch, leaving) for message in messages]
-        return self.goes_on and not leaving
+    def observe_all(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
+        self.told += [(message.epoch, leaving) for messages in of_each.values() for message in messages]
+        return list(of_each if not self.goes_on or leaving else self.leaves)
 
     def started(self, trial: str) -> None:
         self.told.append(f"{trial} started")
@@ -57,6 +63,15 @@ class FakeReferee:
 
     def assignment(self, trial: str) -> Any:
         return SimpleNamespace(to_config=lambda: {"trial": trial, "trail": "now"})
+
+    def learn_room(self, room: Mapping[str, int]) -> None:
+        self.told += room.items()
+
+    def following(self) -> list[Assignment]:
+        return self.follows
+
+    def joining(self, trials: Sequence[str]) -> list[Assignment]:
+        return self.joins
 
     def overdue(self) -> list[str]:
         return self.late
@@ -77,7 +92,7 @@ class FakePlaces:
 
 
 def adapter_for(referee: FakeReferee, places: FakePlaces | None = None) -> TuneAdapter:
-    return TuneAdapter(referee, places or FakePlaces(), "digits", lambda: referee.following)
+    return TuneAdapter(referee, places or FakePlaces(), "digits", referee)
 
 
 def controller_with(**more: Any) -> Any:
@@ -103,19 +118,27 @@ class FakeActor(str):
         return SimpleNamespace(remote=lambda function: function(self))
 
 
-def stay(name: str = "t0", status: str = Trial.RUNNING, *, recovers: bool = False, raised: object = None) -> Any:
-    """One of Tune's trials, which is the second stay of one of ours."""
+def stay(*names: str, status: str = Trial.RUNNING, recovers: bool = False, raised: object = None) -> Any:
+    """One of Tune's trials, in whose place these of ours are trained."""
+    first, *_ = names = names or ("t0",)
     return FakeTrial(
-        trial_id=f"{name}_2", status=status, config={"trial": name, "trail": "as of its start"},
+        trial_id="stay2", status=status, config=config_of(*names),
         should_recover=lambda: recovers, placement_group_factory="resources",
-        temporary_state=SimpleNamespace(ray_actor=FakeActor(f"actor of {name}"), raised=raised),
+        temporary_state=SimpleNamespace(ray_actor=FakeActor(f"actor of {first}"), raised=raised),
     )  # fmt: skip
 
 
-def report(epoch: int, node: str) -> dict[str, Any]:
-    """What Tune hands over: a worker's message, among much of its own."""
-    sent = Message("t0", epoch, node, {"val_loss": 0.5}, checkpoint="checkpoints/t0/g0-e1.pt", digest="0" * 64)
-    return {"training_iteration": epoch, "time_total_s": 1.5, **to_result([sent])}
+def config_of(*names: str, trail: str = "as of its start") -> dict[str, Any]:
+    return {"assignments": [{"trial": name, "trail": trail} for name in names]}
+
+
+def report(epoch: int, node: str, *names: str) -> dict[str, Any]:
+    """What Tune hands over: a worker's messages, among much of its own."""
+    sent = [
+        Message(name, epoch, node, {"val_loss": 0.5}, checkpoint=f"checkpoints/{name}/g0-e1.pt", digest="0" * 64)
+        for name in names or ("t0",)
+    ]
+    return {"training_iteration": epoch, "time_total_s": 1.5, **to_result(sent)}
 
 
 @pytest.mark.parametrize(("goes_on", "answer"), [(True, TrialScheduler.CONTINUE), (False, TrialScheduler.STOP)])
@@ -132,18 +155,45 @@ FOLLOWING = Assignment(
 
 @pytest.mark.parametrize("node", ["stays", "leaves"])
 def test_a_worker_goes_on_with_another_trial_before_tune_takes_it_back(node: str) -> None:
-    referee, place = FakeReferee(goes_on=False, following=FOLLOWING), stay()
+    referee, place = FakeReferee(goes_on=False, follows=[FOLLOWING]), stay()
     adapter = adapter_for(referee, FakePlaces(leaves="leaves"))
     answer = adapter.on_trial_result(controller_with(), place, report(1, node))
     if node == "leaves":
-        assert (answer, ours(place), referee.told) == (TrialScheduler.STOP, "t0", [(1, True)])
+        assert (answer, ours(place), referee.told) == (TrialScheduler.STOP, ["t0"], [(1, True)])
         look_for_following()  # and nothing was handed over
         return
-    assert (answer, ours(place), referee.told) == (TrialScheduler.CONTINUE, "t4", [(1, False), "t4 started"])
+    assert (answer, ours(place), referee.told) == (TrialScheduler.CONTINUE, ["t4"], [(1, False), "t4 started"])
     with pytest.raises(HandedOver) as handed_over:
         look_for_following()
-    assert handed_over.value.following == Assignment.from_config(place.config) == FOLLOWING
+    assert [handed_over.value.following] == assignments_in(place.config) == [FOLLOWING]
     look_for_following()  # once
+
+
+def test_in_a_place_of_several_each_goes_on_or_leaves_and_others_join() -> None:
+    referee, place = FakeReferee(leaves=["t1"], joins=[FOLLOWING]), stay("t0", "t1", "t2")
+    assert (
+        adapter_for(referee).on_trial_result(controller_with(), place, report(1, "n", "t0", "t1"))
+        == TrialScheduler.CONTINUE
+    )
+    assert (ours(place), referee.told) == (["t0", "t2", "t4"], [(1, False), (1, False), "t4 started"])
+    assert take_answer() == Answer(("t1",), (FOLLOWING,))
+    assert take_answer() == Answer()
+
+
+def test_a_worker_tells_how_many_it_has_room_for_before_anything_else() -> None:
+    referee, place = FakeReferee(joins=[FOLLOWING]), stay()
+    result = {"training_iteration": 1, **to_result([], {"t0": 9})}
+    assert adapter_for(referee).on_trial_result(controller_with(), place, result) == TrialScheduler.CONTINUE
+    assert (ours(place), referee.told) == (["t0", "t4"], [("t0", 9), "t4 started"])
+    assert take_answer() == Answer((), (FOLLOWING,))
+
+
+@pytest.mark.parametrize("error", [ModelError("no fit"), StorageError("full", "/disk"), ValueError("no")])
+def test_of_several_in_a_place_that_failed_nobody_is_blamed(error: Exception) -> None:
+    referee = FakeReferee()
+    adapter_for(referee).on_trial_error(None, stay("t0", "t1", raised=told(error)))
+    fault = "storage" if isinstance(error, StorageError) else "user"
+    assert [(name, *rest) for name, _, *rest in referee.told] == [(name, fault, False, False) for name in ("t0", "t1")]
 
 
 def test_tune_keeps_nothing_of_what_was_reported() -> None:
@@ -153,7 +203,7 @@ def test_tune_keeps_nothing_of_what_was_reported() -> None:
     controller._scheduler_alg.on_trial_result.side_effect = adapter.on_trial_result
     controller._callbacks = CallbackList([Hooks(FakeReferee())])  # type: ignore[arg-type]
     controller._wrapped.return_value = SimpleNamespace(_tune_controller=controller)
-    trial = Stay("stub", stub=True, config={"trial": "t0"})
+    trial = Stay("stub", stub=True, config=config_of("t0"))
     trial.temporary_state.ray_actor = None
     actors = controller._actor_manager = RayActorManager(MagicMock())
     controller._trial_to_actor = {trial: "its worker"}
@@ -172,7 +222,7 @@ def test_a_stay_is_told_of_by_the_name_of_our_trial() -> None:
     adapter.on_trial_complete(None, stay("t7"), {})
     adapter.on_trial_remove(None, stay("t8"))
     assert referee.told == ["t7 returned", "t8 returned"]
-    assert ours(stay("t7")) == "t7"
+    assert ours(stay("t7", "t9")) == ["t7", "t9"]
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -205,7 +255,7 @@ def test_a_trial_on_a_node_that_leaves_gives_up_its_place_and_its_idle_worker_ge
     }  # fmt: skip
     places, referee = FakePlaces(leaves="n0"), FakeReferee()
     adapter = adapter_for(referee, places)
-    assert adapter.on_trial_result(controller, stay("t1"), report(4, "n1")) == TrialScheduler.CONTINUE
+    assert adapter.on_trial_result(controller, stay("t1"), report(4, "n1", "t1")) == TrialScheduler.CONTINUE
     assert adapter.on_trial_result(controller, stay("t0"), report(5, "n0")) == TrialScheduler.STOP
     assert referee.told == [(4, False), (5, True)]
     adapter.choose_trial_to_run(controller)
@@ -232,14 +282,14 @@ def test_an_error_is_a_failure_that_counts() -> None:
     referee, broken = FakeReferee(), stay()
     adapter_for(referee).on_trial_error(None, broken)
     assert referee.told == [("t0", "the worker died without a traceback", "user", True, False)]
-    assert broken.config["trail"] == "as of its start"
+    assert broken.config == config_of("t0")
 
 
 def test_a_trial_that_tune_runs_again_goes_on_from_its_last_checkpoint() -> None:
     referee, preempted = FakeReferee(), stay(status=Trial.ERROR, recovers=True)
     adapter_for(referee).on_trial_error(None, preempted)
     assert referee.told == [("t0", "the worker died without a traceback", "user", False, True)]
-    assert preempted.config == {"trial": "t0", "trail": "now"}  # not from where this stay began
+    assert preempted.config == config_of("t0", trail="now")  # not from where this stay began
 
 
 def died(why: str) -> ActorDiedError:
@@ -287,7 +337,7 @@ def test_the_worker_of_a_trial_that_hangs_is_killed_and_nobody_elses(monkeypatch
     monkeypatch.setattr(ray, "kill", killed.append)
     no_actor_yet = stay("t3")
     no_actor_yet.temporary_state.ray_actor = None
-    trials = [stay("t0"), stay("t1"), stay("t2", Trial.PENDING), no_actor_yet]
+    trials = [stay("t0"), stay("t1"), stay("t2", status=Trial.PENDING), no_actor_yet]
     controller = controller_with(get_live_trials=lambda: trials)
     assert adapter_for(FakeReferee(overdue=["t1", "t2", "t3"])).choose_trial_to_run(controller) is None
     assert killed == ["actor of t1"]

@@ -243,7 +243,7 @@ def test_the_plan() -> None:
         "model    cnn, 72,842 parameters",
         "weights  random",
         "trials   48 trials in 2 arms, at most 1,296 epochs together",
-        "runs on  cpu, 1 trial at once",
+        "runs on  cpu, 1 place",
         "time     46s to 1m31s (as other work leaves room) of training if nothing is",
         "         stopped early; starting and reporting come on top",
         "storage  at most 10.1 MB; 864 kB for each checkpoint",

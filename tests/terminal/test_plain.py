@@ -47,7 +47,7 @@ def test_one_line_for_each_notable_thing(said: tuple[SweepBuilder, PlainView, io
     view.record(builder.event("evaluated", "t0002", accuracy=0.68))
     assert stream.getvalue().splitlines() == [
         "decoding images",
-        "sweep demo, pbt: 4 members × 4 epochs, 2 at once",
+        "sweep demo, pbt: 4 members × 4 epochs, in 2 places",
         "results in results/demo",
         "'tlsweep report demo --serve' shows them in a browser",
         "dashboard at http://127.0.0.1:8265",

@@ -131,13 +131,13 @@ def test_gradual_thawing_uses_them_until_the_next_group_thaws(
     still: Task, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone: list[bool] = []
-    choose = Trainer.choose_way
+    begin = Trainer.begin_epoch
 
     def noted(self: Trainer) -> None:
-        choose(self)
+        begin(self)
         gone.append(self.goes_through is not self.batches)
 
-    monkeypatch.setattr(Trainer, "choose_way", noted)
+    monkeypatch.setattr(Trainer, "begin_epoch", noted)
     values = BACKBONE.model_copy(update={"freeze": "gradual"})
     options = {"task": still, "weights": weights_of(still, SMALL_CNN), "epochs": 13}
     found = train(values, features=Source(tmp_path), **options)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlsweep.data.augmentation.changing import Changer
+from tlsweep.data.augmentation.changing import VALUES_AT_ONCE, Changer
 from tlsweep.data.order import epoch_order
 from tlsweep.data.pixels.readers import Reader, make_reader
 from tlsweep.data.task import Indices, Task
@@ -156,13 +156,19 @@ class Batches:
 class RowBatches:
     """In place of each image what a reader has of it, in the orders and batches of the images themselves."""
 
-    def __init__(self, batches: Batches, reader: Reader) -> None:
+    def __init__(self, batches: Batches, reader: Reader, values: int) -> None:
+        """`values` are in one row."""
         self._batches, self._reader = batches, reader
+        self._rows_at_once = VALUES_AT_ONCE // values
 
     def train(self, epoch: int, batch_size: int, seed: int, among: Tensor | None = None) -> Iterator[Batch]:
         """As `Batches.train` without anything random but the order."""
         order = self._batches._order(epoch, seed, among)
-        return self._batches._read(order, batch_bounds(len(order), batch_size), self._reader)
+        groups = batches_together(batch_bounds(len(order), batch_size), self._rows_at_once)
+        parts = [(group[0][0], group[-1][1]) for group in groups]
+        for group, (rows, labels) in zip(groups, self._batches._read(order, parts, self._reader), strict=True):
+            sizes = [behind - first for first, behind in group]
+            yield from zip(torch.split(rows, sizes), torch.split(labels, sizes), strict=True)
 
     def evaluate(self, split: str, batch_size: int) -> Iterator[Batch]:
         """As `Batches.evaluate`."""

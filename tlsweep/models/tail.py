@@ -34,9 +34,14 @@ class Tail:
         # Dropout may work in place (MobileNetV3), and a batch is passed through more than once where memory divides it.
         if given is values and any(getattr(layer, "inplace", False) for layer in self.before):
             given = given.clone()
-        for layer in (*self.before, self.head, *self.behind):
+        for layer in self.layers:
             given = layer(given)
         return given.flatten(1)
+
+    @property
+    def layers(self) -> tuple[nn.Module, ...]:
+        """All of them, in their order."""
+        return (*self.before, self.head, *self.behind)
 
 
 def find_tail(network: Network, images: Tensor, values: Tensor | None, seeded: Callable[[], object]) -> Tail:

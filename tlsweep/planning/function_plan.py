@@ -29,7 +29,7 @@ class FunctionPlan:
     """The epochs of all trials, if none is stopped early."""
     device: str
     slots: int
-    """Trials that run at once."""
+    """Places for trials that run at once."""
     seconds_per_epoch: float
     """Of the second epoch, here."""
     seconds_at_most: float

@@ -51,7 +51,7 @@ class Plan:
     parameters: int
     device: str
     slots: int
-    """Trials that run at once."""
+    """Places for trials that run at once."""
     seconds_at_most: float
     """The estimate from one real step forward and backward here, without stops and without the time to start."""
     checkpoint_bytes: int

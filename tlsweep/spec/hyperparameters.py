@@ -182,6 +182,10 @@ class TrainSettings(SpecModel):
     those that have tensor cores but no bf16 (V100, T4), else fp32."""
     channels_last: bool | Literal["auto"] = "auto"
     """Memory format of images and convolutions; `auto`: on for networks with convolutions, on CUDA and CPUs."""
+    pack: Literal["auto", "off"] | Annotated[int, Field(ge=1)] = "auto"
+    """How many trials a place trains together, whose batches are too small to keep it busy: heads on kept features and
+    small networks of plain layers. Their numbers do not depend on who trains beside them. `auto`: up to 32 on a CPU,
+    where it pays, and none on a GPU; a number: so many, at any size of batch."""
     batch_norm: Literal["train", "frozen"] = "train"
     """`frozen`: batch norm keeps the statistics of the weights that the trial starts from. Then a batch that memory
     divides gives the same gradient as a whole one, but for dropout; with `train`, each part is normalised by itself."""
@@ -194,8 +198,8 @@ class TrainSettings(SpecModel):
     is sent, and nothing is private. null: one network sees all images."""
     noise_scale: bool = False
     """Report the gradient noise scale (McCandlish et al. 2018): the batch size far above which a larger batch saves no
-    steps. Measured where batches have at least 4 images. Costs 5-10 % of the training of a tiny network on a CPU, and
-    changes no other number."""
+    steps. Measured where batches have at least 4 images. Costs 5-10 % of the training of a tiny network on a CPU, which
+    is then not trained with others (`pack`), and changes no other number but for that."""
 
     @model_validator(mode="after")
     def _noise_is_measured_unscaled(self) -> "TrainSettings":

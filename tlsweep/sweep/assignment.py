@@ -1,6 +1,6 @@
 """Which trials there are, and what goes between them and the referee: an assignment there, a message back."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -32,15 +32,42 @@ class Assignment:
     """The metric and the validation loss of its best epoch so far."""
     reported: int = 0
     """The last epoch of this generation that was reported: those up to it are trained again, and their reports stay."""
+    tells_room: bool = False
+    """Whether its worker is to say with how many trials like it can be trained in one place."""
 
     def to_config(self) -> dict[str, Any]:
-        """Make the configuration of a Tune trial."""
+        """Make it plain."""
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Assignment":
-        """Read the configuration of a Tune trial."""
+        """Read what `to_config` made."""
         return cls(**config)
+
+
+def to_config(assignments: Sequence[Assignment]) -> dict[str, Any]:
+    """Make the configuration of a Tune trial of those that are trained in its place."""
+    return {_ASSIGNMENTS: [assignment.to_config() for assignment in assignments]}
+
+
+def assignments_in(config: Mapping[str, Any]) -> list[Assignment]:
+    """Read the configuration of a Tune trial."""
+    return [Assignment.from_config(plain) for plain in config[_ASSIGNMENTS]]
+
+
+def trials_in(config: Mapping[str, Any]) -> list[str]:
+    """The names of the trials in the configuration of a Tune trial."""
+    return [plain["trial"] for plain in config[_ASSIGNMENTS]]
+
+
+def changed(config: Mapping[str, Any], leave: Collection[str], join: Sequence[Assignment]) -> dict[str, Any]:
+    """The configuration of a Tune trial after some have left its place, and others joined."""
+    staying = [plain for plain in config[_ASSIGNMENTS] if plain["trial"] not in leave]
+    return {_ASSIGNMENTS: [*staying, *(assignment.to_config() for assignment in join)]}
+
+
+_ASSIGNMENTS = "assignments"
+"""The key of ours in the configuration of a Tune trial."""
 
 
 class Epoch(NamedTuple):
@@ -63,8 +90,8 @@ class Epoch(NamedTuple):
 _REFEREES = {"sweep", "stage", "arm", "trial", "generation", "parent_trial", "epoch", "node", "time", "elapsed"}
 """Columns that the referee fills in, or that have a field of their own in the message."""
 _FIGURES = REPORTS.keys() - HYPERPARAMETERS.keys() - _REFEREES
-_RESULT = "messages"
-"""The one key of ours in Tune's results, which have a dozen of Tune's own."""
+_RESULT, _ROOM = "messages", "room"
+"""The keys of ours in Tune's results, which have a dozen of Tune's own."""
 
 
 @dataclass(frozen=True)
@@ -117,21 +144,32 @@ class Message:
         return {**self.figures, **self.own}
 
 
-def to_result(messages: Sequence[Message]) -> dict[str, Any]:
-    """Make the result of a Tune trial of what a worker says of some epochs, the oldest first."""
+def to_result(messages: Sequence[Message], room: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Make the result of a Tune trial of what a worker says.
+
+    Args:
+        messages: Of some epochs, those of a trial with the oldest first.
+        room: With how many trials like it each of these can be trained in one place; said once of each.
+    """
     # In a list: Tune flattens mappings before it asks its scheduler (ray 2.60, tune_controller.py,
     # _process_trial_result), and would write the names of figures as messages/figures/val_loss.
-    return {_RESULT: [asdict(message) for message in messages]}
+    return {_RESULT: [asdict(message) for message in messages], _ROOM: [*(room or {}).items()]}
 
 
 def from_result(result: Mapping[str, Any]) -> list[Message]:
-    """Read the result of a Tune trial."""
+    """Read what the result of a Tune trial says of epochs."""
     return [Message(**message) for message in result[_RESULT]]
+
+
+def room_in(result: Mapping[str, Any]) -> dict[str, int]:
+    """Read what the result of a Tune trial says of the room in a place."""
+    return dict(result[_ROOM])
 
 
 def forget(result: MutableMapping[str, Any]) -> None:
     """Take out of the result of a Tune trial what a worker said in it; one whose function just ends says nothing."""
     result.pop(_RESULT, None)
+    result.pop(_ROOM, None)
 
 
 def trial_id(arm: str, number: int) -> str:

@@ -7,10 +7,21 @@ the answer, by a call to the same actor, and Ray carries those out in the order 
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 from tlsweep.sweep.assignment import Assignment
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What changes in a place with the answer to a report."""
+
+    leave: tuple[str, ...] = ()
+    """The trials that are not trained there any more."""
+    join: tuple[Assignment, ...] = ()
+    """Those that are from now on."""
 
 
 class HandedOver(BaseException):
@@ -22,14 +33,22 @@ class HandedOver(BaseException):
         self.following = following
 
 
-def hand_over(worker: Any, following: Assignment) -> None:
-    """Have a worker know what to go on with before it hears the answer to its report.
+def hand_over(worker: Any, answer: Answer) -> None:
+    """Have a worker know what changes before it hears the answer to its report.
 
     Args:
         worker: The handle of the actor, one of Tune's function trainables.
-        following: What to train next.
+        answer: What changes.
     """
-    worker.execute.remote(partial(_leave, following.to_config()))
+    worker.execute.remote(partial(_leave, asdict(answer)))
+
+
+def take_answer() -> Answer:
+    """What came with the answer to a report, once."""
+    if not _left:
+        return Answer()
+    left = _left.pop()
+    return Answer(tuple(left["leave"]), tuple(map(Assignment.from_config, left["join"])))
 
 
 def look_for_following() -> None:
@@ -38,14 +57,14 @@ def look_for_following() -> None:
     Raises:
         HandedOver: one was.
     """
-    if _left:
-        raise HandedOver(Assignment.from_config(_left.pop()))
+    if join := take_answer().join:
+        raise HandedOver(join[0])
 
 
 _left: list[Mapping[str, Any]] = []
-"""In a worker: the configuration of what to train next, from the call until the answer."""
+"""In a worker: what changes, from the call until the answer."""
 
 
-def _leave(config: Mapping[str, Any], _: Any) -> None:
+def _leave(answer: Mapping[str, Any], _: Any) -> None:
     """Runs in the worker, in the thread that answers Tune's calls: `FunctionTrainable.execute` gives itself."""
-    _left[:] = [config]
+    _left[:] = [answer]

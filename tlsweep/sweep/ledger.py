@@ -224,6 +224,10 @@ class Ledger:
             return completed(self.spec, arm, {**proposed, **self.spec.search.given(self.spec, number)})
         return starting_values(self.spec, arm, number)
 
+    def draws_by_number(self, arm: str) -> bool:
+        """Whether what a new trial of an arm starts with follows from its number alone, and not from results."""
+        return arm not in self._tpe
+
     def _stage(self, arm: str | None) -> str:
         """What the arm does now."""
         return (self.rules[arm].stage if arm else None) or self.stage

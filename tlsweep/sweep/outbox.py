@@ -29,6 +29,8 @@ class Parcel(NamedTuple):
 
     message: Message
     checkpoint: "Copy | None"
+    assignment: Assignment
+    """Whose it is."""
 
 
 class Due(Enum):
@@ -48,7 +50,7 @@ class Outbox:
     def __init__(self, assignment: Assignment, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._points, self._last_epoch = assignment.decision_points, spec.epochs
         self._metric, self._sign = spec.search.metric, spec.search.sign
-        self._reported = assignment.reported
+        self._assignment, self._reported = assignment, assignment.reported
         self._best = None if assignment.best is None else self._rank(*assignment.best)
         timeout = spec.faults.report_timeout
         # A trial must not count as one that hangs because its reports wait here.
@@ -57,8 +59,14 @@ class Outbox:
         self._now = clock
         self._sent = self._put = clock()
         self._waiting: list[Parcel] = []
+        self._closed = False
         self._best_waiting: tuple[int, Rank] | None = None
         """Where the best of those that wait stands, if it is as good as any epoch before."""
+
+    def close(self) -> None:
+        """Take nothing more: the trial has left the worker, which may not have noticed yet."""
+        self._closed = True
+        self._waiting.clear()
 
     def put(self, message: Message, snapshot: "Snapshot") -> Due:
         """Take the report of an epoch.
@@ -67,12 +75,14 @@ class Outbox:
             message: It, without its checkpoint.
             snapshot: Copies the state; called where a checkpoint of it will be wanted.
         """
+        if self._closed:
+            return Due.LATER
         due, best = self._due(message), self._is_best(message)
         if best is not None:
             self._drop_best()
             self._best_waiting = (len(self._waiting), best)
         wanted = due is not Due.LATER or best is not None
-        self._waiting.append(Parcel(message, snapshot() if wanted else None))
+        self._waiting.append(Parcel(message, snapshot() if wanted else None, self._assignment))
         return due
 
     def take(self) -> list[Parcel]:
@@ -107,39 +117,49 @@ class Outbox:
         """Forget the checkpoint of what was the best of those that wait."""
         if self._best_waiting is not None:
             place = self._best_waiting[0]
-            self._waiting[place] = Parcel(self._waiting[place].message, None)
+            self._waiting[place] = self._waiting[place]._replace(checkpoint=None)
 
     def _rank(self, value: float, val_loss: float | None) -> Rank:
         return rank(value, val_loss, 0, sign=self._sign)
 
 
 class Post:
-    """Sends what an outbox has: where somebody may decide on it at once, else by a thread.
+    """Sends what outboxes have: where somebody may decide on it at once, else by a thread.
 
     What sending raises, in whatever thread, it raises where the next report is put: by SystemExit Tune ends a trial.
     That report is put once the one before has been sent, so that no more than that wait, however slow a storage is.
     Then it has ended, and keeps nothing of what it raised: its traceback holds the network, and the worker trains on.
     """
 
-    def __init__(self, outbox: Outbox, send: Callable[[list[Parcel]], None]) -> None:
-        self._outbox, self._send = outbox, send
+    def __init__(self, send: Callable[[list[Parcel]], None]) -> None:
+        self._send = send
+        self._outboxes: list[Outbox] = []
+        """Those that may have something to send."""
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
         self._raised: BaseException | None = None
         self._ended = False
 
-    def put(self, message: Message, snapshot: "Snapshot") -> None:
-        """Take the report of an epoch; see `Outbox.put`."""
+    def put(self, *reports: tuple[Outbox, Message, "Snapshot"]) -> None:
+        """Take reports of an epoch, of one trial or of several; see `Outbox.put`."""
         with self._lock:
             self._raise()
-            match self._outbox.put(message, snapshot):
+            dues = [outbox.put(message, snapshot) for outbox, message, snapshot in reports]
+            self._outboxes += [outbox for outbox, _, _ in reports if outbox not in self._outboxes]
+            match max(dues, key=lambda due: due.value):
                 case Due.NOW:
                     self._send_waiting()
                 case Due.SOON:
                     self._forget_timer()
                     self._send_after(0)
                 case Due.LATER if self._timer is None:
-                    self._send_after(self._outbox.hold)
+                    self._send_after(min(outbox.hold for outbox, _, _ in reports))
+
+    def at_once(self, send: Callable[[], None]) -> None:
+        """Send something else, before the next report and while no other is under way."""
+        with self._lock:
+            self._raise()
+            send()
 
     def flush(self) -> None:
         """Send what waits. The last state is not among it: training has gone on since."""
@@ -162,7 +182,9 @@ class Post:
 
     def _send_waiting(self) -> None:
         self._forget_timer()
-        if parcels := self._outbox.take():
+        parcels = [parcel for outbox in self._outboxes for parcel in outbox.take()]
+        self._outboxes.clear()
+        if parcels:
             self._send(parcels)
 
     def _raise(self) -> None:
@@ -181,16 +203,16 @@ class Post:
             self._timer = None
 
 
-def messages(parcels: Sequence[Parcel], write: Callable[[int, bytes], dict[str, str]]) -> list[Message]:
+def messages(parcels: Sequence[Parcel], write: Callable[[Assignment, int, bytes], dict[str, str]]) -> list[Message]:
     """Write the checkpoints, and name them in the messages.
 
     Args:
         parcels: What is to be sent.
-        write: Writes the checkpoint of an epoch, and says where it lies.
+        write: Writes the checkpoint of a trial's epoch, and says where it lies.
     """
     return [
         parcel.message
         if parcel.checkpoint is None
-        else parcel.message.at(**write(parcel.message.epoch, parcel.checkpoint()))
+        else parcel.message.at(**write(parcel.assignment, parcel.message.epoch, parcel.checkpoint()))
         for parcel in parcels
     ]

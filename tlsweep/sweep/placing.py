@@ -1,7 +1,8 @@
 """Who gets the next slot. Follows from the ledger alone, so that a resumed sweep goes on in the same order."""
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from tlsweep.schedulers import EACH_EPOCH, DecisionPoints, Promote
@@ -11,6 +12,7 @@ from tlsweep.store import SweepState, TrialState
 from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ledger import Ledger
+from tlsweep.sweep.packs.kinds import Kind, Kinds
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Placing:
         self._waiting = {trial.trial for trial in self._state.trials.values() if not trial.status.final}
         self.placed: dict[str, Candidate] = {}
         """Handed out, and not given back."""
-        self._new = unborn(ledger.spec, ledger.state)
-        self._next_new = next(self._new, None)
+        self._new = {candidate.trial: candidate for candidate in unborn(ledger.spec, ledger.state)}
+        self._kinds = Kinds(ledger)
 
     def idle(self, arm: str) -> bool:
         """Whether all trials of an arm that have not ended are held, and none is to come, though it may spend more."""
@@ -79,6 +81,50 @@ class Placing:
             return promoted
         return self._promoted(new) or new
 
+    def beside(self, trials: Sequence[str], places: int) -> Candidate | None:
+        """Who is to be trained beside these, which share one of so many places; None if nobody is.
+
+        In the order of `next`, but of those alone that can be computed together with them. Trials of a kind are spread
+        over all places.
+        """
+        kind, retried = self._kind(trials[0]), any(self._was_retried(trial) for trial in trials)
+        room = self._kinds.room(kind, places)
+        # What made a trial fail may be another one beside it: alone it will come out.
+        if self._ending.halted is not None or room <= len(trials) or retried:
+            return None
+        placed = sum(self._kind(trial) == kind for trial in self.placed)
+        waiting = [candidate for candidate in self._in_line(kind.arm) if self._kind(candidate.trial) == kind]
+        share = math.ceil((placed + len(waiting)) / places)
+        return next(iter(waiting), None) if len(trials) < min(room, share) else None
+
+    def learn_room(self, trial: str, room: int) -> None:
+        """Note how many trials like this one a place has room for."""
+        self._kinds.learn(self._kind(trial), room)
+
+    def _in_line(self, arm: str) -> Iterator[Candidate]:
+        """Those of an arm that could have a slot now."""
+        for waiting in sorted(self._runnable(), key=self._order):
+            if waiting.arm == arm and not self._was_retried(waiting.trial):
+                yield Candidate(waiting.trial, arm, waiting.number)
+        if self._exhausted(arm):
+            return
+        for trial, step in self._ledger.rules[arm].next_steps(idle=False).items():
+            if isinstance(step, Promote):
+                yield Candidate(trial, arm, self._state.trials[trial].number, step)
+        if not self._closed(arm) and self._ledger.draws_by_number(arm):
+            yield from (candidate for candidate in self._new.values() if candidate.arm == arm)
+
+    def _kind(self, trial: str) -> Kind:
+        one, candidate = self._state.trials.get(trial), self.placed.get(trial) or self._new.get(trial)
+        if one is not None:
+            return self._kinds.of(one.arm, one.hyperparameters)
+        assert candidate is not None
+        return self._kinds.of_new(candidate.arm, candidate.number, candidate.hyperparameters)
+
+    def _was_retried(self, trial: str) -> bool:
+        one = self._state.trials.get(trial)
+        return one is not None and one.retried_at is not None
+
     def wanted(self) -> int:
         """How many trials could have a slot now, those that have one included; held ones may be promoted later."""
         if self._ending.halted is not None:
@@ -92,8 +138,7 @@ class Placing:
 
     def place(self, candidate: Candidate) -> None:
         """Give a candidate a slot, from now on."""
-        if candidate == self._next_new:
-            self._next_new = next(self._new, None)
+        self._new.pop(candidate.trial, None)
         if candidate.trial not in self._state.trials:
             values = self._ledger.starting_values(candidate.arm, candidate.number)
             candidate = replace(candidate, hyperparameters=values)
@@ -115,6 +160,7 @@ class Placing:
             decision_points=self._decision_points(candidate.arm),
             best=self._best(one) if one else None,
             reported=one.epoch if one and one.last and one.last["generation"] == one.generation else 0,
+            tells_room=self._kinds.unknown(self._kind(trial)),
         )
 
     def _decision_points(self, arm: str) -> DecisionPoints:
@@ -191,9 +237,12 @@ class Placing:
         return any(candidate.arm == arm for candidate in self.placed.values())
 
     def _peek_new(self) -> Candidate | None:
-        while self._next_new is not None and self._closed(self._next_new.arm):
-            self._next_new = next(self._new, None)
-        return self._next_new
+        while self._new:
+            first = next(iter(self._new.values()))
+            if not self._closed(first.arm):
+                return first
+            del self._new[first.trial]
+        return None
 
 
 def unborn(spec: SweepSpec, state: SweepState) -> Iterator[Candidate]:

@@ -1,7 +1,7 @@
 """The referee of a stage: every report and incident passes here, is written down, and only then has an effect."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tlsweep.errors import ResultsError
@@ -13,7 +13,7 @@ from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.faults import Fault, reason_of, shortened, what_follows
 from tlsweep.sweep.ground import Loss
 from tlsweep.sweep.ledger import Ledger, in_turn
-from tlsweep.sweep.placing import Placing
+from tlsweep.sweep.placing import Candidate, Placing
 from tlsweep.sweep.retention import Retention
 from tlsweep.sweep.rulings import Rulings
 from tlsweep.sweep.watch import Watch
@@ -53,14 +53,29 @@ class Referee:
     def assign(self) -> Assignment | None:
         """Give the next slot to a trial; None if nobody can use it now."""
         candidate = self.placing.next()
-        if candidate is None:
-            return None
+        return None if candidate is None else self._assign(candidate)
+
+    @in_turn
+    def assign_beside(self, trials: Sequence[str], places: int) -> list[Assignment]:
+        """Give more trials to a place that has these, if they can be computed together; there are so many places."""
+        joined: list[Assignment] = []
+        while candidate := self.placing.beside([*trials, *(assignment.trial for assignment in joined)], places):
+            joined.append(self._assign(candidate))
+        return joined
+
+    def _assign(self, candidate: Candidate) -> Assignment:
         if candidate.promotion is not None:
             self._ledger.event("promoted", candidate.trial, candidate.promotion.details)
             self._ledger.commit()
         self.placing.place(candidate)
         self.watch.expect(candidate.trial)
         return self.placing.assignment(candidate.trial)
+
+    @in_turn
+    def learn_room(self, room: Mapping[str, int]) -> None:
+        """Note with how many like them some trials can be trained in one place."""
+        for trial, places in room.items():
+            self.placing.learn_room(trial, places)
 
     @in_turn
     def started(self, trial: str) -> None:
@@ -89,30 +104,39 @@ class Referee:
             if self.ending.loss is None:
                 raise
 
-    @in_turn
     def observe(self, *messages: Message, leaving: bool = False) -> bool:
-        """Take down reports of a trial and what is decided on them. False: its slot is free, its worker must stop.
+        """Take down reports of one trial; see `observe_all`. False: its slot is free, its worker must stop."""
+        return not self.observe_all({messages[0].trial: messages}, leaving=leaving)
+
+    @in_turn
+    def observe_all(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
+        """Take down reports of trials in one place and what is decided on them, at once; the trials that leave it.
 
         What is reported after the end does not count. `leaving`: the worker's node is about to be taken away.
         """
         self.ending.look()
-        trial = self.state.trials[messages[0].trial]
-        self.watch.hear(trial.trial)
+        left = [name for name, messages in of_each.items() if not self._observed(name, messages, leaving=leaving)]
+        self._commit()
+        for name, messages in of_each.items():
+            sent = [message.checkpoint for message in messages if message.checkpoint]
+            self._retention.update(self.state.trials[name], *sent)
+        for name in left:
+            self.placing.give_back(name)
+        return left
+
+    def _observed(self, name: str, messages: Sequence[Message], *, leaving: bool) -> bool:
+        """Decide on a trial with what it reported. True: it goes on where it is."""
+        trial = self.state.trials[name]
+        self.watch.hear(name)
         if reason := self.ending.why(trial.arm):
             self._rulings.stop(trial, Stop(reason), spent=True)
-            goes_on = False
-        else:
-            # Of a budget that is used up, or a target that is reached, on the way all that was trained counts: its
-            # worker kept the checkpoint of the best of all these epochs, and no other.
-            goes_on = all(self._reported(trial, message) for message in messages)
+            return False
+        # Of a budget that is used up, or a target that is reached, on the way all that was trained counts: its worker
+        # kept the checkpoint of the best of all these epochs, and no other.
+        goes_on = all(self._reported(trial, message) for message in messages)
         if goes_on and leaving:
-            self._ledger.event("moved", trial.trial, {"reason": "its node is about to be taken away"})
-            goes_on = False
-        self._commit()
-        self._retention.update(trial, *(message.checkpoint for message in messages if message.checkpoint))
-        if not goes_on:
-            self.placing.give_back(trial.trial)
-        return goes_on
+            self._ledger.event("moved", name, {"reason": "its node is about to be taken away"})
+        return goes_on and not leaving
 
     @in_turn
     def failed(

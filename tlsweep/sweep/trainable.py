@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +20,7 @@ from tlsweep.spec import Hyperparameters, ImageSpec, SweepSpec
 from tlsweep.spec.model import NO_WEIGHTS, WEIGHTS
 from tlsweep.store import Location, StoredCheckpoint, SweepFolder
 from tlsweep.store.files import write_whole
-from tlsweep.sweep.assignment import Assignment, Epoch, Message, to_result, trained_with
+from tlsweep.sweep.assignment import Assignment, Epoch, Message, assignments_in, to_result, trained_with
 from tlsweep.sweep.faults import TrialFailed
 from tlsweep.sweep.handover import HandedOver, look_for_following
 from tlsweep.sweep.outbox import Outbox, Parcel, Post, messages
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from tlsweep.training import Compute, Transfer
     from tlsweep.training.frozen import FeatureSource
     from tlsweep.training.reports import Snapshot
+    from tlsweep.training.runs import Runs
 
     Receiver = Callable[[Epoch, Snapshot], None]
 
 
 class Trains(Protocol):
-    """What all trials of a sweep have in common, and how one of them is trained."""
+    """What all trials of a sweep have in common, and how a worker trains what it is given."""
 
     @property
     def spec(self) -> SweepSpec: ...
@@ -44,6 +45,13 @@ class Trains(Protocol):
 
     @property
     def gpus(self) -> float: ...
+
+    def occupy(self, first: Sequence[Assignment]) -> None:
+        """Train in a place what its worker is given, first these, until there is nothing more for it."""
+
+
+class TrainsOne(Trains, Protocol):
+    """What trains one trial after another."""
 
     def train(self, assignment: Assignment, start: bytes | None, report: "Receiver") -> None:
         """Train a trial from its beginning, or from the checkpoint `start`.
@@ -77,26 +85,27 @@ class Shared:
         name = self._weights_name(arm, hyperparameters)
         return fetch(self.weights[name]) if name in self.weights else None
 
-    def train(self, assignment: Assignment, start: bytes | None, report: "Receiver") -> None:
-        """Fine-tune a network (`Trains.train`)."""
-        from tlsweep.training import EpochReport, Snapshot, finetune
+    def occupy(self, first: Sequence[Assignment]) -> None:
+        """Fine-tune networks, side by side where they can be computed together (`Trains.occupy`)."""
+        from tlsweep.sweep.packs.place import Place
 
-        def tell(epoch: EpochReport, snapshot: Snapshot) -> None:
-            figures = asdict(epoch)
-            number, told = figures.pop("epoch"), f"validation accuracy {epoch.val_accuracy:.4f}"
-            parts = {name: figures.pop(name) for name in ("folds", "by_client")}
-            report(Epoch(number, figures, **parts, told=told), snapshot)
+        Place(self).occupy(first)
+
+    def runs(self, assignment: Assignment, start: bytes | None) -> "Runs":
+        """The networks of a trial, new or as in a checkpoint."""
+        from tlsweep.training.runs import Runs
 
         hyperparameters = trained_with(assignment.hyperparameters)
-        finetune(
+        runs = Runs(
             hyperparameters,
             self.spec.settings_in(assignment.arm),
             self.transfer(assignment.arm, assignment.hyperparameters, assignment.seed),
-            report=tell,
-            resume=start,
-            compute=self.compute(assignment.micro_batches),
-            features=_kept_features(hyperparameters),
+            self.compute(assignment.micro_batches),
+            _kept_features(hyperparameters),
         )
+        if start is not None:
+            runs.restore(start)
+        return runs
 
     def _weights_name(self, arm: str, hyperparameters: Mapping[str, Any]) -> str:
         # A trial that an earlier version began has no name of them.
@@ -159,7 +168,7 @@ def _with_labels(reference: Any, labels_per_class: int | None, seed: int) -> Any
     """A view of the task, made once for each process."""
     task = fetch(reference)
     if isinstance(task.images, Mapped):
-        task.images.open(_log)  # which may take minutes, where this node has no file of them yet
+        task.images.open(log)  # which may take minutes, where this node has no file of them yet
     return task if labels_per_class is None else with_few_labels(task, labels_per_class, seed)
 
 
@@ -169,7 +178,7 @@ def make_trainable(shared: Trains) -> Callable[[dict[str, Any]], None]:
     def tlsweep_trial(config: dict[str, Any]) -> None:
         keep_freed_memory()
         try:
-            train_in_turn(Assignment.from_config(config), shared)
+            shared.occupy(assignments_in(config))
         # Not BaseException: by SystemExit Tune ends a function from within tune.report (train/_internal/session.py).
         except Exception as error:
             raise TrialFailed.of(error) from None
@@ -177,7 +186,7 @@ def make_trainable(shared: Trains) -> Callable[[dict[str, Any]], None]:
     return tlsweep_trial
 
 
-def train_in_turn(first: Assignment, shared: Trains) -> None:
+def train_in_turn(first: Assignment, shared: "TrainsOne") -> None:
     """Train a trial, and those that this worker is given after it."""
     following: Assignment | None = first
     while following is not None:
@@ -188,34 +197,20 @@ def train_in_turn(first: Assignment, shared: Trains) -> None:
             following = handed_over.following
 
 
-def run_assignment(assignment: Assignment, shared: Trains) -> None:
+def run_assignment(assignment: Assignment, shared: "TrainsOne") -> None:
     """Train one trial, from its beginning or from its last sound checkpoint, and report its epochs to Tune."""
-    folder, node = SweepFolder(shared.folder), ray.get_runtime_context().get_node_id()
-    start, passed_over = last_sound(folder, assignment.trail)
-    _log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
+    courier = Courier(shared.folder)
+    start, passed_over = courier.start(assignment)
 
     def send(parcels: Sequence[Parcel]) -> None:
-        # A checkpoint does not go this way: Tune would copy it in the thread that trains (50 to 58 ms for 100 MB,
-        # measured; train/_internal/storage.py).
-        tune.report(to_result(messages(parcels, partial(write_checkpoint, folder, assignment))))
+        courier.send(parcels)
         look_for_following()
 
-    post = Post(Outbox(assignment, shared.spec), send)
+    post, outbox = Post(send), Outbox(assignment, shared.spec)
 
     def report(epoch: Epoch, snapshot: "Snapshot") -> None:
         told, passed_over[:] = passed_over.copy(), []  # once, with the first epoch
-        _log(f"{assignment.trial}: epoch {epoch.number}, {epoch.told}")
-        message = Message(
-            trial=assignment.trial,
-            epoch=epoch.number,
-            node=node,
-            folds=epoch.folds,
-            by_client=epoch.by_client,
-            figures=epoch.figures,
-            own=epoch.own,
-            passed_over=told,
-        )
-        post.put(message, snapshot)
+        post.put((outbox, courier.message(assignment, epoch, told), snapshot))
 
     try:
         shared.train(assignment, start, report)
@@ -225,16 +220,52 @@ def run_assignment(assignment: Assignment, shared: Trains) -> None:
     post.flush()
 
 
+class Courier:
+    """Goes between a worker and the rest of the sweep: its files, and Tune."""
+
+    def __init__(self, folder: Location) -> None:
+        self._folder = SweepFolder(folder)
+        self._node = ray.get_runtime_context().get_node_id()
+
+    def start(self, assignment: Assignment) -> tuple[bytes | None, list[dict[str, str]]]:
+        """The checkpoint that a trial goes on from, and what was passed over for it; see `last_sound`."""
+        start, passed_over = last_sound(self._folder, assignment.trail)
+        log(f"{assignment.trial} begins" if start is None else f"{assignment.trial} goes on")
+        return start, passed_over
+
+    def message(self, assignment: Assignment, epoch: Epoch, passed_over: Sequence[Mapping[str, str]]) -> Message:
+        """What is said of an epoch, without its checkpoint."""
+        log(f"{assignment.trial}: epoch {epoch.number}, {epoch.told}")
+        return Message(
+            trial=assignment.trial,
+            epoch=epoch.number,
+            node=self._node,
+            folds=epoch.folds,
+            by_client=epoch.by_client,
+            figures=epoch.figures,
+            own=epoch.own,
+            passed_over=passed_over,
+        )
+
+    def send(self, parcels: Sequence[Parcel], room: Mapping[str, int] | None = None) -> None:
+        """Write checkpoints, and say what there is to say; it returns with the answer.
+
+        A checkpoint does not go Tune's way, which would copy it in the thread that trains (50 to 58 ms for 100 MB,
+        measured; train/_internal/storage.py).
+        """
+        tune.report(to_result(messages(parcels, partial(write_checkpoint, self._folder)), room))
+
+
 def _kept_features(hyperparameters: Hyperparameters) -> "FeatureSource | None":
     """What frozen layers give, from the cache of this machine, where the first trial that needs it leaves it."""
     if hyperparameters.freeze == "nothing":
         return None
     from tlsweep.pretrained.features import KeptFeatures, feature_cache
 
-    return KeptFeatures(feature_cache(), tell=_log)
+    return KeptFeatures(feature_cache(), tell=log)
 
 
-def _log(line: str) -> None:
+def log(line: str) -> None:
     """Print to the worker's log, which the Ray dashboard shows: a worker has a name, and trains trial after trial."""
     print(line, flush=True)
 

@@ -1,9 +1,9 @@
 """Carries out decisions on Ray Tune. Decides nothing, remembers nothing that the journal does not hold."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from copy import copy
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError
@@ -11,28 +11,37 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.cluster.elastic import Elastic
-from tlsweep.sweep.assignment import Assignment, from_result
+from tlsweep.sweep.assignment import Assignment, Message, changed, from_result, room_in, to_config, trials_in
 from tlsweep.sweep.faults import Fault, TrialFailed
-from tlsweep.sweep.handover import hand_over
+from tlsweep.sweep.handover import Answer, hand_over
 from tlsweep.sweep.referee import Referee
+
+
+class Queue(Protocol):
+    """Says what a worker is to train."""
+
+    def following(self) -> list[Assignment]:
+        """Next, as it has given up its trials."""
+
+    def joining(self, trials: Sequence[str]) -> list[Assignment]:
+        """Beside these."""
 
 
 class TuneAdapter(TrialScheduler):
     """The scheduler that Tune sees.
 
     One of Tune's trials is the stay of a worker in a place: from the moment it gets one of ours to train to the moment
-    there is none for it, or the one it trains fails. Of ours it trains one after another, as each ends, pauses or takes
-    another one's weights; the configuration of Tune's trial is always that of the one in training. Tune's own ways to
+    there is none for it, or one that it trains fails. Of ours it trains one after another, as each ends, pauses or
+    takes another one's weights, or several side by side; the configuration of Tune's trial is always that of those in
+    training. Tune's own ways to
     pause, restore and retry keep state of their own, which does not survive the driver; what a worker starts from is in
     that configuration.
     """
 
-    def __init__(
-        self, referee: Referee, elastic: Elastic, workers: str, following: Callable[[], Assignment | None]
-    ) -> None:
-        """`following` says what a worker is to train next that has given up its trial."""
+    def __init__(self, referee: Referee, elastic: Elastic, workers: str, queue: "Queue") -> None:
+        """`queue` says what workers are to train next."""
         super().__init__()
-        self._following = following
+        self._queue = queue
         self._referee, self._elastic = referee, elastic
         self._workers = workers
         self._kept = 0
@@ -54,33 +63,50 @@ class TuneAdapter(TrialScheduler):
         # given up: 0.8 kB for each report, to the end of the stage where workers go on from trial to trial (ray 2.60,
         # actor_manager.py, `_schedule_tracked_actor_task`). No other call is under way now.
         controller._actor_manager.clear_actor_task_futures(controller._trial_to_actor.get(trial))
-        node = self._homes[trial.temporary_state.ray_actor] = messages[-1].node
-        leaving = self._elastic.leaving(node)
-        if self._referee.observe(*messages, leaving=leaving):
-            return TrialScheduler.CONTINUE
-        following = None if leaving else self._following()
-        if following is None:
+        if messages:
+            self._homes[trial.temporary_state.ray_actor] = messages[-1].node
+        home = self._homes.get(trial.temporary_state.ray_actor)
+        leaving = home is not None and self._elastic.leaving(home)
+        self._referee.learn_room(room_in(result))
+        there = ours(trial)
+        left = self._referee.observe_all(_by_trial(messages), leaving=leaving)
+        staying = [name for name in there if name not in left]
+        join: list[Assignment] = []
+        if not leaving:
+            join = self._queue.joining(staying) if staying else self._queue.following()
+        if not (staying or join):
             return TrialScheduler.STOP
-        trial.set_config(following.to_config())
-        hand_over(trial.temporary_state.ray_actor, following)
-        self._referee.started(following.trial)
+        if left or join:
+            trial.set_config(changed(trial.config, left, join))
+            hand_over(trial.temporary_state.ray_actor, Answer(tuple(left), tuple(join)))
+            for assignment in join:
+                self._referee.started(assignment.trial)
         return TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        failure = failure_of(trial)
+        failure, there = failure_of(trial), ours(trial)
         if trial.status == Trial.ERROR and trial.should_recover():
             # Its node was taken away in order, which Tune counts as no failure: it runs this very trial again. One that
             # was not running yet it gives up.
-            self._referee.failed(ours(trial), failure.error, counted=False, keeps_slot=True)
-            trial.set_config(self._referee.placing.assignment(ours(trial)).to_config())
-        else:
-            self._referee.failed(ours(trial), failure.error, fault=failure.fault, counted=failure.counted)
+            for name in there:
+                self._referee.failed(name, failure.error, counted=False, keeps_slot=True)
+            trial.set_config(to_config([self._referee.placing.assignment(name) for name in there]))
+            return
+        alone = len(there) == 1
+        # Which of several it was comes out when each is tried by itself (`Placing.beside`).
+        fault = failure.fault if alone or failure.fault == "storage" else "user"
+        for name in there:
+            self._referee.failed(name, failure.error, fault=fault, counted=failure.counted and alone)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        self._referee.returned(ours(trial))
+        self._return(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        self._referee.returned(ours(trial))
+        self._return(trial)
+
+    def _return(self, trial: Trial) -> None:
+        for name in ours(trial):
+            self._referee.returned(name)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The queue hands over a trial only when there is a slot for it, so Tune starts what it has by itself.
@@ -91,10 +117,11 @@ class TuneAdapter(TrialScheduler):
         self._referee.tend()
         self._elastic.look()
         self._leave_nodes(_unwrapped(tune_controller))
-        overdue = self._referee.watch.overdue()
+        overdue = set(self._referee.watch.overdue())
         if overdue:
             for trial in tune_controller.get_live_trials():
-                if trial.status == Trial.RUNNING and ours(trial) in overdue and trial.temporary_state.ray_actor:
+                silent = trial.status == Trial.RUNNING and not overdue.isdisjoint(ours(trial))
+                if silent and trial.temporary_state.ray_actor:
                     # Tune's own stop is one more call to the actor, and would wait behind the one that hangs.
                     ray.kill(trial.temporary_state.ray_actor)
         return None
@@ -166,9 +193,17 @@ def _unwrapped(tune_controller: Any) -> Any:
     return getattr(tune_controller, "_tune_controller", tune_controller)
 
 
-def ours(trial: Trial) -> str:
-    """The name of our trial that is trained in one of Tune's."""
-    return str(trial.config["trial"])
+def ours(trial: Trial) -> list[str]:
+    """The names of our trials that are trained in one of Tune's."""
+    return trials_in(trial.config)
+
+
+def _by_trial(messages: Sequence[Message]) -> dict[str, list[Message]]:
+    """Those of each trial, in their order."""
+    of_each: dict[str, list[Message]] = {}
+    for message in messages:
+        of_each.setdefault(message.trial, []).append(message)
+    return of_each
 
 
 class Stay(Trial):

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from ray.tune.search import SearchAlgorithm
 
 from tlsweep.cluster.elastic import Elastic
 from tlsweep.errors import RayLost, TlsweepError
-from tlsweep.sweep.assignment import Assignment, forget
+from tlsweep.sweep.assignment import Assignment, forget, to_config
 from tlsweep.sweep.referee import Referee
 from tlsweep.sweep.trainable import Trains, make_trainable
 from tlsweep.sweep.tune_adapter import Stay, TuneAdapter, ours
@@ -45,8 +45,8 @@ class TrialQueue(SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         self._elastic.look()  # where nothing runs and nothing can, Tune asks nobody else
-        assignment = self._assign(self._elastic.slots - 1)
-        if assignment is None:
+        assignments = self._assign(self._elastic.slots - 1)
+        if not assignments:
             return None
         # A trial of Tune's that has ended is never run again, so each stay is one of its own.
         self._stays += 1
@@ -54,7 +54,7 @@ class TrialQueue(SearchAlgorithm):
         self._live.add(name)
         return Stay(
             self._experiment["run"],
-            config=assignment.to_config(),
+            config=to_config(assignments),
             trial_id=name,
             storage=self._experiment["storage"],
             placement_group_factory=self._resources,
@@ -62,15 +62,22 @@ class TrialQueue(SearchAlgorithm):
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         )
 
-    def following(self) -> Assignment | None:
-        """What a worker is to train that has given up its trial; None if its place is not to be kept."""
+    def following(self) -> list[Assignment]:
+        """What a worker is to train that has given up its trials; nothing if its place is not to be kept."""
         return self._assign(self._elastic.slots)
 
-    def _assign(self, most: int) -> Assignment | None:
-        """Give a place to a trial, unless more than `most` are taken."""
+    def joining(self, trials: Sequence[str]) -> list[Assignment]:
+        """What a worker is to train beside these."""
+        if self._finished or self._referee.ending.tick():
+            return []
+        return self._referee.assign_beside(trials, self._elastic.slots)
+
+    def _assign(self, most: int) -> list[Assignment]:
+        """Give a place to a trial, and to those that can be trained with it, unless more than `most` are taken."""
         if self._finished or self._referee.ending.tick() or len(self._live) > most:
-            return None
-        return self._referee.assign()
+            return []
+        first = self._referee.assign()
+        return [] if first is None else [first, *self.joining([first.trial])]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
@@ -120,7 +127,8 @@ class Hooks(tune.Callback):
         self._referee = referee
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._referee.started(ours(trial))
+        for name in ours(trial):
+            self._referee.started(name)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -136,7 +144,7 @@ def run_trials(referee: Referee, shared: Trains, elastic: Elastic) -> None:
     resources = referee.spec.resources
     bundle = {"CPU": resources.cpus} | ({"GPU": shared.gpus} if shared.gpus else {})
     queue = TrialQueue(referee, tune.PlacementGroupFactory([bundle]), elastic)
-    adapter = TuneAdapter(referee, elastic, shared.folder.name, queue.following)
+    adapter = TuneAdapter(referee, elastic, shared.folder.name, queue)
     with (
         tempfile.TemporaryDirectory(prefix="tlsweep-") as scratch,
         _pending_trials(),

@@ -51,7 +51,7 @@ def board(view: "SweepView", progress: Progress, *, note: str, phase: str, width
 def _head(view: "SweepView") -> list[Text]:
     path = view.folder.path
     lines = [
-        _line("sweep        ", f"{describe_search(view.spec)}, {view.slots} at once"),
+        _line("sweep        ", f"{describe_search(view.spec)}, in {counted(view.slots, 'place')}"),
         _line("results      ", f"{location(path)} (in a browser: {command('report', path)} --serve)"),
     ]
     if view.dashboard:

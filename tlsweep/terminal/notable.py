@@ -21,7 +21,7 @@ def notable(record: Record, state: SweepState) -> str | None:
     if kind == "node_refused":
         return f"node {details['address']} joined, but is not used: {'; '.join(details['problems'])}"
     if kind in _NODES:
-        return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'trial')} at once"
+        return f"node {details['address']} {_NODES[kind]}; {counted(details['slots'], 'place')}"
     if kind == "evaluated":
         who = named(record["trial"] or details.get("trial", START))
         return f"best of {record['arm']}: {who}, test {tested(details)}"

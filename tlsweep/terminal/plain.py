@@ -72,7 +72,7 @@ class PlainView(QuietView):
     def begin(self, view: "SweepView") -> None:
         super().begin(view)
         self._view = view
-        self._say(f"sweep {view.folder.name}, {describe_search(view.spec)}, {view.slots} at once")
+        self._say(f"sweep {view.folder.name}, {describe_search(view.spec)}, in {counted(view.slots, 'place')}")
         self._say(f"results in {location(view.folder.path)}")
         self._say(f"'{command('report', view.folder.path)} --serve' shows them in a browser")
         if view.dashboard:

@@ -45,7 +45,7 @@ def print_plan(console: Console, plan: "Plan") -> None:
         ("trials", f"{counted(plan.trials, 'trial')} in {counted(len(plan.arms), 'arm')}, at most "
                    f"{counted(plan.epochs_at_most, 'epoch')} together"),
         ("runs", _runs(plan.runs)),
-        ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
+        ("runs on", f"{plan.device}, {counted(plan.slots, 'place')}"),
         ("nodes", _nodes(plan.nodes_checked)),
         ("time", f"{_span(plan)} of training if nothing is stopped early; starting and reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),
@@ -63,7 +63,7 @@ def print_function_plan(console: Console, plan: "FunctionPlan") -> None:
         ("lr", plan.lr),
         ("finalise", "" if plan.tests is None else f"gives {', '.join(plan.tests) or 'no metrics'}"),
         ("trials", f"{counted(plan.trials, 'trial')}, at most {counted(plan.epochs_at_most, 'epoch')} together"),
-        ("runs on", f"{plan.device}, {counted(plan.slots, 'trial')} at once"),
+        ("runs on", f"{plan.device}, {counted(plan.slots, 'place')}"),
         ("nodes", _nodes(plan.nodes_checked)),
         ("time", f"{duration(plan.seconds_at_most)} if nothing is stopped early; starting and reporting come on top"),
         ("storage", f"at most {size(plan.storage_bytes)}; {size(plan.checkpoint_bytes)} for each checkpoint"),

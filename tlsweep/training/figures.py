@@ -46,6 +46,8 @@ class TrainingFigures:
     """The base learning rate at the last step, schedule applied."""
     data_seconds: float
     """Waiting for batches."""
+    samples: int
+    """Images seen."""
 
 
 def dominant(labels: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def on_features(
     if there is None:
         there = _of_one_image(network, images[:1], batches.images, turned=maps and channels_last)
     reader = _FeatureReader(there, torch.device(device), as_maps=maps, channels_last=channels_last)
-    kept = RowBatches(batches, reader)
+    kept = RowBatches(batches, reader, there[0].size)
     values, _ = next(iter(kept.evaluate("train", _COMPARED)))
     return Way(kept, find_tail(network, images, None if rows is None else values, seeded))
 

@@ -37,6 +37,7 @@ class Runs:
         features: FeatureSource | None = None,
     ) -> None:
         self.trainers: list[Trainer] = []
+        self.task = transfer.task
         make = FederatedTrainer if settings.federated else Trainer
         for run in transfer.runs():
             beside = self.trainers[0] if self.trainers else None

@@ -138,7 +138,12 @@ class Trainer:
         self.untouched = 0 if transfer.weights is None else len(self.network.groups)
         self.frozen: int | None = None  # not in training mode
 
-    def choose_way(self) -> None:
+    def begin_epoch(self) -> None:
+        """Decide what the next epoch goes through, and in which batches; `train_epoch` does not."""
+        self.scheduled_batch_size = self.schedule.batch_size(self.epoch)
+        self._choose_way()
+
+    def _choose_way(self) -> None:
         """Let the next epoch and its validation go through kept features if nothing but the head learns in it."""
         if self._features is None or self.hyperparameters.freeze == "nothing":
             return
@@ -187,7 +192,6 @@ class Trainer:
 
     def train_epoch(self) -> TrainingFigures:
         """One pass over the training split; `epoch`, `samples` and `step` move on."""
-        self.scheduled_batch_size = self.schedule.batch_size(self.epoch)
         return self.completed([self.go_through([self.epoch], self.seed)])
 
     def go_through(self, passes: Sequence[int], seed: int, among: Tensor | None = None) -> Passage:
@@ -215,13 +219,17 @@ class Trainer:
     def completed(self, passages: Sequence[Passage]) -> TrainingFigures:
         """Count what makes an epoch, and be ready for its evaluation."""
         self.epoch += 1
-        self.samples += sum(passage.samples for passage in passages)
+        samples = sum(passage.samples for passage in passages)
+        self.samples += samples
         self.step += sum(passage.steps for passage in passages)
         self.leave_training()
         loss, accuracy = means([part for passage in passages for part in passage.parts])
-        seconds = sum(passage.data_seconds for passage in passages)
         return TrainingFigures(
-            loss=loss, accuracy=accuracy, scheduled_lr=passages[-1].scheduled_lr, data_seconds=seconds
+            loss=loss,
+            accuracy=accuracy,
+            scheduled_lr=passages[-1].scheduled_lr,
+            data_seconds=sum(passage.data_seconds for passage in passages),
+            samples=samples,
         )
 
     def train_step(

@@ -45,7 +45,7 @@ def trained(
     **settings: Any,
 ) -> Recorder:
     recorder = Recorder()
-    told = TrainSettings(epochs=epochs, precision="fp32", federated=federated, **settings)
+    told = TrainSettings(epochs=epochs, precision="fp32", federated=federated, pack="off", **settings)
     transfer = Transfer(task, model, weights, seed=1)
     compute = replace(ONE_THREAD, micro_batch=micro_batch)
     finetune(values, told, transfer, report=recorder, resume=resume, compute=compute)

@@ -13,7 +13,7 @@ from tlsweep.data.augmentation import augment, auto_augment, colour, mixing, war
 from tlsweep.data.task import Task
 from tlsweep.spec import Hyperparameters, derive_seed
 
-_VALUES_AT_ONCE = 2**19
+VALUES_AT_ONCE = 2**19
 """Small images of several batches are changed together: for 32 digits of 28 pixels the calls alone take as long as
 their work. 2 MB as floats stay in a core's cache."""
 
@@ -74,7 +74,7 @@ class Changer:
         # Channel by channel in memory, colours change and pixels are sampled twice as fast: turned around at the end.
         self._working = torch.contiguous_format if self._warps or self._recolours else form
         # Bilinear samples are not the same to the last bit in another batch, and cost more than the calls.
-        self.images_at_once = 0 if self._warps else _VALUES_AT_ONCE // (task.channels * self._size**2)
+        self.images_at_once = 0 if self._warps else VALUES_AT_ONCE // (task.channels * self._size**2)
         """How many images are best changed at once."""
         self.mixes = strengths.mixup > 0 or strengths.cutmix > 0
         """Whether each image is mixed with the one behind it in the epoch's order; behind the last is the first."""

@@ -184,6 +184,13 @@ class SharedFunction:
     token: str
     """Names what the trials of this launch share on a machine."""
 
+    def occupy(self, first: Sequence[Assignment]) -> None:
+        """One trial after another (`Trains.occupy`)."""
+        from tlsweep.sweep.trainable import train_in_turn
+
+        (only,) = first
+        train_in_turn(only, self)
+
     def train(self, assignment: Assignment, start: bytes | None, report: "Callable[[Epoch, Snapshot], None]") -> None:
         from tlsweep.functions import run_function
 
