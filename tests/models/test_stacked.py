@@ -23,11 +23,19 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
         nn.Sequential(nn.Identity(), nn.Conv2d(4, 3, 1), nn.ReLU6(inplace=True), nn.Dropout(0.0)), nn.Flatten(),
         nn.Linear(48, 6), nn.Hardtanh(), nn.Linear(6, 7), nn.ReLU(inplace=True), nn.Linear(7, CLASSES),
     ),
+    "layers that stand in several places": lambda: repeating(nn.ReLU(), nn.MaxPool2d(2)),
 }  # fmt: skip
 
 
+def repeating(relu: nn.Module, pool: nn.Module) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), relu, pool, nn.Conv2d(4, 3, 3, padding=1), relu, pool, nn.Flatten(),
+        nn.Linear(12, 6), relu, nn.Linear(6, CLASSES),
+    )  # fmt: skip
+
+
 def stacked(modules: list[nn.Module]) -> tuple[StackedLayers, dict[str, Tensor]]:
-    layers = stack_layers([("", modules[0])])
+    layers = stack_layers([("", modules[0])], rows=False)
     assert layers is not None
     each = [dict(module.named_parameters()) for module in modules]
     leaves = {
@@ -115,10 +123,28 @@ def test_what_dropout_leaves_is_what_it_is_told() -> None:
     assert asked == [("1", torch.Size([2, 1, 2]))]
 
 
-def hooked() -> nn.Module:
-    layer = nn.Linear(4, 4)
-    layer.register_forward_hook(lambda *_: None)
+def watched(how: str, layer: nn.Module) -> nn.Module:
+    """A layer that does more than its class says."""
+    if how == "gradient":
+        next(layer.parameters()).register_hook(lambda gradient: 2 * gradient)
+    elif how == "forward":
+        layer.forward = lambda values: 2 * values  # type: ignore[method-assign]
+    else:
+        getattr(layer, f"register_{how}")(lambda *_: None)
     return layer
+
+
+def tied(layer: nn.Linear) -> nn.Module:
+    other = nn.Linear(4, 4)
+    other.weight = layer.weight
+    return nn.Sequential(layer, other)
+
+
+def twice(layer: nn.Linear) -> nn.Module:
+    return nn.Sequential(layer, nn.ReLU(), layer)
+
+
+HOOKS = ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook", "gradient", "forward")
 
 
 @pytest.mark.parametrize(
@@ -128,10 +154,19 @@ def hooked() -> nn.Module:
         nn.Conv2d(4, 4, 2, padding="same"), nn.GELU(),
         nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"),
         nn.Conv2d(4, 4, 3, padding=2, dilation=2), nn.MaxPool2d(2, ceil_mode=True), nn.Dropout2d(0.1), nn.Flatten(0),
-        nn.LSTM(4, 4), hooked(), nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ParameterList(),
+        nn.LSTM(4, 4), nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.ParameterList(),
+        *(watched(how, nn.Linear(4, 4)) for how in HOOKS),
+        *(watched(how, nn.Sequential(nn.Linear(4, 4))) for how in HOOKS),
+        tied(nn.Linear(4, 4)), twice(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4), nn.Conv2d(4, 4, 1)),
     ],
     ids=lambda layer: type(layer).__name__,
 )  # fmt: skip
 def test_what_is_not_known_is_left_alone(layer: nn.Module) -> None:
-    assert stack_layers([("", nn.Sequential(nn.Identity(), layer))]) is None
-    assert stack_layers([("", nn.Sequential(nn.Conv2d(1, 4, 1), layer))]) is None
+    assert stack_layers([("", nn.Sequential(nn.Identity(), layer))], rows=True) is None
+    assert stack_layers([("", nn.Sequential(nn.Conv2d(1, 4, 1), layer))], rows=False) is None
+
+
+def test_a_linear_layer_that_sees_images_is_left_alone() -> None:
+    module = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    assert stack_layers([("", module)], rows=False) is None
+    assert stack_layers([("", module[2:])], rows=False) is not None

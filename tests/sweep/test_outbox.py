@@ -130,6 +130,29 @@ def test_what_waits_is_sent_while_a_long_epoch_is_trained_and_an_answer_that_end
     assert sent == before
 
 
+def test_reports_of_others_that_take_its_own_along_do_not_put_off_a_checkpoint() -> None:
+    assignments = [
+        Assignment(trial, "main", 0, None, 0, {"lr": 0.1, "batch_size": 8}, decision_points=points)
+        for trial, points in (("t0000", DecisionPoints()), ("t0001", DecisionPoints(every=1)))
+    ]
+    now, kept = 0.0, list[int]()
+
+    def send(parcels: list[Parcel]) -> None:
+        kept.extend(one.message.epoch for one in parcels if one.message.trial == "t0000" and one.checkpoint)
+
+    patient, asking = (
+        Outbox(assignment, specs(("search.metric=val_accuracy",)), clock=lambda: now) for assignment in assignments
+    )
+    post = Post(send)
+    for epoch in range(1, EPOCHS):
+        now += 0.4 * HOLD_SECONDS
+        post.put(
+            (patient, message(report_row(assignments[0], epoch, 0.9 if epoch == 1 else 0.1)), snapshot_of(epoch)),
+            (asking, message(report_row(assignments[1], epoch, 0.1)), snapshot_of(epoch)),
+        )
+    assert len(kept) >= 4
+
+
 def test_nothing_is_kept_of_a_trial_that_was_ended_by_a_thread() -> None:
     """The worker goes on with another one, for which the device's memory must be free."""
     answered = threading.Event()

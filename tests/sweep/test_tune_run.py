@@ -83,6 +83,12 @@ def test_a_place_is_given_up_where_nobody_is_to_be_trained(places: Any, ends: st
     assert queue.next_trial() is None
 
 
+def test_where_no_slot_is_left_nobody_joins(places: Any) -> None:
+    queue = queue_on(FakeReferee(9, beside=2), places)
+    places.slots = 0
+    assert queue.joining(["t0000"]) == []
+
+
 def test_a_place_has_those_that_can_be_trained_together_from_its_start(places: Any) -> None:
     queue = queue_on(FakeReferee(9, beside=2), places)
     first = queue.next_trial()

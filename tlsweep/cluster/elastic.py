@@ -59,7 +59,7 @@ class Elastic:
         self._most = cluster.slots_at_most(resources) if cluster.grows or cluster.kinds else 0
         self._demand = Demand(resources.cpus, gpus)
         self.slots = cluster.slots_now(resources)
-        """Trials that run at once, now."""
+        """Places of trials, now."""
         self.private = cluster.local
         """Whether the workers are those of a Ray that this process has started."""
 

@@ -8,7 +8,7 @@ how many others are computed with it nor on its place among them: bit for bit on
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ Parameters = Mapping[str, Tensor]
 """By their names in each of the networks: shape (K, …) for K networks, of a convolution (K, O, H, W, C)."""
 Masks = Callable[[str, Tensor], Tensor | None]
 """Makes what the dropout of this name multiplies values (K, B, D) with; None: it drops nothing."""
+
+Form = Literal["maps", "images", "rows"]
+"""How values lie: images channels last (K, B, H, W, C), images as they are (K, B, C, H, W), vectors (K, B, D)."""
 
 _ELEMENTWISE = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU)
 """Not those with an exponential in them: torch computes the last few values of a tensor by another function than those
@@ -70,21 +73,24 @@ class StackedLayers:
         return values.flatten(2)
 
 
-def stack_layers(layers: Sequence[tuple[str, nn.Module]]) -> StackedLayers | None:
+def stack_layers(layers: Sequence[tuple[str, nn.Module]], *, rows: bool) -> StackedLayers | None:
     """How layers that follow one another are computed for several networks at once; None where one of them cannot be.
 
     Args:
         layers: from input to output, each with the name that its parameters begin with.
+        rows: whether the first sees vectors (B, D); else images.
     """
     inner = [part for name, layer in layers for part in _unfolded(name, layer)]
+    if not all(_is_plain(layer) for _, layer in [*layers, *inner]) or _shares_parameters(inner):
+        return None
     maps = any(isinstance(layer, nn.Conv2d | nn.MaxPool2d) for _, layer in inner)
     found: list[Layer] = []
-    are_maps = maps
+    form: Form = "rows" if rows else "maps" if maps else "images"
     for name, layer in inner:
-        made = _stacked(name, layer, maps=are_maps)
+        made = _stacked(name, layer, form)
         if made is None:
             return None
-        are_maps = are_maps and not isinstance(layer, nn.Flatten)
+        form = "rows" if isinstance(layer, nn.Flatten) else form
         found += made
     return StackedLayers(tuple(found), maps)
 
@@ -101,25 +107,38 @@ def as_leaf(parameter: Tensor) -> Tensor:
 
 def _unfolded(name: str, layer: nn.Module) -> list[tuple[str, nn.Module]]:
     """The layers in a sequence, and in those in it."""
-    if type(layer) is not nn.Sequential:
+    if type(layer) is not nn.Sequential or not _is_plain(layer):
         return [(name, layer)]
-    return [part for child, inner in layer.named_children() for part in _unfolded(f"{name}.{child}".lstrip("."), inner)]
+    # Not `named_children`, which names a layer once that stands in several places.
+    children = [(child, inner) for child, inner in layer._modules.items() if inner is not None]
+    return [part for child, inner in children for part in _unfolded(f"{name}.{child}".lstrip("."), inner)]
 
 
-def _stacked(name: str, layer: nn.Module, *, maps: bool) -> list[Layer] | None:
-    """A layer of several networks; None where it does something else than is known here."""
-    # What has hooks, or parameters that others compute (weight norm), does more than its class says.
-    if layer._forward_hooks or layer._forward_pre_hooks or hasattr(layer, "parametrizations"):
-        return None
-    if type(layer) is nn.Linear and not maps:
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer does no more than its class says: it has no hooks, no forward of its own, and no parameters that
+    others compute (weight norm)."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    watched = any(parameter._backward_hooks for parameter in layer.parameters())
+    return not (any(hooks) or watched or "forward" in vars(layer) or hasattr(layer, "parametrizations"))
+
+
+def _shares_parameters(layers: Sequence[tuple[str, nn.Module]]) -> bool:
+    """Whether a parameter is used in two places."""
+    used = [parameter for _, layer in layers for parameter in layer.parameters(recurse=False)]
+    return len(set(map(id, used))) < len(used)
+
+
+def _stacked(name: str, layer: nn.Module, form: Form) -> list[Layer] | None:
+    """A layer of several networks that sees values of this form; None where it is none that is known here."""
+    if type(layer) is nn.Linear and form == "rows":
         return [_linear(name, layer)]
-    if type(layer) is nn.Conv2d and maps and _is_plain(layer):
+    if type(layer) is nn.Conv2d and form == "maps" and _visits_each_place(layer):
         return [_convolution(name, layer)]
-    if type(layer) is nn.MaxPool2d and maps and not (layer.return_indices or layer.ceil_mode):
+    if type(layer) is nn.MaxPool2d and form == "maps" and not (layer.return_indices or layer.ceil_mode):
         return [_pool(layer)]
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
-        return [_flatten(maps=maps)]
-    if type(layer) is nn.Dropout and not maps:
+        return [_flatten(maps=form == "maps")]
+    if type(layer) is nn.Dropout and form == "rows":
         return [_dropout(name)]
     if type(layer) is nn.Identity or (type(layer) is nn.Dropout and layer.p == 0):
         return []
@@ -148,7 +167,7 @@ def _linear(name: str, layer: nn.Linear) -> Layer:
     return Layer(apply, ("linear", layer.in_features, layer.out_features, bias), layer.weight.numel())
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
+def _visits_each_place(layer: nn.Conv2d) -> bool:
     """Whether a convolution visits each place of its images once, alike in both directions, and adds zeros around."""
     height, width = layer.kernel_size
     padding = (height // 2, width // 2) if layer.padding == "same" else layer.padding

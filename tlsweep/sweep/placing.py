@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from tlsweep.schedulers import EACH_EPOCH, DecisionPoints, Promote
 from tlsweep.spec import SweepSpec
@@ -13,6 +14,9 @@ from tlsweep.sweep.assignment import Assignment, trial_id, trial_seed
 from tlsweep.sweep.ending import Ending
 from tlsweep.sweep.ledger import Ledger
 from tlsweep.sweep.packs.kinds import Kind, Kinds
+
+AHEAD = 32
+"""By how many a trial may overtake others to be trained with those of its kind."""
 
 
 @dataclass(frozen=True)
@@ -103,16 +107,24 @@ class Placing:
 
     def _in_line(self, arm: str) -> Iterator[Candidate]:
         """Those of an arm that could have a slot now."""
-        for waiting in sorted(self._runnable(), key=self._order):
-            if waiting.arm == arm and not self._was_retried(waiting.trial):
+        runnable = sorted(self._runnable(), key=self._order)
+        behind = min((waiting.epoch for waiting in runnable), default=0) if self._turns(arm) else math.inf
+        for waiting in runnable:
+            if waiting.arm == arm and waiting.epoch <= behind and not self._was_retried(waiting.trial):
                 yield Candidate(waiting.trial, arm, waiting.number)
         if self._exhausted(arm):
             return
         for trial, step in self._ledger.rules[arm].next_steps(idle=False).items():
-            if isinstance(step, Promote):
+            if isinstance(step, Promote) and not self._was_retried(trial):
                 yield Candidate(trial, arm, self._state.trials[trial].number, step)
-        if not self._closed(arm) and self._ledger.draws_by_number(arm):
-            yield from (candidate for candidate in self._new.values() if candidate.arm == arm)
+        first = self._peek_new()
+        if first is None or self._closed(arm) or not self._ledger.draws_by_number(arm):
+            return
+        # No further ahead, or those of other kinds and arms would not begin before all of this one have.
+        ahead = first.number + AHEAD
+        for candidate in takewhile(lambda candidate: candidate.number <= ahead, self._new.values()):
+            if candidate.arm == arm:
+                yield candidate
 
     def _kind(self, trial: str) -> Kind:
         one, candidate = self._state.trials.get(trial), self.placed.get(trial) or self._new.get(trial)
@@ -122,8 +134,9 @@ class Placing:
         return self._kinds.of_new(candidate.arm, candidate.number, candidate.hyperparameters)
 
     def _was_retried(self, trial: str) -> bool:
+        """Whether it has not got on since."""
         one = self._state.trials.get(trial)
-        return one is not None and one.retried_at is not None
+        return one is not None and one.retried_at == (one.generation, one.epoch)
 
     def wanted(self) -> int:
         """How many trials could have a slot now, those that have one included; held ones may be promoted later."""

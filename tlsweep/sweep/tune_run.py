@@ -68,7 +68,7 @@ class TrialQueue(SearchAlgorithm):
 
     def joining(self, trials: Sequence[str]) -> list[Assignment]:
         """What a worker is to train beside these."""
-        if self._finished or self._referee.ending.tick():
+        if self._finished or self._referee.ending.tick() or self._elastic.slots < 1:
             return []
         return self._referee.assign_beside(trials, self._elastic.slots)
 

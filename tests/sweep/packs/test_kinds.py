@@ -1,5 +1,6 @@
 """Who is trained beside whom: trials of a kind, spread over all places, as many as there is room for."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_where_each_is_to_be_alone_nobody_asks(tmp_path: Path, change: str) -> N
     assert stage.referee.assign_beside([first.trial], 1) == []
 
 
-def test_one_that_failed_in_company_is_alone_from_then_on(tmp_path: Path) -> None:
+def test_one_that_failed_in_company_is_alone_until_it_has_got_on(tmp_path: Path) -> None:
     stage = Stage(tmp_path, "search.trials=4", "train.batch_size=8")
     first, beside = first_and_beside(stage, 32, 1)
     for trial in (first, *beside):
@@ -72,6 +73,67 @@ def test_one_that_failed_in_company_is_alone_from_then_on(tmp_path: Path) -> Non
         assert again.trial == trial
         assert stage.referee.assign_beside([trial], 1) == []
         assert stage.state.trials[trial].failures == 0
+        stage.placed[trial] = again
+        stage.referee.started(trial)
+    assert stage.train(first, 0.5)
+    stage.referee.placing.give_back(beside[0])  # it waits, and has not got on
+    assert stage.referee.assign_beside([first], 1) == []
+    stage.placed[beside[0]] = stage.referee.assign() or again
+    assert stage.train(beside[0], 0.5)
+    stage.referee.placing.give_back(beside[0])
+    assert [one.trial for one in stage.referee.assign_beside([first], 1)] == beside[:1]
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ("train.mixup={choice: [0, 0.4]}", 2),
+        ("train.rotation={choice: [0, 10]}", 1),
+        ("train.lr_schedule={choice: [cosine, constant]}", 1),
+        ("train.label_smoothing={choice: [0, 0.1]}", 2),
+        ("train.optimizer={choice: [sgd, adam]}", 2),
+    ],
+)
+def test_trials_are_of_a_kind_that_can_be_computed_together(tmp_path: Path, change: str, kinds: int) -> None:
+    stage = Stage(tmp_path, "search.trials=20", "train.batch_size=8", change)
+    _, beside = first_and_beside(stage, 32, 1)
+    assert (len(beside) < 19) == (kinds > 1)
+
+
+def test_what_tpe_draws_is_not_drawn_ahead(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, "search.trials=20", "train.batch_size=8", "search.sampler=tpe")
+    assert first_and_beside(stage, 32, 1)[1] == []
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_other_kinds_and_arms_get_their_turn(tmp_path: Path, places: int) -> None:
+    """However many there are of one kind, and though each that ends makes room for another."""
+    stage = Stage(
+        *(tmp_path, "search.trials=200", "train.batch_size={choice: [8, 16]}", "train.epochs=1"),
+        *("controls=[scratch]", "model.weights.data.source=digits"),
+    )
+    begun: list[str] = []
+    rooms = [list[str]() for _ in range(places)]
+    for _ in range(150):
+        for room in rooms:
+            if not room and (first := stage.referee.assign()):
+                join(stage, [first.trial], room)
+            join(stage, [one.trial for one in stage.referee.assign_beside(room, places)], room)
+            begun += [trial for trial in room if trial not in begun]
+            if not stage.train(room[0], 0.5):
+                room.pop(0)
+    kinds = Counter((trial.arm, trial.hyperparameters["batch_size"]) for trial in stage.state.trials.values())
+    assert min(kinds[arm, size] for arm in ("main", "scratch") for size in (8, 16)) >= 10
+    assert len(begun) > 100
+
+
+def join(stage: Stage, trials: list[str], room: list[str]) -> None:
+    for trial in trials:
+        assignment = stage.placed[trial] = stage.referee.placing.assignment(trial)
+        stage.referee.started(trial)
+        if assignment.tells_room:
+            stage.referee.learn_room({trial: 32})
+    room += trials
 
 
 def test_who_is_promoted_joins_those_of_its_kind(tmp_path: Path) -> None:

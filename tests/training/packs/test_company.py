@@ -18,6 +18,7 @@ from tlsweep.spec.federation import Federated, Split
 from tlsweep.training import Transfer
 from tlsweep.training.devices import isolated
 from tlsweep.training.networks import new_network
+from tlsweep.training.packs import company
 from tlsweep.training.packs.company import Company
 from tlsweep.training.packs.packing import MOST
 from tlsweep.training.packs.stack import Stack
@@ -59,11 +60,11 @@ def some_runs(task: Task, values: Sequence[Hyperparameters], **options: Any) -> 
 
 def together(runs: Sequence[Runs], epochs: int = 3) -> list[Recorder]:
     """What each reports when they are trained side by side."""
-    company, recorders = Company("cpu"), [Recorder() for _ in runs]
+    place, recorders = Company("cpu"), [Recorder() for _ in runs]
     for number, one in enumerate(runs):
-        company.join(str(number), one)
+        place.join(str(number), one)
     while any(one.epoch < epochs for one in runs):
-        for name, row in company.advance().items():
+        for name, row in place.advance().items():
             recorders[int(name)](row, runs[int(name)].copy)
     return recorders
 
@@ -123,25 +124,25 @@ def test_who_comes_goes_and_comes_back_is_not_noticed(digits: Task, train: Train
     values = changed(*({"lr": lr} for lr in (0.1, 0.05, 0.01)))
     expected = [train(own, seed=seed) for seed, own in enumerate(values, 1)]
     first, second, third = some_runs(digits, values)
-    company, found = Company("cpu"), Recorder()
+    place, found = Company("cpu"), Recorder()
 
     def advance() -> None:
-        for name, row in company.advance().items():
+        for name, row in place.advance().items():
             if name == "first":
                 found(row, members[name].copy)
 
     members = {"first": first, "second": second}
     for name, one in members.items():
-        company.join(name, one)
+        place.join(name, one)
     advance()
-    company.leave("second")
-    company.join("third", third)
+    place.leave("second")
+    place.join("third", third)
     advance()
-    company.leave("first")
+    place.leave("first")
     members["first"] = some_runs(digits, values)[0]
     members["first"].restore(found.checkpoints[-1])
-    company.join("second", second)
-    company.join("first", members["first"])
+    place.join("second", second)
+    place.join("first", members["first"])
     advance()
     assert sizes[-3:] == [2, 2, 3]
     assert found.numbers == expected[0].numbers
@@ -155,9 +156,9 @@ def test_the_time_of_all_is_the_time_that_passed(digits: Task) -> None:
 
 def first_room(task: Task, change: dict[str, Any], **options: Any) -> int:
     (runs,) = some_runs(task, changed(change), **options)
-    company = Company("cpu")
-    company.join("it", runs)
-    return company.room("it")
+    place = Company("cpu")
+    place.join("it", runs)
+    return place.room("it")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,7 @@ def first_room(task: Task, change: dict[str, Any], **options: Any) -> int:
         ({"mixup": 0.2}, {}, 1),
         ({"optimizer": "prodigy", "lr": 1.0}, {}, 1),
         ({"freeze": "backbone"}, {}, 1),
+        ({"freeze": "gradual"}, {}, 1),
         ({}, {"model": ModelSpec(name="training_networks:with_batch_norm")}, 1),
     ],
 )
@@ -184,6 +186,25 @@ def test_who_can_be_trained_with_others(
     assert first_room(digits, change, **options) == room
 
 
+def test_there_is_room_for_as_many_networks_as_memory_is_meant_for(
+    digits: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(parameter.nbytes for parameter in new_network(Transfer(digits, MLP, None, 0)).module.parameters())
+    monkeypatch.setattr(company, "MOST_BYTES", 5 * size + 1)
+    assert first_room(digits, {}, model=MLP) == 5
+    monkeypatch.setattr(company, "MOST_BYTES", 1)
+    assert first_room(digits, {}, model=MLP) == 1
+
+
+@pytest.mark.parametrize("change", [{"lr": 1e20}, {"lr": 1e9, "momentum": 0.0}])
+def test_one_that_diverges_changes_nobody(digits: Task, train: Train, change: dict[str, Any]) -> None:
+    """Nor is it changed by one whose gradients are clipped."""
+    values = changed(change, {"clip_norm": 0.5}, {})
+    beside = together(some_runs(digits, values, model=MLP))
+    for seed, (own, found) in enumerate(zip(values, beside, strict=True), 1):
+        assert found.numbers == train(own, seed=seed, model=MLP).numbers
+
+
 def test_the_clients_of_a_federation_are_not(digits: Task) -> None:
     task = replace(digits, federation=Federation(2, Split(), 0))
     assert first_room(task, {}, settings={"federated": Federated(clients=2)}) == 1
@@ -191,14 +212,14 @@ def test_the_clients_of_a_federation_are_not(digits: Task) -> None:
 
 def test_a_stack_that_is_taken_apart_leaves_the_parameters_as_they_are(digits: Task) -> None:
     runs = some_runs(digits, VALUES_OF_TWO)
-    company = Company("cpu")
+    place = Company("cpu")
     for number, one in enumerate(runs):
-        company.join(str(number), one)
-    company.advance()
+        place.join(str(number), one)
+    place.advance()
     trainer: Trainer = runs[0].trainers[0]
     before = {name: tensor.clone() for name, tensor in trainer.module.state_dict().items()}
-    company.leave("0")
-    company.advance()
+    place.leave("0")
+    place.advance()
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.module.state_dict().items())
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tlsweep.spec import ImageSpec
+from tlsweep.spec.augmentation import STRENGTHS
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.space import Value
 from tlsweep.sweep.assignment import starting_values
@@ -11,6 +12,8 @@ from tlsweep.sweep.ledger import Ledger
 
 AGREE = ("batch_size", "decay_by", "freeze", "label_smoothing", "optimizer", WEIGHTS)
 """The values in which trials agree that are computed together; in others they may differ."""
+MIXING = ("mixup", "cutmix")
+"""Trials with any of these are computed alone."""
 
 
 class Kind(NamedTuple):
@@ -33,7 +36,10 @@ class Kinds:
 
     def of(self, arm: str, values: Mapping[str, Value]) -> Kind:
         """The kind of a trial with these values."""
-        return Kind(arm, tuple(values.get(name) for name in AGREE))
+        # Behind frozen layers there are features for those whose images do not change at random.
+        changing = MIXING if values.get("freeze") == "nothing" else STRENGTHS
+        changes = tuple(values.get(name) not in (None, 0, "none") for name in changing)
+        return Kind(arm, (*(values.get(name) for name in AGREE), *changes))
 
     def of_new(self, arm: str, number: int, values: Mapping[str, Value]) -> Kind:
         """That of a trial that has not begun; `values` are empty until it has a slot."""

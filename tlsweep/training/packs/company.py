@@ -9,7 +9,7 @@ from typing import Any
 from tlsweep.training.devices import device_name, peak_memory
 from tlsweep.training.figures import TrainingFigures
 from tlsweep.training.metrics import FIGURES
-from tlsweep.training.packs.packing import MOST, Packs
+from tlsweep.training.packs.packing import MOST, MOST_BYTES, Packs
 from tlsweep.training.reports import ClientReport, EpochReport
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
@@ -56,8 +56,12 @@ class Company:
         self._prepare(self._members[name])
         if any(self._packs.stackable(trainer) is None for trainer in runs.trainers):
             return 1
-        most = runs.trainers[0].settings.pack
-        return max(1, (most if isinstance(most, int) else MOST) // len(runs.trainers))
+        first = runs.trainers[0]
+        # Once its layers thaw, each of them takes turns with all others.
+        if first.hyperparameters.freeze == "gradual":
+            return 1
+        most = first.settings.pack if isinstance(first.settings.pack, int) else MOST
+        return max(1, min(most // len(runs.trainers), MOST_BYTES // _size(runs)))
 
     def advance(self) -> dict[str, EpochReport]:
         """An epoch of the trial whose turn it is, and of those that can do it with that one; at least one is there."""
@@ -105,6 +109,12 @@ class Company:
             for trainer, training in zip(group.trainers, figures, strict=True):
                 rows[trainer] = _row(trainer, training, seconds + self._preparing.pop(trainer), self._device)
         return rows
+
+
+def _size(runs: Runs) -> int:
+    """Bytes of a trial's networks."""
+    modules = [trainer.module for trainer in runs.trainers]
+    return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _row(trainer: Trainer, training: TrainingFigures, seconds: float, device: str) -> EpochReport:

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
+from tlsweep.data.pixels.streamed import Streamed
 from tlsweep.models.stacked import StackedLayers, stack_layers
 from tlsweep.models.tail import Tail
 from tlsweep.training.devices import lower_precision
@@ -16,6 +17,8 @@ LARGEST_STEP = 2**23
 that a step is arithmetic, and a core does not get through with it faster (`tests/bench/packs.py`)."""
 MOST = 32
 """Trials that a place has at most, unless the spec says otherwise."""
+MOST_BYTES = 2**30
+"""What the networks of all trials in a place may take: each has all of its own, also where its head alone learns."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def _steps_can(trainer: Trainer) -> bool:
         and criterion.class_weights is None
         and not (criterion.focal_gamma or mixes or trainer.noise or settings.compile)
         and trainer.micro_batch.limit is None
+        # Processes that decode ahead for a GPU give one pass of it at a time.
+        and not (isinstance(trainer.task.images, Streamed) and trainer.device != "cpu")
         and lower_precision(settings, trainer.device) is None
     )
 
@@ -124,13 +129,13 @@ def _layers(trainer: Trainer) -> tuple[StackedLayers, tuple[str, ...]] | None:
         modules = {module: name for name, module in trainer.module.named_modules()}
         if not all(layer in modules for layer in tail.layers):
             return None
-        layers = stack_layers([(modules[layer], layer) for layer in tail.layers])
+        layers = stack_layers([(modules[layer], layer) for layer in tail.layers], rows=True)
         head = f"{modules[tail.head]}."
         learning = tuple(name for name in names if name.startswith(head))
         return None if layers is None or layers.maps else (layers, learning)
     if trainer.hyperparameters.freeze != "nothing" or any(True for _ in trainer.module.buffers()):
         return None
-    layers = stack_layers([("", trainer.module)])
+    layers = stack_layers([("", trainer.module)], rows=False)
     if layers is None or (layers.maps and not trainer.channels_last):
         return None
     return layers, names

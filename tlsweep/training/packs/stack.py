@@ -22,7 +22,7 @@ class Stack:
     its evaluation, its checkpoints and its average, works as if it were alone.
 
     Args:
-        trainers: at the end of an epoch, with equal keys (`packing.key`).
+        trainers: at the end of an epoch, with equal keys (`Stackable.key`).
         layers: of the first, and so of all.
     """
 
@@ -77,10 +77,11 @@ class Stack:
             losses.append(loss * labels.shape[1])
             hits.append(hit)
             began = time.perf_counter()
-        total, right = torch.stack(losses).cpu().double().sum(0), torch.cat(hits, 1)
+        of_each, right = torch.stack(losses, 1).cpu().double(), torch.cat(hits, 1)
         samples = first.task.size("train")
         for number, passage in enumerate(passages):
-            passage.parts = [PartFigures(total[number] / samples, right[number], samples)]
+            # One by one: together they would be added up in another order than alone.
+            passage.parts = [PartFigures(of_each[number].sum() / samples, right[number], samples)]
             passage.data_seconds = waiting / len(passages)
         return [trainer.completed([passage]) for trainer, passage in zip(self.trainers, passages, strict=True)]
 
@@ -121,11 +122,12 @@ class Stack:
 
     def _clip(self) -> None:
         """Shorten the gradient of those that have a limit, as `torch.nn.utils.clip_grad_norm_` does."""
-        limits = [trainer.hyperparameters.clip_norm or float("inf") for trainer in self.trainers]
-        if min(limits) == float("inf"):
+        limits = [trainer.hyperparameters.clip_norm for trainer in self.trainers]
+        if not any(limits):
             return
         norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in self._gradients], 1).norm(dim=1)
-        factors = (torch.tensor(limits, dtype=norms.dtype, device=norms.device) / (norms + 1e-6)).clamp(max=1.0)
+        most = torch.tensor(limits, dtype=norms.dtype, device=norms.device)
+        factors = torch.where(most > 0, (most / (norms + 1e-6)).clamp(max=1.0), 1.0)
         for gradient in self._gradients:
             gradient.mul_(factors.view(-1, *[1] * (gradient.ndim - 1)))
 
