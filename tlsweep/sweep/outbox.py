@@ -95,11 +95,15 @@ class Outbox:
             self._sent = self._now()
         return waiting
 
+    def decides(self, message: Message) -> bool:
+        """Whether somebody may want to decide on an epoch."""
+        at_point = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
+        return at_point or diverged(message.metrics, self._metric)
+
     def _due(self, message: Message) -> Due:
         before, self._put = self._put, self._now()
         too_late = self._put - self._sent + (self._put - before) > self.hold
-        decides = self._points.includes(message.epoch) or message.epoch >= self._last_epoch
-        if decides or diverged(message.metrics, self._metric):
+        if self.decides(message):
             return Due.NOW
         return Due.SOON if too_late else Due.LATER
 
@@ -142,16 +146,19 @@ class Post:
         self._raised: BaseException | None = None
         self._ended = False
 
-    def put(self, *reports: tuple[Outbox, Message, "Snapshot"]) -> None:
-        """Take reports of an epoch, of one trial or of several; see `Outbox.put`."""
+    def put(self, *reports: tuple[Outbox, Message, "Snapshot"], waits: bool = True) -> None:
+        """Take reports of an epoch, of one trial or of several; see `Outbox.put`.
+
+        `waits`: for the answer, where somebody may decide on one; else those that go on do not.
+        """
         with self._lock:
             self._raise()
             dues = [outbox.put(message, snapshot) for outbox, message, snapshot in reports]
             self._outboxes += [outbox for outbox, _, _ in reports if outbox not in self._outboxes]
             match max(dues, key=lambda due: due.value):
-                case Due.NOW:
+                case Due.NOW if waits:
                     self._send_waiting()
-                case Due.SOON:
+                case Due.NOW | Due.SOON:
                     self._forget_timer()
                     self._send_after(0)
                 case Due.LATER if self._timer is None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 from tlsweep.data import load_task
 from tlsweep.data.views import with_few_labels
+from tlsweep.schedulers import DecisionPoints
 from tlsweep.spec import ImageSpec, load_spec
 from tlsweep.sweep import handover, trainable
 from tlsweep.sweep.assignment import Assignment, Message, from_result, room_in
 from tlsweep.sweep.handover import Answer
 from tlsweep.sweep.packs.place import Place
 from tlsweep.sweep.trainable import Shared
+from tlsweep.training.packs.company import Company
 
 SPEC = load_spec(
     {
@@ -125,3 +128,49 @@ def test_a_trial_goes_on_elsewhere_from_what_was_kept(hears: Any) -> None:
     trail = ((begun[-1].checkpoint, begun[-1].digest, 2),)
     went_on = hears([THREE, replace(ONE, trail=trail)], lambda result: None if last_epoch(result, "a") else Answer())
     assert losses(begun + told_by(went_on)["a"]) == losses(whole)
+
+
+def test_while_one_waits_for_a_decision_the_others_go_on(hears: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it goes on with them when it has its answer, as if it had never waited."""
+    asks = replace(ONE, decision_points=DecisionPoints(every=1))
+    patient = replace(TWO, decision_points=DecisionPoints())
+    went_on, advance = Event(), Company.advance
+
+    def noted(company: Company) -> Any:
+        rows = advance(company)
+        if "a" not in rows:
+            went_on.set()
+        return rows
+
+    def answer(result: dict[str, Any]) -> Answer | None:
+        epochs = [one.epoch for one in from_result(result) if one.trial == "a"]
+        if epochs == [1]:
+            assert went_on.wait(60)
+        return None if 4 in epochs else Answer()
+
+    monkeypatch.setattr(Company, "advance", noted)
+    beside = told_by(hears([asks, patient], answer))
+    alone = told_by(hears([asks], lambda result: None if last_epoch(result, "a") else Answer()))
+    assert losses(beside["a"]) == losses(alone["a"])
+    assert [one.checkpoint is not None for one in beside["a"]] == [True] * 4
+
+
+def test_no_report_of_one_that_leaves_is_sent_after_that(hears: Any) -> None:
+    """Though it may be answered while the others are trained."""
+    first = [replace(one, decision_points=DecisionPoints(every=2)) for one in (ONE, TWO, THREE)]
+
+    def answer(result: dict[str, Any]) -> Answer | None:
+        trials = {message.trial: message.epoch for message in from_result(result)}
+        left.extend(set(trials) & set(left))
+        told = Answer(leave=tuple(trial for trial, epoch in trials.items() if trial != "c" and epoch == 2))
+        left.extend(told.leave)
+        return None if trials.get("c") == 4 else told
+
+    left: list[str] = []
+    heard = told_by(hears(first, answer))
+    assert sorted(left) == ["a", "b"]
+    assert {trial: [one.epoch for one in own] for trial, own in heard.items()} == {
+        "a": [1, 2],
+        "b": [1, 2],
+        "c": [1, 2, 3, 4],
+    }

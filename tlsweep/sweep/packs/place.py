@@ -25,6 +25,8 @@ class _Seat:
     outbox: Outbox
     passed_over: list[dict[str, str]] = field(default_factory=list)
     """Checkpoints that were not sound; told once, with the first epoch."""
+    awaits: int = 0
+    """The last epoch on which somebody may decide."""
 
     @property
     def is_finished(self) -> bool:
@@ -48,8 +50,8 @@ class Place:
         self._shared, self._courier = shared, Courier(shared.folder)
         self._seats: dict[str, _Seat] = {}
         self._post = Post(self._send)
-        self._answers: list[Answer] = []
-        """What was answered and has had no effect yet; a thread may add to it."""
+        self._answers: list[tuple[Answer, dict[str, int]]] = []
+        """What was answered and has had no effect yet, each with the last epochs that it answers; a thread may add."""
 
     def occupy(self, first: Sequence[Assignment]) -> None:
         """Train these, and those that join them or follow."""
@@ -70,22 +72,34 @@ class Place:
             self._post.flush()
 
     def _advance(self, company: "Company") -> None:
-        """An epoch of some trials, and what is to be said of it."""
+        """An epoch of some trials, and what is to be said of it.
+
+        Those on which somebody may decide wait for that; meanwhile the others go on.
+        """
+        if not company.going_on:
+            self._post.flush()
+            return
         rows = company.advance()
         started = time.perf_counter()
-        self._post.put(*(self._seats[name].report(self._courier, row) for name, row in rows.items()))
+        reports = {name: self._seats[name].report(self._courier, row) for name, row in rows.items()}
+        deciding = {name: message for name, (outbox, message, _) in reports.items() if outbox.decides(message)}
+        for name, message in deciding.items():
+            company.hold(name)
+            self._seats[name].awaits = message.epoch
+        self._post.put(*reports.values(), waits=not company.going_on)
         company.waited(rows, time.perf_counter() - started)
-        for name in rows:
-            if self._seats[name].is_finished:
-                company.leave(name)
 
     def _change(self, company: "Company", device: str) -> None:
         """Let the answers have their effect."""
         while self._answers:
-            answer = self._answers.pop(0)
+            answer, heard = self._answers.pop(0)
             for name in answer.leave:
                 del self._seats[name]
                 company.leave(name)
+            for name, epoch in heard.items():
+                # An earlier report of it may have been answered while the one that decides is on its way.
+                if name in self._seats and epoch >= self._seats[name].awaits and not self._seats[name].is_finished:
+                    company.release(name)
             self._admit(company, device, answer.join)
 
     def _admit(self, company: "Company", device: str, assignments: Sequence[Assignment]) -> None:
@@ -115,4 +129,4 @@ class Place:
         answer = take_answer()
         for name in answer.leave:
             self._seats[name].outbox.close()
-        self._answers.append(answer)
+        self._answers.append((answer, {parcel.message.trial: parcel.message.epoch for parcel in parcels}))

@@ -23,6 +23,8 @@ class _Member:
     runs: Runs
     alike: Hashable = None
     """Equal for trials that do their next epoch together; None before that is known."""
+    held: bool = False
+    """Whether it must not go on yet."""
     waited_seconds: float = 0.0
     """What its receiver took with the report before."""
 
@@ -63,12 +65,26 @@ class Company:
         most = first.settings.pack if isinstance(first.settings.pack, int) else MOST
         return max(1, min(most // len(runs.trainers), MOST_BYTES // _size(runs)))
 
+    @property
+    def going_on(self) -> list[str]:
+        """Those that may do their next epoch."""
+        return [name for name, member in self._members.items() if not member.held]
+
+    def hold(self, name: str) -> None:
+        """Let a trial wait until it is released."""
+        self._members[name].held = True
+
+    def release(self, name: str) -> None:
+        """Let a trial go on."""
+        self._members[name].held = False
+
     def advance(self) -> dict[str, EpochReport]:
-        """An epoch of the trial whose turn it is, and of those that can do it with that one; at least one is there."""
-        for member in self._members.values():
+        """An epoch of the trial whose turn it is, and of those that can do it with that one; some may go on."""
+        members = {name: self._members[name] for name in self.going_on}
+        for member in members.values():
             self._prepare(member)
-        first = next(iter(self._members.values()))
-        group = {name: member for name, member in self._members.items() if member.alike == first.alike}
+        first = next(iter(members.values()))
+        group = {name: member for name, member in members.items() if member.alike == first.alike}
         rows = self._rows([trainer for member in group.values() for trainer in member.runs.trainers])
         reports: dict[str, EpochReport] = {}
         for name, member in group.items():
