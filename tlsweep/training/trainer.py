@@ -330,7 +330,8 @@ class Trainer:
 
     def leave_training(self) -> None:
         """Have in the network what is evaluated and kept, until `thaw`."""
-        self.module.eval()
+        if self.module.training:
+            self.module.eval()
         set_training(self.optimizer, False)
         self.average.put_in()
         self.frozen = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 import torch
 from prodigyopt import Prodigy
@@ -31,15 +31,8 @@ ESTIMATES = ("k", "d", "d_max", "d_numerator")
 """What Prodigy keeps in a group: steps taken, and what the estimate of the learning rate is made of."""
 
 
-@runtime_checkable
-class Averaging(Protocol):
-    """An optimizer that trains other weights than those that are its result, as schedule-free ones do."""
-
-    def train(self) -> None:
-        """Put the weights into the network that are trained."""
-
-    def eval(self) -> None:
-        """Put the weights into the network that are evaluated and kept."""
+AVERAGING: Final = (SGDScheduleFree, AdamWScheduleFree)
+"""Optimizers that train other weights than those that are their result."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +135,7 @@ def set_training(optimizer: torch.optim.Optimizer, training: bool) -> None:
     iterate z and the average x, and x is the result (Defazio et al. 2024, equations 3-5). Batch norm's statistics are
     then of y.
     """
-    if isinstance(optimizer, Averaging):
+    if isinstance(optimizer, AVERAGING):
         (optimizer.train if training else optimizer.eval)()
 
 

@@ -60,9 +60,13 @@ class Stack:
 
     def train_epoch(self) -> list[TrainingFigures]:
         """One pass of each over its training split, as `Trainer.train_epoch` makes."""
-        for trainer in self.trainers:
-            trainer.thaw(trainer.epoch / trainer.settings.epochs)
-        if not self._leaves:
+        if self._leaves:
+            # In which mode their modules are does not matter here.
+            for trainer in self.trainers:
+                trainer.average.take_out()
+        else:
+            for trainer in self.trainers:
+                trainer.thaw(trainer.epoch / trainer.settings.epochs)
             self._gather()
         first = self.trainers[0]
         masks = _Masks(self.trainers)
