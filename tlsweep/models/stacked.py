@@ -85,7 +85,9 @@ def stack_layers(layers: Sequence[tuple[str, nn.Module]], *, rows: bool) -> Stac
         return None
     maps = any(isinstance(layer, nn.Conv2d | nn.MaxPool2d) for _, layer in inner)
     found: list[Layer] = []
-    form: Form = "rows" if rows else "maps" if maps else "images"
+    form: Form = "maps" if maps else "images"
+    if rows:
+        form = "rows"
     for name, layer in inner:
         made = _stacked(name, layer, form)
         if made is None:
