@@ -11,12 +11,11 @@ Training and evaluation are given apart: the latter is done one by one in any ca
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tlsweep.allocation import keep_freed_memory
 from tlsweep.data import load_task
@@ -90,8 +89,7 @@ def measure(name: str, repeats: int, count: int) -> list[dict[str, Any]]:
     rows = []
     for repeat in range(repeats):  # in turns, as other programs come and go
         alone = epochs([[one] for one in made(spec, trials, material, "off")], count)
-        packed = epochs([made(spec, trials, material, trials)], count) if name == "heads" else None
-        packed = packed or epochs([made(spec, trials, material, "auto")], count)
+        packed = epochs([made(spec, trials, material, trials if name == "heads" else "auto")], count)
         rows += [
             {"case": name, "trials": trials, "repeat": repeat, "packed": which, **took}
             for which, took in ((False, alone), (True, packed))
@@ -122,7 +120,7 @@ def main() -> None:
 def median_ratio(rows: Sequence[dict[str, Any]], what: str) -> float:
     """How many times as long they take alone, the median over repeats."""
     alone, packed = ([row[what] for row in rows if row["packed"] is which] for which in (False, True))
-    return float(torch.tensor([one / other for one, other in zip(alone, packed, strict=True)]).median())
+    return statistics.median(one / other for one, other in zip(alone, packed, strict=True))
 
 
 if __name__ == "__main__":

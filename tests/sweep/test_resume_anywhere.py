@@ -6,6 +6,7 @@ reports is open, nothing is missing or doubled. What is simulated and what is re
 
 import random
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -204,6 +205,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_no_row_is_doubled(tmp_path: Pat
     assert ({"restored"} if name in ("pb2", "recipe") else {"restored", "repeated"}) <= told
 
 
+def launch_until_an_accident(sweep: SimulatedSweep, chance: random.Random) -> None:
+    """It is interrupted, or killed, or neither."""
+    with suppress(Killed), killed_at(chance.randrange(1, 20), chance.choice(HOW)):
+        sweep.launch(steps=chance.choice([None, 4, 12]))
+
+
 @every_search
 def test_nor_is_it_with_several_trials_in_a_place(tmp_path: Path, name: str) -> None:
     """They die alone here, as when they are tried again."""
@@ -219,11 +226,7 @@ def test_nor_is_it_with_several_trials_in_a_place(tmp_path: Path, name: str) -> 
             dies=chance.choice([None, unlucky]),
         )
         for _ in range(4):
-            try:
-                with killed_at(chance.randrange(1, 20), chance.choice(HOW)):
-                    sweep.launch(steps=chance.choice([None, 4, 12]))
-            except Killed:
-                pass
+            launch_until_an_accident(sweep, chance)
         sweep.launch()
         assert_complete(sweep)
         full.add(sweep.fullest)
@@ -241,11 +244,7 @@ def test_with_several_places_nothing_is_missing_or_doubled_whatever_happens(
         sweep = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name], slots=chance.randint(2, 6), seed=seed, dies=dies)
         sweep.alike = alike
         for _ in range(10):
-            try:
-                with killed_at(chance.randrange(1, 20), chance.choice(HOW)):
-                    sweep.launch(steps=chance.choice([None, 4, 12]))
-            except Killed:
-                pass
+            launch_until_an_accident(sweep, chance)
             if chance.random() < 0.3:
                 spoil(sweep, chance)
         sweep.launch()

@@ -23,7 +23,10 @@ class FusedStep:
         make = _MAKERS[type(optimizer)]
         learning = [[p for p in group["params"] if p in gradients] for group in optimizer.param_groups]
         self._groups = [
-            (group, make(group, own, [gradients[p] for p in own], [optimizer.state[p] for p in own]))
+            (
+                group,
+                make(group, [p.detach() for p in own], [gradients[p] for p in own], [optimizer.state[p] for p in own]),
+            )
             for group, own in zip(optimizer.param_groups, learning, strict=True)
             if own
         ]
@@ -38,7 +41,6 @@ class FusedStep:
 
 def _adam(kernel: Callable[..., None], group: Mapping[str, Any], *tensors: Any) -> Callable[[float], None]:
     parameters, gradients, states = tensors
-    parameters = [parameter.detach() for parameter in parameters]
     first, second, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
     beta1, beta2 = group["betas"]
 
@@ -59,7 +61,6 @@ def _adam(kernel: Callable[..., None], group: Mapping[str, Any], *tensors: Any) 
 
 def _sgd(group: Mapping[str, Any], *tensors: Any) -> Callable[[float], None]:
     parameters, gradients, states = tensors
-    parameters = [parameter.detach() for parameter in parameters]
     momentum = [state["momentum_buffer"] for state in states] if group["momentum"] else []
 
     def step(lr: float) -> None:
