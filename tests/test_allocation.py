@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from page_faults import STEPS
 
 from tlsweep.allocation import keeping
 from tlsweep.sweep import trainable
@@ -20,21 +21,6 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps
 
 CHOICES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "THP_MEM_ALLOC_ENABLE")
 UNCHOSEN = {name: value for name, value in os.environ.items() if not name.startswith(CHOICES)}
-
-STEPS = """
-import resource
-from concurrent.futures import ThreadPoolExecutor
-def steps(count):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(count):
-        activations = [bytearray(20 << 20) for _ in range(4)]
-        del activations
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-def count():
-    steps(2)
-    return steps(10)
-"""
-"""Ten steps with four activations each, of 20 MiB; by Python's own allocator, which takes them from malloc."""
 
 HERE = f"{STEPS}print(count())"
 IN_A_THREAD = f"{STEPS}print(ThreadPoolExecutor(1).submit(count).result())"

@@ -9,26 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_faults import STEPS
 
 from tlsweep.cluster import fork_server
 from tlsweep.cluster.fork_server import ForkServer
 from tlsweep.sweep.driver import WORKERS_IMPORT
 
-WORKER = """
-import json, os, resource, sys
-def faults(steps):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(steps):
-        activations = [bytearray(20 << 20) for _ in range(4)]
-        del activations
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults(2)
+WORKER = (
+    STEPS
+    + """
+import json, os, sys
 print(json.dumps({
     "parent": os.getppid(), "arguments": sys.argv[1:], "own": os.environ.get("OWN"), "folder": os.getcwd(),
     "imported": "decimal" in sys.modules, "beside": sys.path[0], "niceness": os.getpriority(os.PRIO_PROCESS, 0),
-    "keeps": faults(10) < 100, "told": os.environ.get("GLIBC_TUNABLES"),
+    "keeps": count() < 100, "told": os.environ.get("GLIBC_TUNABLES"),
 }), flush=True)
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ class Stage:
         epoch = one.epoch + 1
         content = f"{trial} {one.generation} {epoch} {accuracy}".encode()
         sent = report_row(assignment, epoch, accuracy) | write_checkpoint(self.folder, assignment, epoch, content)
-        goes_on = self.referee.observe(message(sent | dict(row or {})), leaving=leaving)
+        goes_on = not self.referee.observe({trial: [message(sent | dict(row or {}))]}, leaving=leaving)
         self.referee.tend()
         if not goes_on:
             del self.placed[trial]

@@ -154,7 +154,7 @@ class SimulatedSweep:
                     referee.ending.halt(INTERRUPTED, resumable=True)
         for stay in stays:
             if stay.sent and self.random.random() < 0.5:
-                assert not referee.observe(*stay.sent)  # what comes too late does not count
+                assert referee.observe({stay.assignment.trial: stay.sent})  # what comes too late does not count
 
     def _fill(self, referee: Referee, place: list[Stay]) -> None:
         """Those that can be trained beside the ones that are in a place join them."""
@@ -187,7 +187,7 @@ class SimulatedSweep:
             return True
         if stay.sent:
             sent, stay.sent = stay.sent, []
-            return referee.observe(*sent)
+            return not referee.observe({trial: sent})
         if self.dies(stay, referee.state):
             referee.failed(trial, "Traceback:\n  line\nRuntimeError: killed\n")
             return False

@@ -48,7 +48,7 @@ def train_all(
         if kill():
             raise Killed
         messages = from_result(result)
-        goes_on = referee.observe(*messages) if messages else True
+        goes_on = not (messages and referee.observe({messages[0].trial: messages}))
         if kill():
             raise Killed
         if not goes_on:

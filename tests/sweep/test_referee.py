@@ -105,7 +105,7 @@ def test_of_what_is_sent_at_once_all_counts_so_that_the_best_epoch_has_its_check
         message(report_row(stage.placed[trial], epoch, accuracy)) for epoch, accuracy in ((1, 0.7), (2, 0.8))
     )
     best = best.at(**write_checkpoint(stage.folder, stage.placed[trial], 2, b"the state after epoch 2"))
-    stage.referee.observe(before, best)
+    stage.referee.observe({trial: [before, best]})
     assert stage.referee.ending.halted == f"{trial} reached the target: val_accuracy 0.7"
     stage.referee.close()
     reached = stage.state.trials[trial].best

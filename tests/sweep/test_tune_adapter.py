@@ -43,7 +43,7 @@ class FakeReferee:
         self.told: list[Any] = []
         self.placing = self.watch = self
 
-    def observe_all(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
+    def observe(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
         self.told += [(message.epoch, leaving) for messages in of_each.values() for message in messages]
         return list(of_each if not self.goes_on or leaving else self.leaves)
 

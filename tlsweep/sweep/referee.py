@@ -104,12 +104,8 @@ class Referee:
             if self.ending.loss is None:
                 raise
 
-    def observe(self, *messages: Message, leaving: bool = False) -> bool:
-        """Take down reports of one trial; see `observe_all`. False: its slot is free, its worker must stop."""
-        return not self.observe_all({messages[0].trial: messages}, leaving=leaving)
-
     @in_turn
-    def observe_all(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
+    def observe(self, of_each: Mapping[str, Sequence[Message]], *, leaving: bool = False) -> list[str]:
         """Take down reports of trials in one place and what is decided on them, at once; the trials that leave it.
 
         What is reported after the end does not count. `leaving`: the worker's node is about to be taken away.

@@ -69,7 +69,7 @@ class TuneAdapter(TrialScheduler):
         leaving = home is not None and self._elastic.leaving(home)
         self._referee.learn_room(room_in(result))
         there = ours(trial)
-        left = self._referee.observe_all(_by_trial(messages), leaving=leaving)
+        left = self._referee.observe(_by_trial(messages), leaving=leaving)
         staying = [name for name in there if name not in left]
         join: list[Assignment] = []
         if not leaving:
