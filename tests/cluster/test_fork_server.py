@@ -13,7 +13,7 @@ from page_faults import STEPS
 
 from tlsweep.cluster import fork_server
 from tlsweep.cluster.fork_server import ForkServer
-from tlsweep.sweep.driver import WORKERS_IMPORT
+from tlsweep.cluster.where import WORKERS_IMPORT
 
 WORKER = (
     STEPS

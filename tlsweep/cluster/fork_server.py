@@ -19,17 +19,19 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
 from typing import ClassVar, NamedTuple
 
-from tlsweep.allocation import keep_freed_memory, keeping
+from tlsweep.allocation import keep_freed_memory, keeping, rare_collections
 
 _LAUNCHER = Path(__file__).with_name("forked_worker.py")
 _WORKERS = "--python_worker_command="
+_IN_EACH = ("tlsweep.sweep.trainable",)
+"""What a trial needs and no fork may have from another."""
 _BACKLOG = 1000
 """Workers that may wait while this process imports."""
 
@@ -77,7 +79,7 @@ class ForkServer:
         ]
 
     def close(self) -> None:
-        """End it, whatever it imports; workers that are there stay."""
+        """End it, whatever it imports, if it is there; workers that are there stay."""
         assert self.process.stdin is not None
         self.process.kill()
         with suppress(BrokenPipeError):
@@ -100,9 +102,8 @@ def main() -> None:
     """Import modules, then fork for each that asks, until standard input ends. A fork becomes what was asked for."""
     listener = socket.socket(fileno=int(sys.argv[2]))
     keep_freed_memory()  # settled with this process for its forks, whose environment does not say what glibc was told
-    for name in sys.argv[3:]:
-        with suppress(Exception):  # a worker that needs it will tell
-            import_module(name)
+    with rare_collections():
+        _import(sys.argv[3:])
     # All forks would draw the same identifiers: Ray's generator of them (Abseil's) is seeded once Ray is imported.
     if "ray" in sys.modules:
         return
@@ -123,6 +124,12 @@ def main() -> None:
         return
     listener.close()
     _become(request, files)
+
+
+def _import(modules: Iterable[str]) -> None:
+    for name in modules:
+        with suppress(Exception):  # a worker that needs it will tell
+            import_module(name)
 
 
 def _fork() -> int:
@@ -171,6 +178,9 @@ def _become(request: Request, files: Sequence[int]) -> None:
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, request.niceness)
         Path("/proc/self/oom_score_adj").write_text(request.oom_score, encoding="ascii")
+    # With Ray in it from here on, while the driver is not ready for it either.
+    with rare_collections():
+        _import(_IN_EACH)
     if "numpy" in sys.modules:  # Python seeds its own generator anew in a fork, NumPy does not
         sys.modules["numpy"].random.seed()
     # Before it stands a program of Ray's that only sets up a runtime environment, and then starts Python again.

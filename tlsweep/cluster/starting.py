@@ -2,8 +2,7 @@
 
 import logging
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -90,25 +89,20 @@ class RayStart:
         local: bool,
         address: str | None,
         dashboard: bool,
-        workers_import: Sequence[str] = (),
+        workers: ForkServer | None = None,
     ) -> None:
         """Begin to start it.
 
         Args:
             resources: What a trial gets.
             local, address, dashboard: The arguments of `launch`.
-            workers_import: Modules that each worker of a private Ray imports; once for all of them.
+            workers: Makes those of a private Ray.
         """
         # Else this launch would take that Ray for the user's own. It is waited for here and not in the thread: a
         # reference to an object of an earlier sweep that is dropped while another thread shuts Ray down ends the whole
         # process (ray 2.60: "The core worker has already been shutdown").
         RayStart._left()
-        self._fork_server: ForkServer | None = None
-        # Elsewhere than on Linux a process with threads of other libraries in it had better not fork.
-        linux = sys.platform == "linux"
-        if workers_import and linux and _private_in_all_likelihood(local=local, address=address):
-            # Before Ray is imported, so that both imports go on side by side.
-            self._fork_server = ForkServer(workers_import, resources.threads)
+        self._workers = workers
         self._before: dict[str, str | None] = {}
         self.private: PrivateRay | None = None
         """The one that was started here, once it runs."""
@@ -157,16 +151,16 @@ class RayStart:
 
         self._quiet.enter_context(_ray_logs_to(self._chatter))
         if ray.is_initialized():
-            self._close_fork_server()
+            self._make_no_workers()
             return _already_joined(local=local, address=address)
-        join = None if local else cluster_to_join(address)
+        join, slots = None if local else cluster_to_join(address), 0
         if join is not None:
-            self._close_fork_server()
+            self._make_no_workers()
         else:
-            this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
+            slots = this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
             self._quiet.enter_context(_on_loopback())
         self._ours = True
-        cluster = _connect(join, dashboard=dashboard, fork_server=self._fork_server)
+        cluster = _connect(join, dashboard=dashboard, slots=slots, workers=self._workers)
         self.private = PrivateRay() if join is None else None
         import ray.tune  # takes most of a second
 
@@ -179,24 +173,15 @@ class RayStart:
             RayStart._left = leave_ended_ray().join
         elif self._ours:
             ray.shutdown()
-        self._close_fork_server()
         # After the shutdown, of which Ray's log tells as well.
         self._quiet.close()
         for name, value in self._before.items():
             if value is None:
                 os.environ.pop(name, None)
 
-    def _close_fork_server(self) -> None:
-        if self._fork_server is not None:
-            self._fork_server.close()
-            self._fork_server = None
-
-
-def _private_in_all_likelihood(*, local: bool, address: str | None) -> bool:
-    """Whether a private Ray will be started, as far as that is known before Ray is imported."""
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        return False
-    return local or (address is None and not os.environ.get("RAY_ADDRESS", "").strip())
+    def _make_no_workers(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
 
 
 class _LogFile(logging.Handler):
@@ -215,8 +200,8 @@ class _LogFile(logging.Handler):
         os.close(self._file)
 
 
-def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | None = None) -> Cluster:
-    """Join the cluster at an address, or start a private one."""
+def _connect(join: str | None, *, dashboard: bool, slots: int, workers: ForkServer | None) -> Cluster:
+    """Join the cluster at an address, or start a private one, in which so many trials run at a time."""
     import ray
 
     # What workers print would run through the picture of the sweep; the dashboard has their logs.
@@ -228,8 +213,8 @@ def _connect(join: str | None, *, dashboard: bool, fork_server: ForkServer | Non
             context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
-        workers = fork_server.raylet_command if fork_server else list
-        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=workers), _in_time():
+        command = workers.raylet_command if workers else list
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, slots=slots, workers=command), _in_time():
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from tlsweep.cluster.nodes import Cluster
 from tlsweep.cluster.preflight import Preflight
 from tlsweep.cluster.starting import RayStart
 from tlsweep.cluster.telemetry import Telemetry
+from tlsweep.cluster.where import Where
 from tlsweep.errors import ResultsError, SpecError, SweepFailed
 from tlsweep.observer import Observer, Several, Silence, SweepView, say
 from tlsweep.report.repair import restore, unevaluated
@@ -51,21 +52,6 @@ from tlsweep.tracking import Tracking, check_trackers
 if TYPE_CHECKING:
     from tlsweep.sweep.trainable import Trains
 
-WORKERS_IMPORT = ("torch", "tlsweep.training", "tlsweep.store", "pandas", "pyarrow.compute", "requests", "jsonschema")
-"""What a trial needs, and at last what Ray Tune (2.60) imports."""
-
-
-@dataclass(frozen=True)
-class Where:
-    """The Ray that a sweep runs on."""
-
-    local: bool = False
-    """Start a private Ray on this machine even if a cluster is running."""
-    address: str | None = None
-    """Ray cluster to join."""
-    dashboard: bool = True
-    """Whether a private Ray shows its dashboard."""
-
 
 def launch(
     spec: SweepSpec,
@@ -98,10 +84,11 @@ def launch(
     require_spec(spec, "launch")
     refuse_idle(spec)
     check_trackers(spec.track, to_location(results))
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, ExitStack() as work_ahead:
         watcher = observer or Silence()
         # Before the images, which may take minutes to read, and again when the folder is made.
         check_new_sweep(to_location(results), name or spec.name or "sweep", exact=name is not None)
+        where = work_ahead.enter_context(Where(local, address, dashboard).working_ahead(spec.resources))
         subject = subject_of(spec, watcher)
         say(watcher, subject.remarks)
         folder = create_sweep_folder(to_location(results), name or spec.name or "sweep", exact=name is not None)
@@ -113,7 +100,7 @@ def launch(
             work.ground.explaining(),
         ):
             write_text(folder.spec, dump_spec(spec))
-            return _conduct(spec, work, subject, History([], {}, {}), Where(local, address, dashboard))
+            return _conduct(spec, work, subject, History([], {}, {}), where)
 
 
 def resume(
@@ -150,6 +137,7 @@ def resume(
         Interrupts() as interrupts,
         _at_work(folder, watcher, interrupts) as work,
         work.ground.explaining(),
+        ExitStack() as work_ahead,
     ):
         stored = stored_spec(folder)
         loaded = spec(stored) if callable(spec) else spec
@@ -158,6 +146,7 @@ def resume(
         kept = [name for name in ("name", *FOUND_OUT) if name in type(loaded).model_fields]
         loaded = loaded.model_copy(update={name: stored.get(name) for name in kept})
         loaded = going_on(load_spec(stored), loaded)
+        where = work_ahead.enter_context(Where(local, address, dashboard).working_ahead(loaded.resources))
         history = read_history(folder, loaded)
         check_trackers(loaded.track, folder.path)
         subject = subject_of(loaded, watcher)
@@ -165,7 +154,7 @@ def resume(
         work.ground.check()
         if isinstance(folder.checkpoints, Path):
             folder.checkpoints.mkdir(exist_ok=True)
-        return _conduct(loaded, work, subject, history, Where(local, address, dashboard))
+        return _conduct(loaded, work, subject, history, where)
 
 
 @dataclass(frozen=True)
@@ -235,7 +224,7 @@ def _carry_out(spec: SweepSpec, work: _Work, subject: Subject, history: History,
         local=where.local,
         address=where.address,
         dashboard=where.dashboard,
-        workers_import=WORKERS_IMPORT,
+        workers=where.workers,
     )
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.
     with log_to_upload(folder.ray_log) as ray_log, ray, work.ground.explaining():
