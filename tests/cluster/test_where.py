@@ -14,12 +14,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are for
 
 
 def test_it_begins_at_once_and_ends_with_whatever_the_driver_runs_into() -> None:
+    def fail() -> None:
+        with Where(local=True).working_ahead(Resources()) as where:
+            assert where.workers is not None
+            assert where.workers.process.poll() is None
+            seen.append(where.workers)
+            raise DataError("found while images were read")
+
     seen: list[ForkServer] = []
-    with pytest.raises(DataError), Where(local=True).working_ahead(Resources()) as where:
-        assert where.workers is not None
-        assert where.workers.process.poll() is None
-        seen.append(where.workers)
-        raise DataError("found while images were read")
+    with pytest.raises(DataError):
+        fail()
     assert seen[0].process.poll() is not None
     seen[0].close()  # and once more, as by a Ray that has no use for it
 
@@ -33,7 +37,6 @@ def test_where_a_cluster_is_joined_nobody_works_ahead(where: Where, monkeypatch:
 
 def test_garbage_is_looked_for_less_often_while_a_sweep_runs_and_as_before_afterwards() -> None:
     before = gc.get_threshold()
-    with pytest.raises(DataError), Where(address="10.0.0.1:6379").working_ahead(Resources()):
+    with Where(address="10.0.0.1:6379").working_ahead(Resources()):
         assert gc.get_threshold()[0] >= 10 * before[0]
-        raise DataError("found while images were read")
     assert gc.get_threshold() == before
