@@ -13,6 +13,7 @@ from tlsweep.data import Task
 from tlsweep.data.batches import Batches
 from tlsweep.training import evaluate_checkpoint, evaluation
 from tlsweep.training.devices import Compute
+from tlsweep.training.frozen import Way
 from tlsweep.training.metrics import FIGURES
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import trained_network
@@ -57,7 +58,7 @@ def test_figures_that_tell_nothing_or_cost_too_much_are_left_out(digits: Task, m
         return torch.zeros(len(images), task.num_classes)
 
     def figures() -> tuple[float | None, float | None]:
-        found = evaluation.evaluate(equal, Batches(task), task, "val", MicroBatch("test", "cpu"))
+        found = evaluation.evaluate(Way(Batches(task), equal), task, "val", MicroBatch("test", "cpu"))
         return found.top5, found.auroc
 
     task = digits
@@ -75,3 +76,34 @@ def test_large_images_are_evaluated_in_smaller_batches(digits: Task, monkeypatch
     assert evaluation.evaluation_batch_size(digits) == 4096
     monkeypatch.setattr(evaluation, "VALUES_PER_BATCH", 1)
     assert evaluation.evaluation_batch_size(digits) == 1
+
+
+@pytest.mark.parametrize("samples", [1, 7, 64, 359])
+def test_networks_that_are_evaluated_together_have_the_figures_that_each_has_alone(digits: Task, samples: int) -> None:
+    """Bit for bit: also of a network that knows nothing, and beside one that gives no numbers."""
+
+    def linear(seed: int) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, digits.num_classes))
+
+    def figures(ways: list[Way]) -> list[object]:
+        limits = [MicroBatch("test", "cpu", limit) for limit in (None, 5, None, None, 3)][: len(ways)]
+        found = evaluation.evaluate_each(ways, task, "val", limits)
+        return [(one.to_dict(), one.probabilities.tolist(), one.label_probabilities.tolist()) for one in found]
+
+    task = replace(digits, splits=digits.splits | {"val": digits.splits["train"][:samples]})
+    forwards = [
+        linear(0),
+        linear(1),
+        lambda images: linear(2)(images) * torch.nan,
+        lambda images: 0 * linear(3)(images),
+    ]
+    ways = [Way(Batches(task), forward) for forward in (*forwards, linear(4))]
+    together = figures(ways)
+    for number in (0, 3):
+        assert figures([ways[number]]) == [together[number]]
+    with_parts = evaluation.evaluate(ways[4], task, "val", MicroBatch("test", "cpu", 3))
+    assert with_parts.to_dict() == together[4][0]
+    assert [
+        one.accuracy for one in evaluation.evaluate_each(ways[:2], task, "val", [MicroBatch("test", "cpu")] * 2)
+    ] == [evaluation.evaluate(way, task, "val", MicroBatch("test", "cpu")).accuracy for way in ways[:2]]

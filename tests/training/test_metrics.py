@@ -75,13 +75,13 @@ def test_auroc_is_the_mean_of_scikit_learns_over_classes_that_have_both(classes:
     labels, probable = probabilities(classes, samples, seed=classes)
     labels[labels == classes - 1] = 0 if classes > 6 else classes - 1  # the last class is missing
     each = [reference.roc_auc_score(labels == label, probable[:, label]) for label in np.unique(labels)]
-    assert macro_auroc(labels, np.ascontiguousarray(probable.T)) == pytest.approx(np.mean(each), abs=1e-12)
+    assert macro_auroc(labels, probable.T[None]) == [pytest.approx(np.mean(each), abs=1e-12)]
 
 
 def test_auroc_of_a_head_of_zeros_is_a_half_and_of_a_single_class_unknown() -> None:
-    equal = np.full((3, 8), 1 / 3, np.float32)
-    assert macro_auroc(np.arange(8) % 3, equal) == 0.5
-    assert macro_auroc(np.ones(8, np.int64), equal) is None
+    equal = np.full((1, 3, 8), 1 / 3, np.float32)
+    assert macro_auroc(np.arange(8) % 3, equal) == [0.5]
+    assert macro_auroc(np.ones(8, np.int64), equal) == [None]
 
 
 @settings(deadline=None)
@@ -93,5 +93,5 @@ def test_calibration_error_is_that_of_scikit_learns_curve(samples: list[tuple[bo
     borders = np.linspace(0, 1, 16)[1:-1]
     sizes = np.bincount(np.searchsorted(borders, np.append(probable, [0.5, 0.5])))
     expected = (np.abs(shares - means) * sizes[sizes > 0]).sum()
-    more = calibration_error(np.append(right, [True, False]), np.append(probable, [0.5, 0.5])) * (len(samples) + 2)
-    assert more == pytest.approx(expected, abs=1e-9)
+    (more,) = calibration_error(np.append(right, [True, False])[None], np.append(probable, [0.5, 0.5])[None])
+    assert more * (len(samples) + 2) == pytest.approx(expected, abs=1e-9)

@@ -199,7 +199,7 @@ class _Tried:
     def as_it_is(self) -> StartingHead:
         """The head as it stands in the network, and how far that gets."""
         micro_batch = MicroBatch("evaluation", self.device)
-        evaluation = evaluate(self.way.forward, self.way.batches, self.run.task, "val", micro_batch)
+        evaluation = evaluate(self.way, self.run.task, "val", micro_batch)
         return StartingHead(tensors_of(self.network), {name: getattr(evaluation, name) for name in FIGURES})
 
 

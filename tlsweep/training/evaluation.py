@@ -1,17 +1,19 @@
 """How a network does on a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tlsweep.data import Task
-from tlsweep.data.batches import Batches, BatchSource
+from tlsweep.data.batches import Batches
 from tlsweep.spec import Hyperparameters, TrainSettings
 from tlsweep.training.devices import Compute, autocast, isolated, move_to_device
 from tlsweep.training.frozen import FeatureSource, Way, evaluated_way
-from tlsweep.training.metrics import Evaluation, score
+from tlsweep.training.metrics import Evaluation, score_each
 from tlsweep.training.microbatch import MicroBatch
 from tlsweep.training.networks import only_its_head_is_new, trained_network
 from tlsweep.training.transfer import Transfer
@@ -51,11 +53,8 @@ def make_batches(
     )
 
 
-@torch.inference_mode()
-def evaluate(
-    forward: Callable[[Tensor], Tensor], batches: BatchSource, task: Task, split: str, micro_batch: MicroBatch
-) -> Evaluation:
-    """Loss and figures of merit of `forward` — what batches are of to logits (N, classes) — on a split.
+def evaluate(way: Way, task: Task, split: str, micro_batch: MicroBatch) -> Evaluation:
+    """Loss and figures of merit of a network on a split.
 
     The results stay on the device until the end, so that it is waited for once. Top-5 accuracy is None with fewer than
     six classes, of which it would tell nothing, and the AUROC where the probabilities are too many to be kept.
@@ -63,38 +62,69 @@ def evaluate(
     Raises:
         ResourceError: the memory is too small for one image.
     """
+    return evaluate_each([way], task, split, [micro_batch])[0]
 
+
+@torch.inference_mode()
+def evaluate_each(ways: Sequence[Way], task: Task, split: str, micro_batches: Sequence[MicroBatch]) -> list[Evaluation]:
+    """The same of several networks for one task, whose figures do not depend on the others, bit for bit."""
     keeps = knows_auroc(task, split)
-
-    def infer(images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        # In float32 from here on: under autocast logits have the 8 significant bits of bfloat16.
-        logits = forward(images).float()
-        predicted = logits.argmax(1)
-        probabilities = logits.softmax(1)
-        probable = probabilities.gather(1, torch.stack([predicted, labels], 1))
-        # Exactly five, also where logits are equal, as all are with a head of zeros.
-        among = logits.topk(min(5, task.num_classes)).indices.eq(labels[:, None]).sum()
-        # A sum, because the last batch is smaller, and a mean of means would weigh its images more.
-        loss = F.cross_entropy(logits, labels, reduction="sum")
-        return loss, predicted, probable, among, probabilities if keeps else probabilities.new_empty(0)
-
-    results: list[tuple[Tensor, ...]] = []
-    for images, labels in batches.evaluate(split, evaluation_batch_size(task)):
-        results += micro_batch.run(infer, images, labels)
-    losses, predictions, probabilities, among, all_probabilities = zip(*results, strict=True)
+    results: list[_Judged] = []
+    for batches in zip(*(way.batches.evaluate(split, evaluation_batch_size(task)) for way in ways), strict=True):
+        # Each network computes by itself: its logits are those that it has wherever it is evaluated.
+        logits = [
+            micro_batch.run(partial(_infer, way.forward), *batch)
+            for way, micro_batch, batch in zip(ways, micro_batches, batches, strict=True)
+        ]
+        results.append(_judge(torch.stack([torch.cat(parts) for parts in logits]), batches[0][1], keeps=keeps))
+    judged = _Judged(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
     # To the CPU before float64, which Apple's GPUs do not have.
-    loss = float(torch.stack(losses).cpu().double().sum()) / task.size(split)
-    predicted = torch.cat(predictions).cpu().numpy()
-    probable, probable_labels = torch.cat(probabilities).cpu().double().T.contiguous().numpy()
-    return score(
+    losses = judged.losses.cpu().double()
+    probable = judged.probabilities.cpu().double().movedim(2, 0).contiguous().numpy()
+    return score_each(
         task.labels[task.splits[split]],
-        predicted,
+        judged.predictions.cpu().numpy(),
         task.num_classes,
-        loss,
-        probable,
-        probable_labels,
-        top5=int(torch.stack(among).sum()) / task.size(split) if knows_top5(task) else None,
-        by_class=torch.cat(all_probabilities).T.contiguous().cpu().numpy() if keeps else None,
+        # One by one: together they would be added up in another order than alone.
+        [float(own.sum()) / task.size(split) for own in losses],
+        *(probable[0], probable[1]),
+        [hits / task.size(split) if knows_top5(task) else None for hits in judged.among.sum(1).tolist()],
+        judged.all_probabilities.mT.contiguous().cpu().numpy() if keeps else None,
+    )
+
+
+class _Judged(NamedTuple):
+    """What K networks make of n images, on the device."""
+
+    losses: Tensor
+    """Shape (K, n)."""
+    predictions: Tensor
+    """Shape (K, n)."""
+    probabilities: Tensor
+    """Shape (K, n, 2): of the predictions, and of the labels."""
+    among: Tensor
+    """Shape (K, n): whether the label is among the five most probable classes."""
+    all_probabilities: Tensor
+    """Shape (K, n, classes), or with no images where they are not kept."""
+
+
+def _infer(forward: Callable[[Tensor], Tensor], images: Tensor, _: Tensor) -> Tensor:
+    # In float32 from here on: under autocast logits have the 8 significant bits of bfloat16.
+    return forward(images).float()
+
+
+def _judge(logits: Tensor, labels: Tensor, *, keeps: bool) -> _Judged:
+    """What logits (K, n, classes) come to, for labels (n,)."""
+    networks, images, classes = logits.shape
+    predicted, probabilities = logits.argmax(2), logits.softmax(2)
+    each = labels.expand(networks, images)
+    return _Judged(
+        F.cross_entropy(logits.flatten(0, 1), each.flatten(), reduction="none").view(networks, images),
+        predicted,
+        probabilities.gather(2, torch.stack([predicted, each], 2)),
+        # Exactly five, also where logits are equal, as all are with a head of zeros.
+        logits.topk(min(5, classes)).indices.eq(labels[:, None]).any(2),
+        probabilities if keeps else probabilities[:, :0],
     )
 
 
@@ -142,4 +172,4 @@ def evaluate_checkpoint(
             way = evaluated_way(
                 network, batches, transfer, features, settings=settings, device=device, channels_last=channels_last
             )
-        return evaluate(way.forward, way.batches, transfer.task, split, MicroBatch("evaluation", device))
+        return evaluate(way, transfer.task, split, MicroBatch("evaluation", device))

@@ -1,10 +1,8 @@
 """The state of one trial, and one step and one epoch of it."""
 
 import math
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -57,27 +55,8 @@ from tlsweep.training.optimization.optimizers import (
 )
 from tlsweep.training.optimization.trial_schedule import TrialSchedule
 from tlsweep.training.reports import ClientReport
+from tlsweep.training.timed import Timed
 from tlsweep.training.transfer import Transfer
-
-T = TypeVar("T")
-
-
-class Timed(Generic[T]):
-    """An iterable that adds up, in `seconds`, how long it was waited for."""
-
-    def __init__(self, items: Iterable[T]) -> None:
-        self._items = iter(items)
-        self.seconds = 0.0
-
-    def __iter__(self) -> Iterator[T]:
-        return self
-
-    def __next__(self) -> T:
-        started = time.perf_counter()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.perf_counter() - started
 
 
 class Trainer:
@@ -338,14 +317,18 @@ class Trainer:
 
     def evaluate(self, split: str) -> Evaluation:
         """Loss and figures of merit on a split. The schedule sees the first validation after an epoch."""
-        self.leave_training()
-        # Features are kept of the images that are trained on and validated.
-        way = Way(self.goes_through, self.forward) if split == "val" else self._whole
+        way = self.way_evaluated(split)
         with self.autocast:
-            evaluation = evaluate(way.forward, way.batches, self.task, split, self.inference_batch)
+            evaluation = evaluate(way, self.task, split, self.inference_batch)
         if split == "val":
             self.schedule.observe(self.epoch, evaluation.loss)
         return evaluation
+
+    def way_evaluated(self, split: str) -> Way:
+        """The way to the logits of a split, once training is left."""
+        self.leave_training()
+        # Features are kept of the images that are trained on and validated.
+        return Way(self.goes_through, self.forward) if split == "val" else self._whole
 
     def by_client(self, validation: Evaluation | None) -> tuple[ClientReport, ...]:
         """How the last epoch went for each client of a federation, whose network `validation` is of; without, none."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from tlsweep.training.devices import device_name, peak_memory
 from tlsweep.training.figures import TrainingFigures
-from tlsweep.training.metrics import FIGURES
+from tlsweep.training.metrics import FIGURES, Evaluation
 from tlsweep.training.packs.packing import MOST, MOST_BYTES, Packs
+from tlsweep.training.packs.validating import validate
 from tlsweep.training.reports import ClientReport, EpochReport
 from tlsweep.training.runs import Runs
 from tlsweep.training.summary import summarise
@@ -119,11 +120,16 @@ class Company:
         rows: dict[Trainer, EpochReport] = {}
         for group in self._packs.groups(trainers):
             started = time.perf_counter()
-            figures = group.train_epoch()
+            figures = dict(zip(group.trainers, group.train_epoch(), strict=True))
+            trained = time.perf_counter()
+            # A network that diverged has nothing to say, and the receiver of the report will end the trial.
+            validations = validate([trainer for trainer in group.trainers if math.isfinite(figures[trainer].loss)])
+            evaluated = time.perf_counter()
             # Each has its share of the time that they took together.
-            seconds = (time.perf_counter() - started) / len(figures)
-            for trainer, training in zip(group.trainers, figures, strict=True):
-                rows[trainer] = _row(trainer, training, seconds + self._preparing.pop(trainer), self._device)
+            seconds, eval_seconds = (trained - started) / len(figures), (evaluated - trained) / len(figures)
+            for trainer, training in figures.items():
+                took = (seconds + self._preparing.pop(trainer), eval_seconds)
+                rows[trainer] = _row(trainer, training, validations.get(trainer), took, self._device)
         return rows
 
 
@@ -133,12 +139,11 @@ def _size(runs: Runs) -> int:
     return sum(tensor.nbytes for module in modules for tensor in (*module.parameters(), *module.buffers()))
 
 
-def _row(trainer: Trainer, training: TrainingFigures, seconds: float, device: str) -> EpochReport:
-    """Evaluate a network after an epoch of training, which took so many seconds, and say how it went."""
-    trained = time.perf_counter()
-    # A network that diverged has nothing to say, and the receiver of the report will end the trial.
-    validation = trainer.evaluate("val") if math.isfinite(training.loss) else None
-    evaluated = time.perf_counter()
+def _row(
+    trainer: Trainer, training: TrainingFigures, validation: Evaluation | None, took: tuple[float, float], device: str
+) -> EpochReport:
+    """How an epoch went, of which training and evaluation took so many seconds."""
+    seconds, eval_seconds = took
     clients = trainer.by_client(validation)
     figures: dict[str, Any] = {f"val_{name}": getattr(validation, name, math.nan) for name in FIGURES}
     return EpochReport(
@@ -153,7 +158,7 @@ def _row(trainer: Trainer, training: TrainingFigures, seconds: float, device: st
         **figures,
         noise_scale=trainer.noise.value if trainer.noise is not None else math.nan,
         train_seconds=seconds - training.data_seconds,
-        eval_seconds=evaluated - trained,
+        eval_seconds=eval_seconds,
         wait_seconds=training.data_seconds,
         samples_per_second=training.samples / seconds,
         device_memory=peak_memory(device),
