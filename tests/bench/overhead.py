@@ -6,7 +6,7 @@ Each system trains the same configurations of the digits CNN with tlsweep's own 
 under successive halving with the same rungs, in a process of its own; source weights and images are cached beforehand.
 Ratios within one run are what counts: machines differ, and these figures are noisy.
 
-- tlsweep: `launch`, private Ray, no dashboard, checkpoint and journal at each decision.
+- tlsweep: `tlsweep launch`, private Ray, no dashboard, checkpoint and journal at each decision.
 - ray: `Tuner` with ASHAScheduler and default settings (a new process for each trial, CSV, JSON and TensorBoard logs).
 - optuna: two processes, journal storage in a file, SuccessiveHalvingPruner; no checkpoints.
 """
@@ -31,10 +31,14 @@ SLOTS = 2
 SYSTEMS = ("tlsweep", "optuna", "ray")
 
 
-def bench_spec(trials: int) -> SweepSpec:
-    """The digits preset without its control arm."""
+def overrides(trials: int) -> list[str]:
+    """What makes of the preset `digits` a sweep without a control arm, as others would run it."""
     as_others_do = ["search.form=stopping", "search.min_reports=1", "train.head=random", "data.normalize=train"]
-    return load_spec("digits", [f"search.trials={trials}", "controls=[]", "resources.gpus=0", *as_others_do])
+    return [f"search.trials={trials}", "controls=[]", "resources.gpus=0", *as_others_do]
+
+
+def bench_spec(trials: int) -> SweepSpec:
+    return load_spec("digits", overrides(trials))
 
 
 def material(spec: SweepSpec) -> tuple[Any, Any]:
@@ -66,15 +70,17 @@ def train(spec: SweepSpec, number: int, task: Any, weights: Any, report: Any) ->
     )
 
 
-def run_tlsweep(trials: int, folder: Path) -> dict[str, float]:
-    from tlsweep.sweep import launch
+def tlsweep_command(trials: int, folder: Path) -> list[str]:
+    changes = [part for change in overrides(trials) for part in ("-o", change)]
+    where = ["--local", "--no-dashboard", "--quiet", "--results", str(folder), "--name", "bench"]
+    return [sys.executable, "-m", "tlsweep", "launch", "digits", *changes, *where]
 
-    results = launch(bench_spec(trials), results=folder, local=True, dashboard=False)
-    rows = results.reports.to_pylist()
-    first = min(row["time"].timestamp() - row["train_seconds"] - row["eval_seconds"] for row in rows)
-    last = max(row["time"].timestamp() for row in rows)
-    seconds = sum(row["train_seconds"] + row["eval_seconds"] for row in rows)
-    return {"epochs": len(rows), "train_seconds": seconds, "first": first, "last": last}
+
+def of_tlsweep(folder: Path) -> dict[str, float]:
+    from tlsweep.store import Results, find_sweep_folder, to_location
+
+    rows = Results(find_sweep_folder(to_location(str(folder)), "bench")).reports.to_pylist()
+    return _summary([(row["time"].timestamp(), row["train_seconds"] + row["eval_seconds"]) for row in rows])
 
 
 def _summary(rows: list[tuple[float, float]]) -> dict[str, float]:
@@ -176,10 +182,13 @@ def measure(system: str, trials: int) -> dict[str, float]:
     """Run a system in a process of its own; wall time counts from the start of that process."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         command = [sys.executable, __file__, "--one", system, "--trials", str(trials), "--folder", folder]
+        if system == "tlsweep":
+            command = tlsweep_command(trials, Path(folder))
         began = time.time()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
         wall = time.time() - began
-        found: dict[str, float] = json.loads((Path(folder) / "summary.json").read_text())
+        summary = Path(folder) / "summary.json"
+        found = of_tlsweep(Path(folder)) if system == "tlsweep" else json.loads(summary.read_text())
     steady = found["last"] - found["first"]
     return {
         "trials": trials,
@@ -201,7 +210,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        run = {"tlsweep": run_tlsweep, "ray": run_ray, "optuna": run_optuna}[arguments.one]
+        run = {"ray": run_ray, "optuna": run_optuna}[arguments.one]
         summary = run(arguments.trials[0], arguments.folder)
         (arguments.folder / "summary.json").write_text(json.dumps(summary))
         return
