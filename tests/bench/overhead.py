@@ -93,7 +93,13 @@ def _summary(rows: list[tuple[float, float]]) -> dict[str, float]:
     }
 
 
-def run_asha(spec: SweepSpec, trainable: Callable[[dict[str, Any]], None], trials: int, folder: Path) -> None:
+def run_asha(
+    spec: SweepSpec,
+    trainable: Callable[[dict[str, Any]], None],
+    trials: int,
+    folder: Path,
+    seconds: float | None = None,
+) -> None:
     """Have plain Ray Tune train so many configurations with the rungs of a spec: `config["number"]`, from 0."""
     import ray
     from ray import tune
@@ -108,7 +114,7 @@ def run_asha(spec: SweepSpec, trainable: Callable[[dict[str, Any]], None], trial
     tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         param_space={"number": tune.grid_search(list(range(trials)))},
-        tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=scheduler),
+        tune_config=tune.TuneConfig(metric="accuracy", mode="max", scheduler=scheduler, time_budget_s=seconds),
         run_config=tune.RunConfig(storage_path=str(folder), name="ray", verbose=0),
     ).fit()
     ray.shutdown()

@@ -10,7 +10,8 @@ of them found with that seed; the others get three times as many trials. Source 
 - tlsweep: the preset, `launch`; what trials begin with counts, at the time at which that is known.
 - optuna: what one would write with tlsweep's own fine-tuning function, in two processes: TPE over the same ranges,
   journal storage in a file, SuccessiveHalvingPruner with the same rungs. Heads begin as torch makes them.
-- ray: the same with Ray Tune's ASHAScheduler and its default settings, random search.
+- ray: the same with Ray Tune's ASHAScheduler and its default settings, random search; for six times as long as tlsweep
+  needed at most.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ TASKS = ("digits", "mnist-to-semeion", "ants-bees-squeezenet-128")
 NEAR = 0.005
 PATIENCE = 3
 """How many times as many trials the others get: one whose search has ended without a good model would search on."""
+GIVE_UP = 6
+"""How many times as long as tlsweep needed plain Ray Tune may take: with a process for each trial it would go on for
+minutes, and has lost by then."""
 ROWS = "rows.txt"
 """Where a system that is not tlsweep writes a line for each epoch: the time, and the validation accuracy."""
 
@@ -50,7 +54,7 @@ def spec_of(task: str, seed: int, folder: Path) -> ImageSpec:
     return ImageSpec.model_validate(found | {"controls": []})
 
 
-def run_tlsweep(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
+def run_tlsweep(spec: ImageSpec, folder: Path, _: float | None) -> list[tuple[float, float]]:
     from tlsweep.sweep import launch
 
     results = launch(spec, results=folder, local=True, dashboard=False)
@@ -122,7 +126,7 @@ def _optuna_worker(text: str, folder: Path, number: int) -> None:
     study.optimize(objective, callbacks=[MaxTrialsCallback(PATIENCE * spec.trials_per_arm, states=None)])
 
 
-def run_optuna(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
+def run_optuna(spec: ImageSpec, folder: Path, _: float | None) -> list[tuple[float, float]]:
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=_optuna_worker, args=(spec.model_dump_json(), folder, number)) for number in range(SLOTS)
@@ -134,7 +138,7 @@ def run_optuna(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
     return _read(folder)
 
 
-def run_ray(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
+def run_ray(spec: ImageSpec, folder: Path, seconds: float | None) -> list[tuple[float, float]]:
     from ray import tune
 
     from tlsweep.sweep.assignment import drawn
@@ -146,7 +150,7 @@ def run_ray(spec: ImageSpec, folder: Path) -> list[tuple[float, float]]:
             values, config["number"], lambda epoch, accuracy: tune.report({"epoch": epoch, "accuracy": accuracy})
         )
 
-    run_asha(spec, trainable, PATIENCE * spec.trials_per_arm, folder)
+    run_asha(spec, trainable, PATIENCE * spec.trials_per_arm, folder, seconds)
     return _read(folder)
 
 
@@ -155,30 +159,32 @@ def _read(folder: Path) -> list[tuple[float, float]]:
     return [(float(at), float(accuracy)) for at, accuracy in map(str.split, lines)]
 
 
-def measure(system: str, task: str, seed: int, data: Path) -> list[tuple[float, float]]:
+def measure(system: str, task: str, seed: int, data: Path, seconds: float | None) -> list[tuple[float, float]]:
     """Run a system in a process of its own: the seconds since its start and the accuracy of each epoch, in order."""
+    one = ["--one", system, "--tasks", task, "--seeds", str(seed), "--data", str(data)]
+    limit = [] if seconds is None else ["--seconds", str(seconds)]
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        command = [
-            sys.executable,
-            __file__,
-            "--one",
-            system,
-            "--tasks",
-            task,
-            "--seeds",
-            str(seed),
-            "--data",
-            str(data),
-        ]
         began = time.time()
         subprocess.run(
-            [*command, "--folder", folder],
+            [sys.executable, __file__, *one, *limit, "--folder", folder],
             check=True,
             stdout=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         found = json.loads((Path(folder) / "curve.json").read_text())
     return sorted((at - began, accuracy) for at, accuracy in found)
+
+
+def measured(task: str, seed: int, data: Path, systems: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
+    """One system after another; plain Ray Tune last, as its time depends on what the others took."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for system in systems:
+        seconds = None
+        if system == "ray":
+            ours = next(row for row in arrivals(curves) if row["system"] == "tlsweep")
+            seconds = GIVE_UP * (ours["arrived"] or ours["last_epoch"])
+        curves[system] = measure(system, task, seed, data, seconds)
+    return curves
 
 
 def arrivals(curves: Mapping[str, list[tuple[float, float]]]) -> list[dict[str, Any]]:
@@ -216,17 +222,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         run = {"tlsweep": run_tlsweep, "ray": run_ray, "optuna": run_optuna}[args.one]
-        curve = run(spec_of(args.tasks[0], args.seeds, args.data), args.folder)
+        curve = run(spec_of(args.tasks[0], args.seeds, args.data), args.folder, args.seconds)
         (args.folder / "curve.json").write_text(json.dumps(curve))
         return
     rows: list[dict[str, Any]] = []
     for task in args.tasks:
         for seed in range(args.seeds):
             starting_weights(spec_of(task, seed, args.data))
-            curves = {system: measure(system, task, seed, args.data) for system in args.systems}
+            curves = measured(task, seed, args.data, args.systems)
             rows += ({"task": task, "seed": seed, **row} for row in arrivals(curves))
             print(pd.DataFrame(rows[-len(curves) :]).to_string(header=len(rows) == len(curves)), flush=True)
             if args.output:
