@@ -5,10 +5,10 @@
 The images are above `data.memory_limit`, which is set to 1 MB: once in the file that all trials map (`mapped`), once
 decoded again in every epoch (`streamed`, `data.disk_limit: 0`), and below the limit for comparison (`memory`). Trials
 of SqueezeNet 1.1, backbone frozen, batches of 16, one thread, follow each other in one run, in a process that keeps its
-memory as workers do: with nothing augmented, and with the crop and flip that folders have by default. `wait` is what trials report as waiting for data, normalised and
-augmented. On a busy machine that is waiting for other programs too, so a pass over the same batches without a network
-is measured by processor time: `batches`, and `reading` of the pixels alone. All are milliseconds for each image, of the
-best epoch after the first.
+memory as workers do: with nothing augmented, and with the crop and flip that folders have by default. `wait` is what
+trials report as waiting for data, normalised and augmented. On a busy machine that is waiting for other programs too,
+so a pass over the same batches without a network is measured by processor time: `batches`, and `reading` of the pixels
+alone. All are milliseconds for each image, of the best epoch after the first.
 """
 
 import argparse
