@@ -24,17 +24,17 @@ _ENVIRONMENT_AGENT = ("runtime_env_agent_port=1",)
 
 
 @contextmanager
-def lean(*, dashboard: bool, slots: int, workers: Callable[[Sequence[str]], Sequence[str]] = list) -> Iterator[None]:
+def lean(*, dashboard: bool, ready: int, workers: Callable[[Sequence[str]], Sequence[str]] = list) -> Iterator[None]:
     """Let `ray.init` start no process that a sweep on one machine makes no use of; ray 2.60 has no settings for it.
 
     Left out are the autoscaler's monitor, for there is nobody to ask for nodes, the monitor of logs, whose lines no
-    driver of ours wants, workers for which there is no slot, and the agent that makes environments for workers, which
-    have the driver's. Without a dashboard also its server and its agent, for which `ray.init` waits: it
-    takes 0.6 s instead of 2.5 s, and the agents 1.5 s of processor time (measured).
+    driver of ours wants, workers for which there is no trial, and the agent that makes environments for workers, which
+    have the driver's. Without a dashboard also its server and its agent, for which `ray.init` waits: it takes 0.6 s
+    instead of 2.5 s, and the agents 1.5 s of processor time (measured).
 
     Args:
         dashboard: Whether there is one.
-        slots: How many trials run at a time. So many workers get ready while the driver does.
+        ready: How many workers get ready while the driver does.
         workers: Changes the raylet's command so that workers start in another way.
     """
     from ray._private import node, parameter, ray_constants, services, utils
@@ -44,7 +44,7 @@ def lean(*, dashboard: bool, slots: int, workers: Callable[[Sequence[str]], Sequ
 
     def started(command: list[str], kind: str, *rest: Any, **more: Any) -> Any:
         if kind == ray_constants.PROCESS_TYPE_RAYLET:
-            command = [f"{_PRESTARTED}{slots}" if part.startswith(_PRESTARTED) else part for part in command]
+            command = [f"{_PRESTARTED}{ready}" if part.startswith(_PRESTARTED) else part for part in command]
             command = list(workers(_without_agents(command, dashboard=dashboard)))
             more["env_updates"] = {**_ASKING, **os.environ, **(more["env_updates"] or {})}
         process = start(command, kind, *rest, **more)

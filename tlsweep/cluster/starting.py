@@ -89,6 +89,7 @@ class RayStart:
         local: bool,
         address: str | None,
         dashboard: bool,
+        trials: int = 0,
         workers: ForkServer | None = None,
     ) -> None:
         """Begin to start it.
@@ -96,13 +97,14 @@ class RayStart:
         Args:
             resources: What a trial gets.
             local, address, dashboard: The arguments of `launch`.
+            trials: How many there are. In a private Ray so many workers get ready, as far as there are slots.
             workers: Makes those of a private Ray.
         """
         # Else this launch would take that Ray for the user's own. It is waited for here and not in the thread: a
         # reference to an object of an earlier sweep that is dropped while another thread shuts Ray down ends the whole
         # process (ray 2.60: "The core worker has already been shutdown").
         RayStart._left()
-        self._workers = workers
+        self._workers, self._trials = workers, trials
         self._before: dict[str, str | None] = {}
         self.private: PrivateRay | None = None
         """The one that was started here, once it runs."""
@@ -153,14 +155,15 @@ class RayStart:
         if ray.is_initialized():
             self._make_no_workers()
             return _already_joined(local=local, address=address)
-        join, slots = None if local else cluster_to_join(address), 0
+        join, ready = None if local else cluster_to_join(address), 0
         if join is not None:
             self._make_no_workers()
         else:
-            slots = this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
+            # A trial that cannot fit here is refused before Ray starts.
+            ready = min(this_machine().slots(resources), self._trials)
             self._quiet.enter_context(_on_loopback())
         self._ours = True
-        cluster = _connect(join, dashboard=dashboard, slots=slots, workers=self._workers)
+        cluster = _connect(join, dashboard=dashboard, ready=ready, workers=self._workers)
         self.private = PrivateRay() if join is None else None
         import ray.tune  # takes most of a second
 
@@ -200,8 +203,8 @@ class _LogFile(logging.Handler):
         os.close(self._file)
 
 
-def _connect(join: str | None, *, dashboard: bool, slots: int, workers: ForkServer | None) -> Cluster:
-    """Join the cluster at an address, or start a private one, in which so many trials run at a time."""
+def _connect(join: str | None, *, dashboard: bool, ready: int, workers: ForkServer | None) -> Cluster:
+    """Join the cluster at an address, or start a private one, in which so many workers get ready at once."""
     import ray
 
     # What workers print would run through the picture of the sweep; the dashboard has their logs.
@@ -214,7 +217,7 @@ def _connect(join: str | None, *, dashboard: bool, slots: int, workers: ForkServ
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
         command = workers.raylet_command if workers else list
-        with own_handlers(), out_of_reach(), lean(dashboard=shown, slots=slots, workers=command), _in_time():
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, ready=ready, workers=command), _in_time():
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",

@@ -224,6 +224,7 @@ def _carry_out(spec: SweepSpec, work: _Work, subject: Subject, history: History,
         local=where.local,
         address=where.address,
         dashboard=where.dashboard,
+        trials=sum(map(spec.trials_in, spec.arms)),
         workers=where.workers,
     )
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.
