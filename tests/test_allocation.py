@@ -3,6 +3,7 @@
 Counted in faults of pages: how often the kernel has to make one. Nothing depends on how long it takes.
 """
 
+import gc
 import os
 import platform
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 import pytest
 from page_faults import STEPS
 
-from tlsweep.allocation import keeping
+from tlsweep.allocation import keeping, rare_collections
 from tlsweep.sweep import trainable
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps what glibc gives back")
@@ -118,3 +119,19 @@ def test_it_is_given_back_where_other_things_are_to_be_done() -> None:
         "before = pages(); give_back_freed_memory(); print((before - pages()) * resource.getpagesize())"
     )
     assert int(said(code)) > 60 << 20
+
+
+@pytest.mark.parametrize(
+    ("chosen", "meanwhile"), [((700, 10, 10), (20_000, 10, 10)), ((0, 5, 5), (0, 5, 5)), ((50_000, 2, 2),) * 2]
+)
+def test_garbage_is_looked_for_more_seldom_meanwhile_unless_somebody_has_chosen_so(
+    chosen: tuple[int, int, int], meanwhile: tuple[int, int, int]
+) -> None:
+    before = gc.get_threshold()
+    gc.set_threshold(*chosen)
+    try:
+        with rare_collections():
+            assert gc.get_threshold() == meanwhile
+        assert gc.get_threshold() == chosen
+    finally:
+        gc.set_threshold(*before)

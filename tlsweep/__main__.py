@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import suppress
 
-from tlsweep.allocation import keep_freed_memory
+from tlsweep.allocation import keep_freed_memory, rare_collections
 from tlsweep.cli import main
 from tlsweep.cli.program import complain, show_defect
 from tlsweep.cli.streams import open_streams
@@ -28,7 +28,8 @@ def run() -> None:
     sys.excepthook = show_defect
     keep_freed_memory()
     try:
-        main()
+        with rare_collections():
+            main()
     except SystemExit as ended:
         if not isinstance(ended.code, int | None):
             raise

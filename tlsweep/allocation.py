@@ -61,13 +61,14 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Let Python look for cycles among its objects a thirtieth as often as it does by itself, while the block runs.
+    """Let Python look for garbage more seldom than it does by itself, while the block runs.
 
     What torch, pandas and Ray make as they are imported all stays: a sixth of that time went into looking through it
     again and again (measured).
     """
     before = gc.get_threshold()
-    gc.set_threshold(20_000, *before[1:])
+    if before[0]:  # else it never looks
+        gc.set_threshold(max(20_000, before[0]), *before[1:])
     try:
         yield
     finally:

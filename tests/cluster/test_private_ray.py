@@ -45,7 +45,7 @@ class Private:
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Private]:
     with command_line(tmp_path_factory.mktemp("private")) as tlsweep:
-        tlsweep.environment |= {"RAY_TMPDIR": str(tlsweep.temp)}
+        tlsweep.environment |= {"RAY_TMPDIR": str(tlsweep.temp), "RAY_raylet_client_num_connect_attempts": "900"}
         shutil.copy(own_code.__file__, tlsweep.cwd)
         with tlsweep.start(*ENDLESS, "--name", "first") as running:
             running.until(lambda: "epochs after" in running.out)
@@ -99,6 +99,15 @@ def test_it_has_no_process_that_a_sweep_makes_no_use_of(private: Private) -> Non
     """The names that processes have: ray::IDLE is a worker that waits for tasks, of which there are none."""
     commands = [command(pid) for pid in tree(private.running)]
     assert not [line for line in commands if re.search(r"log_monitor|monitor\.py|ray::IDLE|RuntimeEnvAgent", line)]
+
+
+def test_the_raylet_asks_often_for_what_it_has_started_and_as_long_as_a_user_wants(private: Private) -> None:
+    (raylet,) = {pid for name, pid in sockets(private.running) if name == "raylet"}
+    told = psutil.Process(raylet).environ()
+    told = {name: value for name, value in told.items() if name.startswith("RAY_raylet_client_")}
+    assert told == {
+        "RAY_raylet_client_connect_timeout_milliseconds": "10", "RAY_raylet_client_num_connect_attempts": "900",
+    }  # fmt: skip
 
 
 def test_workers_are_copies_of_one_process_that_imported_what_they_need(private: Private) -> None:

@@ -22,7 +22,7 @@ class Elastic:
         resources: What one trial takes.
         tell: Is told what happens to a node: kind of event, details.
         halt: Ends the sweep so that it can be resumed, for a reason.
-        wanted: How many places trials could be trained in now, those in use included.
+        wanted: How many trials could have a slot now, those that have one included.
         starting: Whether one that was given a slot still waits for its worker.
         check: Asks a node that joins whether it is ready for the sweep; the problems, in a while. Until it has
             answered, and if there are any, nothing is put there.

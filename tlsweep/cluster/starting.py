@@ -89,7 +89,6 @@ class RayStart:
         local: bool,
         address: str | None,
         dashboard: bool,
-        trials: int = 0,
         workers: ForkServer | None = None,
     ) -> None:
         """Begin to start it.
@@ -97,14 +96,10 @@ class RayStart:
         Args:
             resources: What a trial gets.
             local, address, dashboard: The arguments of `launch`.
-            trials: How many there are. In a private Ray so many workers get ready, as far as there are slots.
             workers: Makes those of a private Ray.
         """
-        # Else this launch would take that Ray for the user's own. It is waited for here and not in the thread: a
-        # reference to an object of an earlier sweep that is dropped while another thread shuts Ray down ends the whole
-        # process (ray 2.60: "The core worker has already been shutdown").
-        RayStart._left()
-        self._workers, self._trials = workers, trials
+        self.wait_for_the_one_before()
+        self._workers = workers
         self._before: dict[str, str | None] = {}
         self.private: PrivateRay | None = None
         """The one that was started here, once it runs."""
@@ -117,6 +112,15 @@ class RayStart:
         self._executor = ThreadPoolExecutor(1, "start-ray")
         self._ours = False
         self._starting = self._executor.submit(self._start, resources, local, address, dashboard)
+
+    @classmethod
+    def wait_for_the_one_before(cls) -> None:
+        """Wait until the Ray of an earlier launch has gone, which this one would take for the user's own.
+
+        In the thread that launches: a reference to an object of an earlier sweep that is dropped while another thread
+        shuts Ray down ends the whole process (ray 2.60: "The core worker has already been shutdown").
+        """
+        cls._left()
 
     def __enter__(self) -> "RayStart":
         return self
@@ -155,17 +159,16 @@ class RayStart:
         if ray.is_initialized():
             self._make_no_workers()
             return _already_joined(local=local, address=address)
-        join, ready = None if local else cluster_to_join(address), 0
+        join = None if local else cluster_to_join(address)
         if join is not None:
             self._make_no_workers()
         else:
-            # A trial that cannot fit here is refused before Ray starts.
-            ready = min(this_machine().slots(resources), self._trials)
+            this_machine().slots(resources)  # a trial that cannot fit here is refused before Ray starts
             self._quiet.enter_context(_on_loopback())
         self._ours = True
-        cluster = _connect(join, dashboard=dashboard, ready=ready, workers=self._workers)
+        cluster = _connect(join, dashboard=dashboard, workers=self._workers)
         self.private = PrivateRay() if join is None else None
-        import ray.tune  # takes most of a second
+        import ray.tune  # most of a second, unless `lean` has done it
 
         return cluster
 
@@ -203,8 +206,8 @@ class _LogFile(logging.Handler):
         os.close(self._file)
 
 
-def _connect(join: str | None, *, dashboard: bool, ready: int, workers: ForkServer | None) -> Cluster:
-    """Join the cluster at an address, or start a private one, in which so many workers get ready at once."""
+def _connect(join: str | None, *, dashboard: bool, workers: ForkServer | None) -> Cluster:
+    """Join the cluster at an address, or start a private one."""
     import ray
 
     # What workers print would run through the picture of the sweep; the dashboard has their logs.
@@ -217,7 +220,7 @@ def _connect(join: str | None, *, dashboard: bool, ready: int, workers: ForkServ
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
         command = workers.raylet_command if workers else list
-        with own_handlers(), out_of_reach(), lean(dashboard=shown, ready=ready, workers=command), _in_time():
+        with own_handlers(), out_of_reach(), lean(dashboard=shown, workers=command), _in_time():
             context = ray.init(
                 # Without it RAY_ADDRESS, or any Ray that runs on this machine, would be joined (ray.init).
                 address="local",

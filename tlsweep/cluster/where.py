@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from tlsweep.allocation import rare_collections
 from tlsweep.cluster.fork_server import ForkServer
+from tlsweep.cluster.starting import RayStart
 from tlsweep.spec import Resources
 
 WORKERS_IMPORT = (
@@ -35,16 +35,16 @@ class Where:
     @contextmanager
     def working_ahead(self, resources: Resources) -> Iterator["Where"]:
         """Have what workers need imported while this process gets images and Ray ready, if it may start a Ray."""
-        with rare_collections():
-            # Elsewhere than on Linux a process with threads of other libraries in it had better not fork.
-            if sys.platform != "linux" or not self._private_in_all_likelihood:
-                yield self
-                return
-            workers = ForkServer(WORKERS_IMPORT, resources.threads)
-            try:
-                yield replace(self, workers=workers)
-            finally:
-                workers.close()
+        RayStart.wait_for_the_one_before()
+        # Elsewhere than on Linux a process with threads of other libraries in it had better not fork.
+        if sys.platform != "linux" or not self._private_in_all_likelihood:
+            yield self
+            return
+        workers = ForkServer(WORKERS_IMPORT, resources.threads)
+        try:
+            yield replace(self, workers=workers)
+        finally:
+            workers.close()
 
     @property
     def _private_in_all_likelihood(self) -> bool:

@@ -146,9 +146,9 @@ def resume(
         kept = [name for name in ("name", *FOUND_OUT) if name in type(loaded).model_fields]
         loaded = loaded.model_copy(update={name: stored.get(name) for name in kept})
         loaded = going_on(load_spec(stored), loaded)
-        where = work_ahead.enter_context(Where(local, address, dashboard).working_ahead(loaded.resources))
         history = read_history(folder, loaded)
         check_trackers(loaded.track, folder.path)
+        where = work_ahead.enter_context(Where(local, address, dashboard).working_ahead(loaded.resources))
         subject = subject_of(loaded, watcher)
         say(watcher, (*subject.remarks, *subject.check(history)))
         work.ground.check()
@@ -224,7 +224,6 @@ def _carry_out(spec: SweepSpec, work: _Work, subject: Subject, history: History,
         local=where.local,
         address=where.address,
         dashboard=where.dashboard,
-        trials=sum(map(spec.trials_in, spec.arms)),
         workers=where.workers,
     )
     # What is raised is explained while Ray runs: once it is left, it has ended in any case.

@@ -139,11 +139,7 @@ class Placing:
         return one is not None and one.retried_at == (one.generation, one.epoch)
 
     def wanted(self) -> int:
-        """How many places trials could be trained in now, those in use included; held ones may be promoted later.
-
-        As many as have room for all of them. Those that share a place are done in seconds, before there would be a node
-        for each.
-        """
+        """How many trials could have a slot now, those that have one included; held ones may be promoted later."""
         if self._ending.halted is not None:
             return 0
         new = 0
@@ -151,10 +147,7 @@ class Placing:
             spec, born = self._ledger.spec, Counter(trial.arm for trial in self._state.trials.values())
             new = sum(spec.trials_in(arm) - born[arm] for arm in spec.arms if not self._closed(arm))
         unborn_placed = sum(trial not in self._state.trials for trial in self.placed)
-        trials = len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
-        # Others may be of kinds that nobody has trained yet; they will be known by the time that a node has come.
-        together = min((self._kinds.room(self._kind(trial), places=1) for trial in self.placed), default=1)
-        return math.ceil(trials / together)
+        return len(self.placed) + sum(1 for _ in self._runnable()) + max(0, new - unborn_placed)
 
     def place(self, candidate: Candidate) -> None:
         """Give a candidate a slot, from now on."""

@@ -52,13 +52,6 @@ def test_no_more_than_so_many_trials_run_at_once(tmp_path: Path, concurrent: int
     assert len(first_and_beside(stage, 32, 2)[1]) == beside
 
 
-def test_an_autoscaler_is_asked_for_as_many_places_as_have_room_for_all(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, "search.trials=20", "train.batch_size=8")
-    assert stage.referee.placing.wanted() == 20
-    first_and_beside(stage, 6, 8)
-    assert stage.referee.placing.wanted() == 4
-
-
 @pytest.mark.parametrize("change", ["resources.concurrent=1", "train.pack=off", "train.pack=1"])
 def test_where_each_is_to_be_alone_nobody_asks(tmp_path: Path, change: str) -> None:
     stage = Stage(tmp_path, "search.trials=20", "train.batch_size=8", change)
