@@ -103,3 +103,10 @@ def test_networks_that_are_evaluated_together_have_the_figures_that_each_has_alo
     assert figures([ways[0]]) + figures([ways[3]]) == [together[0], together[3]]
     in_parts = evaluation.evaluate(ways[4], task, "val", MicroBatch("test", "cpu", 3))
     assert in_parts.to_dict() == together[4][0]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_probabilities_take_memory_only_where_they_are_kept(keeps: bool) -> None:
+    logits, labels = torch.randn(2, 500, 40), torch.zeros(500, dtype=torch.int64)
+    held = evaluation._judge(logits, labels, keeps=keeps).all_probabilities
+    assert held.untyped_storage().nbytes() == keeps * logits.nbytes

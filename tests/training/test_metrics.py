@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
+from tlsweep.training import metrics
 from tlsweep.training.metrics import calibration_error, macro_auroc, score
 
 CLASSES = 6
@@ -82,6 +83,18 @@ def test_auroc_of_a_head_of_zeros_is_a_half_and_of_a_single_class_unknown() -> N
     equal = np.full((1, 3, 8), 1 / 3, np.float32)
     assert macro_auroc(np.arange(8) % 3, equal) == [0.5]
     assert macro_auroc(np.ones(8, np.int64), equal) == [None]
+
+
+@pytest.mark.parametrize("at_once", [1, 2**7, 2**18])
+def test_auroc_is_the_same_however_many_classes_are_sorted_at_once(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    labels, probable = probabilities(9, 40, seed=0)
+    together = np.stack([probable.T, 1 - probable.T, np.full_like(probable.T, np.nan), -probable.T * np.nan])
+    expected = [macro_auroc(labels, one[None])[0] for one in together]
+    monkeypatch.setattr(metrics, "SORTED_AT_ONCE", at_once)
+    assert macro_auroc(labels, together) == expected
+    assert expected[2:] == [0.5, 0.5]  # equal among each other, whatever their signs
 
 
 @settings(deadline=None)

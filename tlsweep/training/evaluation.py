@@ -53,6 +53,7 @@ def make_batches(
     )
 
 
+@torch.inference_mode()
 def evaluate(way: Way, task: Task, split: str, micro_batch: MicroBatch) -> Evaluation:
     """Loss and figures of merit of a network on a split.
 
@@ -62,35 +63,32 @@ def evaluate(way: Way, task: Task, split: str, micro_batch: MicroBatch) -> Evalu
     Raises:
         ResourceError: the memory is too small for one image.
     """
-    return evaluate_each([way], task, split, [micro_batch])[0]
+
+    def judged(images: Tensor, labels: Tensor) -> _Judged:
+        return _judge(_infer(way.forward, images, labels)[None], labels, keeps=knows_auroc(task, split))
+
+    results: list[_Judged] = []
+    for images, labels in way.batches.evaluate(split, evaluation_batch_size(task)):
+        results += micro_batch.run(judged, images, labels)
+    return _evaluations(results, task, split)[0]
 
 
 @torch.inference_mode()
 def evaluate_each(ways: Sequence[Way], task: Task, split: str, micro_batches: Sequence[MicroBatch]) -> list[Evaluation]:
-    """The same of several networks for one task, whose figures do not depend on the others, bit for bit."""
-    keeps = knows_auroc(task, split)
-    results: list[_Judged] = []
-    for batches in zip(*(way.batches.evaluate(split, evaluation_batch_size(task)) for way in ways), strict=True):
-        # Each network computes by itself: its logits are those that it has wherever it is evaluated.
-        logits = [
-            micro_batch.run(partial(_infer, way.forward), *batch)
-            for way, micro_batch, batch in zip(ways, micro_batches, batches, strict=True)
-        ]
-        results.append(_judge(torch.stack([torch.cat(parts) for parts in logits]), batches[0][1], keeps=keeps))
-    judged = _Judged(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
-    # To the CPU before float64, which Apple's GPUs do not have.
-    losses = judged.losses.cpu().double()
-    probable = judged.probabilities.cpu().double().movedim(2, 0).contiguous().numpy()
-    return score_each(
-        task.labels[task.splits[split]],
-        judged.predictions.cpu().numpy(),
-        task.num_classes,
-        # One by one: together they would be added up in another order than alone.
-        [float(own.sum()) / task.size(split) for own in losses],
-        *(probable[0], probable[1]),
-        [hits / task.size(split) if knows_top5(task) else None for hits in judged.among.sum(1).tolist()],
-        judged.all_probabilities.mT.contiguous().cpu().numpy() if keeps else None,
-    )
+    """The same of several networks for one task, each with the figures that it has alone, on a CPU bit for bit.
+
+    All logits of the split are kept until the last network has made its own; these are computed one network after
+    another, as anywhere else.
+    """
+    logits: list[Tensor] = []
+    for way, micro_batch in zip(ways, micro_batches, strict=True):
+        parts: list[Tensor] = []
+        for images, labels in way.batches.evaluate(split, evaluation_batch_size(task)):
+            parts += micro_batch.run(partial(_infer, way.forward), images, labels)
+        logits.append(torch.cat(parts))
+    labels = torch.from_numpy(task.labels[task.splits[split]]).to(logits[0].device)
+    judged = _judge(torch.stack(logits), labels, keeps=knows_auroc(task, split))
+    return _evaluations([judged], task, split)
 
 
 class _Judged(NamedTuple):
@@ -109,7 +107,7 @@ class _Judged(NamedTuple):
 
 
 def _infer(forward: Callable[[Tensor], Tensor], images: Tensor, _: Tensor) -> Tensor:
-    # In float32 from here on: under autocast logits have the 8 significant bits of bfloat16.
+    """Logits, in float32 from here on: under autocast they have the 8 significant bits of bfloat16."""
     return forward(images).float()
 
 
@@ -124,7 +122,25 @@ def _judge(logits: Tensor, labels: Tensor, *, keeps: bool) -> _Judged:
         probabilities.gather(2, torch.stack([predicted, each], 2)),
         # Exactly five, also where logits are equal, as all are with a head of zeros.
         logits.topk(min(5, classes)).indices.eq(labels[:, None]).any(2),
-        probabilities if keeps else probabilities[:, :0],
+        probabilities if keeps else probabilities.new_empty(networks, 0, classes),  # no view, which would keep them all
+    )
+
+
+def _evaluations(results: Sequence[_Judged], task: Task, split: str) -> list[Evaluation]:
+    """The figures of K networks, from parts of a split that follow one another."""
+    judged = _Judged(*(torch.cat(parts, dim=1) for parts in zip(*results, strict=True)))
+    # To the CPU before float64, which Apple's GPUs do not have.
+    losses = judged.losses.cpu().double()
+    probable = judged.probabilities.cpu().double().movedim(2, 0).contiguous().numpy()
+    return score_each(
+        task.labels[task.splits[split]],
+        judged.predictions.cpu().numpy(),
+        task.num_classes,
+        # One by one: together they would be added up in another order than alone.
+        [float(own.sum()) / task.size(split) for own in losses],
+        *(probable[0], probable[1]),
+        [hits / task.size(split) if knows_top5(task) else None for hits in judged.among.sum(1).tolist()],
+        judged.all_probabilities.mT.contiguous().cpu().numpy() if knows_auroc(task, split) else None,
     )
 
 

@@ -181,6 +181,7 @@ def _pairs_won(labels: Classes, by_class: Probabilities, classes: Classes) -> Fl
     classes), of which there are samples."""
     networks, _, samples = by_class.shape
     values = by_class[:, classes]
+    values[np.isnan(values)] = np.nan  # one of the many that there are
     of_class = [np.flatnonzero(labels == label) for label in classes]
     sizes = np.array([len(own) for own in of_class])
     place = np.repeat(np.arange(len(classes)), sizes)

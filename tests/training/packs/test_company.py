@@ -17,8 +17,11 @@ from tlsweep.spec import Augment, Hyperparameters, ModelSpec, TrainSettings
 from tlsweep.spec.federation import Federated, Split
 from tlsweep.training import Transfer
 from tlsweep.training.devices import isolated
+from tlsweep.training.evaluation import evaluate_each
+from tlsweep.training.frozen import Way
+from tlsweep.training.metrics import Evaluation
 from tlsweep.training.networks import new_network
-from tlsweep.training.packs import company
+from tlsweep.training.packs import company, validating
 from tlsweep.training.packs.company import Company
 from tlsweep.training.packs.packing import MOST
 from tlsweep.training.packs.stack import Stack
@@ -93,6 +96,23 @@ def test_each_reports_what_it_reports_alone(digits: Task, train: Train, sizes: l
         alone = train(values, seed=seed, model=model)
         assert found.numbers == alone.numbers
         assert all(map(same_checkpoint, found.checkpoints, alone.checkpoints))
+
+
+@pytest.mark.parametrize(("most", "judged"), [(validating.MOST_LOGITS, [2, 2, 2]), (0, [])])
+def test_networks_are_judged_together_as_long_as_that_takes_little_memory(
+    digits: Task, train: Train, monkeypatch: pytest.MonkeyPatch, most: int, judged: list[int]
+) -> None:
+    def noted(ways: Sequence[Way], *rest: Any) -> list[Evaluation]:
+        seen.append(len(ways))
+        return evaluate_each(ways, *rest)
+
+    seen: list[int] = []
+    monkeypatch.setattr(validating, "MOST_LOGITS", most)
+    monkeypatch.setattr(validating, "evaluate_each", noted)
+    values = changed({"lr": 0.1}, {"lr": 0.01})
+    found = together(some_runs(digits, values))
+    assert seen == judged
+    assert [one.numbers for one in found] == [train(own, seed=seed).numbers for seed, own in enumerate(values, 1)]
 
 
 @pytest.mark.parametrize("values", DIFFERENT)

@@ -126,9 +126,10 @@ class Company:
             validations = validate([trainer for trainer in group.trainers if math.isfinite(figures[trainer].loss)])
             evaluated = time.perf_counter()
             # Each has its share of the time that they took together.
-            seconds, eval_seconds = (trained - started) / len(figures), (evaluated - trained) / len(figures)
+            seconds = (trained - started) / len(figures)
+            eval_seconds = dict.fromkeys(validations, (evaluated - trained) / max(1, len(validations)))
             for trainer, training in figures.items():
-                took = (seconds + self._preparing.pop(trainer), eval_seconds)
+                took = (seconds + self._preparing.pop(trainer), eval_seconds.get(trainer, 0.0))
                 rows[trainer] = _row(trainer, training, validations.get(trainer), took, self._device)
         return rows
 

@@ -7,11 +7,12 @@ from tlsweep.training.metrics import Evaluation
 from tlsweep.training.trainer import Trainer
 
 MOST_LOGITS = 2**22
-"""Of all networks together, 16 MiB; above that, what comes after them is little beside what makes them."""
+"""Of all networks together, 16 MiB. With more images or classes than that, a network takes so long to make its own that
+it matters little how they are judged."""
 
 
 def validate(trainers: Sequence[Trainer]) -> dict[Trainer, Evaluation]:
-    """The validation of each after an epoch, in which they did the same steps: as `Trainer.evaluate`, bit for bit."""
+    """The validation of each after an epoch, in which they did the same steps, as `Trainer.evaluate` gives it."""
     found: dict[Trainer, Evaluation] = {}
     for together in _for_the_same_images(trainers):
         task = together[0].task
