@@ -3,7 +3,7 @@
     python tests/bench/packs.py [--output FILE.parquet]
 
 One core, one process, warm: an epoch of each has been done before the clock starts. `alone` is with `train.pack: off`.
-Training and evaluation are given apart: the latter is done one by one in any case.
+Training and evaluation are given apart: in the latter networks compute one by one, and are only judged together.
 
 - heads: linear heads on 512 kept features of the digits (179 images to train on, 359 to validate), batches of 16.
 - digits: the small CNN, with the values that the preset draws: batches of 4 to 64.

@@ -176,11 +176,11 @@ def measure(system: str, task: str, seed: int, data: Path, seconds: float | None
 
 
 def measured(task: str, seed: int, data: Path, systems: Sequence[str]) -> dict[str, list[tuple[float, float]]]:
-    """One system after another; plain Ray Tune last, as its time depends on what the others took."""
+    """One system after another; plain Ray Tune last, as its time depends on what tlsweep took."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for system in systems:
+    for system in sorted(systems, key=SYSTEMS.index):
         seconds = None
-        if system == "ray":
+        if system == "ray" and "tlsweep" in curves:
             ours = next(row for row in arrivals(curves) if row["system"] == "tlsweep")
             seconds = GIVE_UP * (ours["arrived"] or ours["last_epoch"])
         curves[system] = measure(system, task, seed, data, seconds)
