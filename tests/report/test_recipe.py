@@ -1,6 +1,7 @@
 """The winner and its recipe."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tlsweep.errors import ResultsError
 from tlsweep.report import find_best, lineage, load_tables, recipe, write_recipe
 from tlsweep.spec import Hyperparameters, load_spec
 from tlsweep.spec.search.hyperrule import hyperrule
-from tlsweep.store import Record
+from tlsweep.store import Record, journal, lines
+from tlsweep.store.lines import Line, decode
 
 
 def test_a_recipe_is_the_lineage_of_the_winner(tmp_path: Path) -> None:
@@ -64,6 +66,27 @@ def test_a_recipe_needs_no_parquet(tmp_path: Path) -> None:
     builder.write_journal()
     write_recipe(builder.folder.path)
     assert yaml.safe_load(builder.folder.recipe.read_text())["trial"] == "t0000"
+
+
+def test_what_is_known_of_trials_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a sweep its journal has all reports in it, of which a recipe has no use."""
+
+    def noted(line: bytes) -> Line | None:
+        seen.append(line)
+        return decode(line)
+
+    results = make_sweep(tmp_path)
+    state, told = results.state(), recipe(results)
+    records = list(journal.read_journal(results.folder.journal))
+    results.folder.journal.unlink()
+    with closing(journal.Journal(results.folder.journal)) as each_in_a_line:
+        for record in records:
+            each_in_a_line.append(record)
+    seen: list[bytes] = []
+    monkeypatch.setattr(journal, "decode", noted)
+    monkeypatch.setattr(lines, "decode", noted)
+    assert recipe(results, state=state) == told
+    assert len(seen) == sum(event["kind"] in ("created", "exploited") for event in load_tables(results).events)
 
 
 def test_without_a_result_there_is_no_recipe(tmp_path: Path) -> None:

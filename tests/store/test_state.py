@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import SweepBuilder
 
 from tlsweep.errors import ResultsError
 from tlsweep.spec import Hyperparameters
@@ -244,3 +245,18 @@ def test_the_schema_only_grows(table: str) -> None:
 def test_a_trial_that_nobody_created_tells_that_a_line_was_lost(record: dict[str, Any]) -> None:
     with pytest.raises(ResultsError, match="it tells of trial 't7' without a line that created it"):
         SweepState("val_accuracy", 1).replay([event("created", "t0"), record])
+
+
+@pytest.mark.parametrize("ended", [(), ("interrupted",), ("interrupted", "resumed"), ("interrupted", "resumed") * 2])
+@pytest.mark.parametrize("trial", [None, "t0000"])
+def test_the_tables_say_like_the_journal_whether_the_sweep_was_interrupted(
+    tmp_path: Path, ended: tuple[str, ...], trial: str | None
+) -> None:
+    builder = SweepBuilder(tmp_path)
+    builder.create("t0000", 0)
+    builder.event("launched", spec={})
+    for kind in ended:
+        builder.event(kind, spec={}, reopened=[])
+    builder.event("interrupted", trial)  # of a trial alone, it says nothing of the sweep
+    results = builder.finish()
+    assert results.interrupted == results.state().interrupted == (trial is None or ended[-1:] == ("interrupted",))

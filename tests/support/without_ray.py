@@ -118,5 +118,5 @@ def _run(
         train_all(referee, shared, patch, kill)
         referee.close()
         hand_over(ledger, shared, THIS_PROCESS, Silence())
-        write_recipe(path)
+        write_recipe(path, ledger.state)
     return Results(folder)

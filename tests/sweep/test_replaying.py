@@ -9,7 +9,7 @@ from without_ray import run_sweep
 from tlsweep.data import Task, load_task
 from tlsweep.errors import SpecError
 from tlsweep.report.arms import arm_results
-from tlsweep.report.recipe import recipe, replayed
+from tlsweep.report.recipe import recipe, replayed, write_recipe
 from tlsweep.report.tables import load_tables
 from tlsweep.spec import ImageSpec, SweepSpec, load_spec
 from tlsweep.store import Results
@@ -44,6 +44,9 @@ def test_a_recipe_with_its_own_seeds_gives_the_winners_curve(
     spec = load_spec("digits", [*COMMON, *SEARCHES[search]])
     task = task_of(spec, tmp_path)
     won = run_sweep(tmp_path / "sweep", spec, task, monkeypatch)
+    remembered = won.folder.recipe.read_text()
+    write_recipe(won.path)
+    assert won.folder.recipe.read_text() == remembered  # as the journal has it
     schedule = recipe(won)["schedule"]
     assert len({step["number"] for step in schedule}) > (search == "pbt")
     again = load_spec(replayed(won.folder.recipe, None))

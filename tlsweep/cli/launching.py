@@ -283,7 +283,7 @@ def _run(
     print_outcome(console, found, short=quiet)
     with JobStream(stream_path()) as stream:
         stream.outcome(lambda width: draw_outcome(found, width, short=quiet))
-    return INTERRUPTED if found.state().interrupted else 0
+    return INTERRUPTED if found.interrupted else 0
 
 
 def _debug(spec: str, changes: tuple[str, ...]) -> None:

@@ -19,11 +19,15 @@ class Segment:
     hyperparameters: Mapping[str, Value]
 
 
+OF_LINEAGE = ("created", "exploited")
+"""The kinds of events that say where weights come from."""
+
+
 def configurations(events: Iterable[Record]) -> dict[tuple[str, int], Mapping[str, Value]]:
     """The hyperparameters in force in each (trial, generation)."""
     known: dict[tuple[str, int], Mapping[str, Value]] = {}
     for event in events:
-        if event["kind"] in ("created", "exploited"):
+        if event["kind"] in OF_LINEAGE:
             generation = event["generation"] if event["kind"] == "exploited" else 0
             known[event["trial"], generation] = event["details"]["hyperparameters"]
     return known

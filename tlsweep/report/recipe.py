@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tlsweep.errors import ResultsError, SpecError
-from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.lineage import OF_LINEAGE, Segment, lineage
 from tlsweep.report.rivals import with_rivals
 from tlsweep.spec import MAIN_ARM, ImageSpec, SweepSpec, load_spec
 from tlsweep.spec.images import require_images
@@ -13,8 +13,9 @@ from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.recipe import recipe_spec
 from tlsweep.spec.search.space import Value
 from tlsweep.spec.yaml_text import read_yaml, write_yaml
-from tlsweep.store import Location, Results, SweepFolder, SweepState, read_journal
+from tlsweep.store import Location, Results, SweepFolder, SweepState
 from tlsweep.store.files import write_text
+from tlsweep.store.journal import read_events
 from tlsweep.store.results import damaged
 from tlsweep.store.starts import START, best_start
 from tlsweep.text import one_line
@@ -34,13 +35,18 @@ _FUNCTION = "trial_function"
 """What a recipe has in place of images and network where a function of the user's own was trained."""
 
 
-def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
+def recipe(results: Results, arm: str = MAIN_ARM, state: SweepState | None = None) -> dict[str, Any]:
     """How the winner of an arm was trained, as plain data. Reads the journal, so the tables may lag behind.
+
+    Args:
+        results: The sweep.
+        arm: One of its arms.
+        state: Of its trials, where that is known already: a long journal takes a while to read.
 
     Raises:
         ResultsError: no trial of the arm has reported a finite metric.
     """
-    spec, state = results.spec, results.state()
+    spec, state = results.spec, results.state() if state is None else state
     test = state.test.get(arm)
     if test and test["trial"] == START:
         return _recipe_of_start(results, arm)
@@ -48,7 +54,7 @@ def recipe(results: Results, arm: str = MAIN_ARM) -> dict[str, Any]:
     if winner is None or winner.best is None:
         raise ResultsError(f"there is no recipe: no trial of the arm '{arm}' has reported a {state.metric}")
     best = winner.best
-    events = (record for record in read_journal(results.folder.journal) if record["type"] == "event")
+    events = read_events(results.folder.journal, OF_LINEAGE)
     segments = lineage(events, winner.trial, best["generation"], best["epoch"])
     last = segments[-1].hyperparameters
     changing = [name for name in last if name in ("lr", "batch_size") or _changes(segments, name)]
@@ -217,12 +223,13 @@ _LEANING = """\
 """
 
 
-def write_recipe(path: Location) -> None:
-    """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result."""
+def write_recipe(path: Location, state: SweepState | None = None) -> None:
+    """Write recipe.yaml into the folder of a sweep; nothing where its main arm has no result. `state`: see `recipe`."""
     results = Results(SweepFolder(path))
-    if results.winner() is not None:
-        soup = results.state().soup
+    state = results.state() if state is None else state
+    if state.winner(MAIN_ARM) is not None:
+        soup = state.soup
         handed_over = bool(soup and soup["handed_over"])
         note = (_SOUP, _LEANING)["soup" in _leaning(results.spec)] * handed_over
         head = _HEAD + _HEAD_OF_IMAGES * isinstance(results.spec, ImageSpec)
-        write_text(results.folder.recipe, head + note + write_yaml(recipe(results)))
+        write_text(results.folder.recipe, head + note + write_yaml(recipe(results, state=state)))

@@ -17,7 +17,7 @@ from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Record, Results, SweepFolder, SweepState, lock_folder, read_journal
 from tlsweep.store.files import write_json, write_text
 from tlsweep.store.folder import refuse_without_journal
-from tlsweep.store.journal import read_launches
+from tlsweep.store.journal import LAUNCHES, read_events
 from tlsweep.store.locations import STATE, Location
 from tlsweep.store.results import damaged, read_spec, with_sound_name
 from tlsweep.text import one_line
@@ -61,7 +61,7 @@ def restore(folder: SweepFolder) -> SweepState:
     """
     from tlsweep.store.tables import TableWriter
 
-    launches = read_launches(folder.journal)
+    launches = read_events(folder.journal, LAUNCHES)
     launched: Mapping[str, Any] = launches[-1]["details"] if launches else {}
     spec = sound_spec(folder, launched)
     tables = TableWriter(folder.path, folder.name, spec)
@@ -76,7 +76,7 @@ def restore(folder: SweepFolder) -> SweepState:
     _restore_environment(folder, launched)
     tables.write(state)
     if MAIN_ARM in state.test:
-        write_recipe(folder.path)
+        write_recipe(folder.path, state)
     return state
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tlsweep.report.lineage import Segment, lineage
+from tlsweep.report.lineage import OF_LINEAGE, Segment, lineage
 from tlsweep.spec import MAIN_ARM, Hyperparameters, ImageSpec, load_spec
 from tlsweep.spec.images import require_images
 from tlsweep.spec.model import WEIGHTS
 from tlsweep.spec.search.study import HYPERRULE_ARM, PROBE_ARM, SOUP_ARM, TUTORIAL_ARM
-from tlsweep.store import Results, SweepState, TrialState, read_journal
+from tlsweep.store import Results, SweepState, TrialState
+from tlsweep.store.journal import read_events
 from tlsweep.store.results import damaged
 
 CONSTANT = "constant"
@@ -54,7 +55,7 @@ def with_rivals(results: Results, again: Mapping[str, Any], trial: str, top: int
 
 def _trained(results: Results, state: SweepState, trial: str) -> Iterator[tuple[str, list[Segment]]]:
     """How each trial of the main arm came to its best epoch that begins with the winner's weights, the best first."""
-    events = [record for record in read_journal(results.folder.journal) if record["type"] == "event"]
+    events = read_events(results.folder.journal, OF_LINEAGE)
     weights = _best(state.trials[trial]).get(WEIGHTS)
     for leader in state.leaders(MAIN_ARM, len(state.trials)):
         best = _best(leader)

@@ -6,7 +6,7 @@ In a folder it is a file, and on disk before it has an effect; on object storage
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from tlsweep.store.objects import ObjectPath
 from tlsweep.store.records import check_record
 from tlsweep.text import one_line
 
-__all__ = ["AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_journal", "read_launches"]
+__all__ = ["LAUNCHES", "AnyJournal", "Journal", "Record", "is_finite", "open_journal", "read_events", "read_journal"]
 
 
-_LAUNCHES = ("launched", "resumed")
+LAUNCHES = ("launched", "resumed")
+"""The kinds of events with which a launch begins."""
 
 
 class Journal:
@@ -119,18 +120,19 @@ def read_journal(location: Location) -> Iterator[Record]:
         yield from line.records
 
 
-def read_launches(location: Location) -> list[Record]:
-    """The records of launches and resumes, in order; what else there is, is passed over unseen, which is quick.
+def read_events(location: Location, kinds: Collection[str]) -> list[Record]:
+    """The events of some kinds, in order; what else there is, is passed over unseen, which is quick.
 
     Raises:
         ResultsError: one of them names what lies outside the sweep's folder.
     """
     found: list[Record] = []
+    named = [b'"%b"' % kind.encode() for kind in kinds]
     for content in _stored(location):
-        line = decode(content) if any(b'"%b"' % kind.encode() in content for kind in _LAUNCHES) else None
+        line = decode(content) if any(name in content for name in named) else None
         for record in line.records if line else ():
             check_record(record, f"'{one_line(str(location))}'")
-            if record.get("kind") in _LAUNCHES:
+            if record.get("kind") in kinds:
                 found.append(record)
     return found
 

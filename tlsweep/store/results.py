@@ -160,6 +160,14 @@ class Results:
         """The trial with the best validation metric, also where its start is better; None before the first report."""
         return self.state().winner(arm)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it has ended before it was done, so that it can be resumed; by the table, as a long journal takes
+        seconds to read."""
+        events = self._table("events", ("trial", "kind")).select(["trial", "kind"])
+        of_sweep = events.filter(events["trial"].is_null())
+        return len(of_sweep) > 0 and of_sweep["kind"][-1].as_py() == "interrupted"
+
     def _facts(self) -> list[tuple[str, str]]:
         """What is said of it in a line; of one that cannot be read, why."""
         try:

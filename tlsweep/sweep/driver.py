@@ -301,7 +301,7 @@ def _run(
         _run_trials(ledger, work, referee, shared, cluster, preflight)
         _hand_over(ledger, referee.ending, work, subject, shared, cluster)
         work.ground.check()
-        write_recipe(folder.path)
+        write_recipe(folder.path, ledger.state)
 
 
 def _run_trials(

@@ -11,7 +11,7 @@ from tlsweep.spec import MAIN_ARM, SweepSpec, load_spec
 from tlsweep.spec.extension import extensions
 from tlsweep.spec.loading import StoredSpec
 from tlsweep.store import Location, Record, Status, SweepFolder, SweepState, TrialState, read_journal
-from tlsweep.store.journal import read_launches
+from tlsweep.store.journal import LAUNCHES, read_events
 from tlsweep.store.locations import files_below
 from tlsweep.store.results import with_sound_name
 from tlsweep.store.spending import Spending
@@ -109,7 +109,7 @@ def read_history(folder: SweepFolder, spec: SweepSpec) -> History:
         SpecError: the spec is another one; the message names the field.
         ResultsError: the journal cannot be read.
     """
-    records, launched = _Stored(folder.journal), read_launches(folder.journal)
+    records, launched = _Stored(folder.journal), read_events(folder.journal, LAUNCHES)
     if not launched:
         return History(records, {}, {})
     details = launched[-1]["details"]

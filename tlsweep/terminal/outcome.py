@@ -54,7 +54,7 @@ _NAMES = 13
 
 def print_outcome(console: Console, results: Results, *, short: bool = False) -> None:
     """The end of a launch, from the tables that it wrote; `short`: three lines, four after an interrupt."""
-    tables, interrupted = load_tables(results), results.state().interrupted
+    tables, interrupted = load_tables(results), results.interrupted
     console.print(line(headline(tables)))
     if interrupted:
         console.print(line("The sweep was interrupted; everything up to then is kept.", "yellow"))
