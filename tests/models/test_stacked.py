@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,6 +80,7 @@ def test_they_are_the_networks_and_so_are_their_gradients(kind: str) -> None:
     batch=st.sampled_from([1, 2, 3, 4, 7, 8, 16]),
     members=st.permutations(range(12)).flatmap(lambda order: st.integers(1, 12).map(lambda count: order[:count])),
 )
+@example(kind="cnn", batch=1, members=[1, 3])
 @settings(max_examples=60, deadline=None)
 def test_the_numbers_of_one_depend_neither_on_the_others_nor_on_its_place(
     kind: str, batch: int, members: list[int]

@@ -162,10 +162,7 @@ def _linear(name: str, layer: nn.Linear) -> Layer:
     weight, bias = f"{name}.weight", None if layer.bias is None else f"{name}.bias"
 
     def apply(parameters: Parameters, values: Tensor, _: Masks) -> Tensor:
-        turned = parameters[weight].mT
-        if bias is None:
-            return torch.bmm(values, turned)
-        return torch.baddbmm(parameters[bias][:, None], values, turned)
+        return _products(values, parameters[weight].mT, None if bias is None else parameters[bias])
 
     return Layer(apply, ("linear", layer.in_features, layer.out_features, bias), layer.weight.numel())
 
@@ -232,7 +229,7 @@ class _Convolution(torch.autograd.Function):
         """Shape (K, B, H, W, O), of `weight` (K, O, height, width, C)."""
         patches = _patches(images, weight.shape[2:4])
         turned = weight.flatten(2).mT
-        made = torch.bmm(patches, turned) if bias is None else torch.baddbmm(bias[:, None], patches, turned)
+        made = _products(patches, turned, bias)
         ctx.save_for_backward(patches, weight)
         ctx.has_bias = bias is not None
         return made.view(*images.shape[:4], weight.shape[1])
@@ -249,9 +246,18 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             # The convolution of the gradient with the weight turned around.
             kernel = weight.flip(2, 3).permute(0, 2, 3, 1, 4).flatten(1, 3)
-            of_images = torch.bmm(_patches(gradient, weight.shape[2:4]), kernel)
+            of_images = _products(_patches(gradient, weight.shape[2:4]), kernel)
             of_images = of_images.view(*gradient.shape[:4], weight.shape[4])
         return of_images, of_weight, of_bias
+
+
+def _products(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Of matrices (K, M, D) and (K, D, N), and a vector (K, N) added to each row: (K, M, N)."""
+    if left.shape[1] == 1:
+        # A second row, of zeros: on Intel's processors MKL adds up a single one in another order where there are
+        # several products than where there is one.
+        return _products(F.pad(left, (0, 0, 0, 1)), right, bias)[:, :1]
+    return torch.bmm(left, right) if bias is None else torch.baddbmm(bias[:, None], left, right)
 
 
 def _patches(images: Tensor, kernel: tuple[int, ...] | torch.Size) -> Tensor:
