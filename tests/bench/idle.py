@@ -1,7 +1,7 @@
 """Trials that train nothing: as their own code, a model of this module is all that a spec has to name.
 
 A worker trains one epoch in earnest, and reports its figures again and again, for every epoch of every trial. What is
-left is what trials, reports and checkpoints cost: networks are built, orders drawn, states copied and written.
+left is what trials, reports and checkpoints cost: networks are built, states copied and written.
 """
 
 from collections.abc import Sequence
