@@ -287,6 +287,7 @@ def test_pb2_mutates_numbers_and_pbt_anything() -> None:
 def test_the_control_of_a_population_is_selection_alone(strategy: str) -> None:
     spec = load_spec(MINIMAL, [f"search.strategy={strategy}", "controls=no-explore"])
     assert spec.arms == ("main", "no-explore")
+    assert spec.model_copy(update={"controls": ()}).arms == ("main",)  # not what the other one was asked for
 
 
 def test_some_optimizers_bring_defaults_of_their_own() -> None:

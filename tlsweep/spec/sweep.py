@@ -2,7 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
@@ -136,6 +137,16 @@ class SweepSpec(SpecModel):
     def _arms(self) -> tuple[Arm, ...]:
         """All arms, the main one first."""
 
+    @cached_property
+    def _all_arms(self) -> tuple[Arm, ...]:
+        return self._arms()  # once: a sweep asks for each report
+
+    def __copy__(self) -> Self:
+        """Without the arms that are known, as `model_copy` then changes fields, on which they depend."""
+        copied = super().__copy__()
+        copied.__dict__.pop("_all_arms", None)
+        return copied
+
     @property
     def origins(self) -> Mapping[str, object]:
         """What trials may start from, by name; empty where a function of the user's own knows."""
@@ -174,16 +185,16 @@ class SweepSpec(SpecModel):
     @property
     def arms(self) -> tuple[str, ...]:
         """The names of the main arm and of those beside it."""
-        return tuple(arm.name for arm in self._arms())
+        return tuple(arm.name for arm in self._all_arms)
 
     @property
     def trained_arms(self) -> tuple[str, ...]:
         """The names of those in which something is trained."""
-        return tuple(arm.name for arm in self._arms() if arm.trials != 0)
+        return tuple(arm.name for arm in self._all_arms if arm.trials != 0)
 
     def arm(self, name: str) -> Arm:
         """What is special about the trials of an arm."""
-        return next(arm for arm in self._arms() if arm.name == name)
+        return next(arm for arm in self._all_arms if arm.name == name)
 
     def trials_in(self, arm: str) -> int:
         """How many configurations are tried in an arm."""
