@@ -9,7 +9,7 @@ from ray.air._internal import usage
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.train._internal.session import _TrainSession
-from ray.tune.execution.class_cache import _ActorClassCache
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE, _ActorClassCache
 from ray.tune.execution.tune_controller import TrialRunnerWrapper, TuneController, _get_max_pending_trials
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import JupyterNotebookReporter
@@ -74,8 +74,11 @@ def test_a_call_that_was_answered_is_held_until_we_let_it_go() -> None:
 def test_workers_are_made_from_a_class_that_can_be_given_a_name() -> None:
     assert "self._class_cache = _ActorClassCache()" in inspect.getsource(TuneController.__init__)
     assert "self._class_cache.get(trainable_cls)" in inspect.getsource(TuneController._schedule_trial_actor)
-    made = _ActorClassCache().get(object)
-    assert set(made._default_options) == {"runtime_env"}
+    source = inspect.getsource(_ActorClassCache.get)
+    assert "ray.remote(runtime_env=runtime_env)(trainable_cls)" in source
+    assert 'runtime_env = {"env_vars": env_vars}' in source
+    assert "AWS_ACCESS_KEY_ID" in ENV_VARS_TO_PROPAGATE
+    assert isinstance(DEFAULT_ENV_VARS, dict)
 
 
 def test_the_head_tells_which_nodes_are_leaving_and_which_may_come() -> None:
@@ -261,14 +264,12 @@ def test_a_token_is_sent_where_there_is_one_and_running_clusters_are_found() -> 
 def test_a_private_ray_can_be_kept_on_loopback_and_told_from_others() -> None:
     from ray._private import ray_constants, services
     from ray._private.node import Node
-    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
     assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     assert "ray_constants.ENABLE_RAY_CLUSTER" in inspect.getsource(services.get_node_ip_address)
     assert "_node_ip_address" in inspect.getsource(ray.init)
     assert "labels" in parameters(ray.init)
     assert isinstance(vars(Node)["node_labels"], property)
-    assert isinstance(ENV_VARS_TO_PROPAGATE, set)
 
 
 def test_the_number_of_waiting_requests_is_ours_to_set() -> None:

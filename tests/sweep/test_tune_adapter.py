@@ -1,5 +1,6 @@
 """The adapter carries out decisions on Tune, and tells the referee what Tune does by itself."""
 
+import os
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -80,9 +81,8 @@ class FakeReferee:
 class FakePlaces:
     """A cluster with this many slots; some nodes leave."""
 
-    def __init__(self, slots: int = 2, leaves: str = "", *, private: bool = False) -> None:
+    def __init__(self, slots: int = 2, leaves: str = "") -> None:
         self.slots, self.leaves, self.looks = slots, leaves, 0
-        self.private = private
 
     def look(self) -> None:
         self.looks += 1
@@ -264,18 +264,28 @@ def test_a_trial_on_a_node_that_leaves_gives_up_its_place_and_its_idle_worker_ge
     assert controller._actor_cache._num_cached_objects == 2
 
 
-@pytest.mark.parametrize("private", [False, True])
-def test_each_worker_has_a_name_of_its_own_and_the_environment_that_it_would_not_inherit(private: bool) -> None:
-    made = SimpleNamespace(_default_options={"runtime_env": {"env_vars": {}}}, modified_class="ours")
-    controller = controller_with(_class_cache=SimpleNamespace(get=lambda trainable: made))
-    adapter = adapter_for(FakeReferee(), FakePlaces(private=private))
+def test_each_worker_has_a_name_of_its_own_and_begins_with_what_it_could_not_inherit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Trainable:
+        def __init__(self, config: str) -> None:
+            self.found = config, os.environ.get("TUNE_FUNCTION_THREAD_TIMEOUT_S"), os.environ.get("AWS_ACCESS_KEY_ID")
+
+    controller = controller_with()
+    adapter = adapter_for(FakeReferee())
     for _ in range(2):
         adapter.on_trial_add(controller, stay())
-    workers = [controller._class_cache.get("ours") for _ in range(2)]
-    assert [one._default_options["name"] for one in workers] == ["digits worker 1", "digits worker 2"]
-    assert [one.modified_class for one in workers] == ["ours", "ours"]
-    assert ["runtime_env" in one._default_options for one in workers] == [not private] * 2
-    assert made._default_options == {"runtime_env": {"env_vars": {}}}
+    monkeypatch.setenv("TUNE_FUNCTION_THREAD_TIMEOUT_S", "60")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the driver")
+    workers = [controller._class_cache.get(Trainable) for _ in range(2)]
+    monkeypatch.setattr(os, "environ", {})
+    # An environment of its own would be one that no process has that a node keeps ready.
+    assert [worker._default_options for worker in workers] == [
+        {"name": "digits worker 1"}, {"name": "digits worker 2"},
+    ]  # fmt: skip
+    begun = [cloudpickle.loads(cloudpickle.dumps(worker.__ray_metadata__.modified_class)) for worker in workers]
+    assert [made("config").found for made in begun] == [("config", "60", "of the driver")] * 2
+    assert {made.__name__ for made in begun} == {"Trainable"}
 
 
 def test_an_error_is_a_failure_that_counts() -> None:

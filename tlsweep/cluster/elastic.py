@@ -60,8 +60,6 @@ class Elastic:
         self._demand = Demand(resources.cpus, gpus)
         self.slots = cluster.slots_now(resources)
         """Places of trials, now."""
-        self.private = cluster.local
-        """Whether the workers are those of a Ray that this process has started."""
 
     def leaving(self, node: str) -> bool:
         """Whether a node is about to be taken away: a trial there should go on elsewhere."""

@@ -214,9 +214,8 @@ def _connect(join: str | None, *, dashboard: bool, workers: ForkServer | None) -
     common = {"log_to_driver": False, "logging_level": logging.INFO}
     if join is not None:
         use_token()
-        # Workers of a running cluster do not inherit this process's environment.
         with own_handlers():
-            context = ray.init(address=join, runtime_env={"env_vars": dict(ENVIRONMENT)}, **common)
+            context = ray.init(address=join, **common)
     else:
         shown = token_for_private_ray() and dashboard  # nobody could open it without the token
         command = workers.raylet_command if workers else list
@@ -282,7 +281,6 @@ def _already_joined(*, local: bool, address: str | None) -> Cluster:
         ResourceError: another one is asked for, or it cannot run a sweep.
     """
     from ray._private import worker
-    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
     node = worker._global_node
     if local or address is not None:
@@ -297,7 +295,6 @@ def _already_joined(*, local: bool, address: str | None) -> Cluster:
             "this process is connected to a Ray cluster by ray://, from where no sweep can be run; call ray.shutdown() "
             "first, or submit the sweep: tlsweep submit SPEC http://HEAD:8265"
         )
-    ENV_VARS_TO_PROPAGATE.update(ENVIRONMENT)  # its workers are there, and inherit nothing
     return _joined(node.address_info["webui_url"], local=False)
 
 

@@ -1,16 +1,19 @@
 """Carries out decisions on Ray Tune. Decides nothing, remembers nothing that the journal does not hold."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, NamedTuple, Protocol
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.tune.execution.class_cache import DEFAULT_ENV_VARS, ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tlsweep.cluster.elastic import Elastic
+from tlsweep.cluster.starting import ENVIRONMENT
 from tlsweep.sweep.assignment import Assignment, Message, changed, from_result, room_in, to_config, trials_in
 from tlsweep.sweep.faults import Fault, TrialFailed
 from tlsweep.sweep.handover import Answer, hand_over
@@ -52,9 +55,8 @@ class TuneAdapter(TrialScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         # Tune makes its controller within tune.run, and this is where it first hands it to anything of ours.
         controller = self._controller = _unwrapped(tune_controller)
-        classes = controller._class_cache
-        if not isinstance(classes, _NamedWorkers):
-            controller._class_cache = _NamedWorkers(classes, self._workers, private=self._elastic.private)
+        if not isinstance(controller._class_cache, _Workers):
+            controller._class_cache = _Workers(self._workers)
         self._keep_idle_actors(controller, trial.placement_group_factory)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
@@ -165,27 +167,43 @@ class TuneAdapter(TrialScheduler):
         return self._homes.get(ray_actor, "")
 
 
-class _NamedWorkers:
-    """Gives each worker that Tune starts a name of its own, by which the Ray dashboard shows it: digits worker 3.
+class _Workers:
+    """Makes each worker that Tune starts one with a name, by which the Ray dashboard shows it: digits worker 3.
 
-    Takes the place of Tune's cache of actor classes (ray 2.60, tune/execution/class_cache.py), which it asks for all
-    the rest. A worker outlives trials, so it cannot have the name of one.
+    Takes the place of Tune's cache of actor classes (ray 2.60, tune/execution/class_cache.py). A worker outlives
+    trials, so it cannot have the name of one. Variables it is given as it begins: where Tune hands them over, an agent
+    makes an environment for each worker, and no process that a node keeps ready can be one.
     """
 
-    def __init__(self, classes: Any, name: str, *, private: bool) -> None:
-        self._classes, self._name = classes, name
-        self._private = private
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._classes: dict[type[Any], Any] = {}
         self._count = 0
 
-    def get(self, trainable: Any) -> Any:
+    def get(self, trainable: type[Any]) -> Any:
         self._count += 1
-        # A copy, because the cache gives the same class each time, and Ray refuses a second actor of one name.
-        worker = copy(self._classes.get(trainable))
+        if trainable not in self._classes:
+            self._classes[trainable] = ray.remote(_with_variables(trainable, _handed_over()))
+        # A copy, because Ray refuses a second actor of one name.
+        worker = copy(self._classes[trainable])
         worker._default_options = worker._default_options | {"name": f"{self._name} worker {self._count}"}
-        if self._private:
-            # Its workers inherit what Tune would hand to them by an environment that an agent makes for each.
-            worker._default_options.pop("runtime_env")
         return worker
+
+
+def _with_variables(trainable: type[Any], variables: Mapping[str, str]) -> type[Any]:
+    """The class, in whose process they hold before Tune looks at them."""
+
+    def begin(worker: Any, *arguments: Any, **options: Any) -> None:
+        os.environ.update(variables)
+        trainable.__init__(worker, *arguments, **options)
+
+    return type(trainable.__name__, (trainable,), {"__init__": begin})
+
+
+def _handed_over() -> dict[str, str]:
+    """What workers on other machines cannot inherit: how we run Tune, and what Tune itself hands over."""
+    named = {name: os.environ[name] for name in (*ENVIRONMENT, *ENV_VARS_TO_PROPAGATE) if name in os.environ}
+    return DEFAULT_ENV_VARS | named
 
 
 def _unwrapped(tune_controller: Any) -> Any:
