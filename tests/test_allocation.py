@@ -8,15 +8,17 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from types import ModuleType, SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import pytest
 from page_faults import STEPS
 
 from tlsweep.allocation import keeping, rare_collections
-from tlsweep.sweep import trainable
+from tlsweep.spec import load_spec
+from tlsweep.sweep import on_workers, trainable
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="keeps what glibc gives back")
 
@@ -98,17 +100,34 @@ def test_huge_pages_are_asked_for_by_glibc_or_by_torch_even_if_that_was_imported
     assert said(f"held = bytearray(16 << 20)\n{asked}") == "False"
 
 
-def test_a_worker_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Begun(Exception):
-        pass
+class Begun(Exception):
+    pass
 
-    def begin() -> NoReturn:
-        raise Begun
 
-    nothing: Any = None
-    monkeypatch.setattr(trainable, "keep_freed_memory", begin)
+def begin() -> NoReturn:
+    raise Begun
+
+
+BEGINNINGS: dict[str, tuple[ModuleType, Callable[[], object]]] = {
+    "trials": (trainable, lambda: trainable.make_trainable(cast(Any, None))({})),
+    "a call": (on_workers, lambda: on_workers._in_worker(print)),
+    "a call that tells of its progress": (on_workers, lambda: next(on_workers._with_progress(print))),
+}
+
+
+@pytest.mark.parametrize("what", BEGINNINGS)
+def test_a_worker_begins_with_it(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    module, work = BEGINNINGS[what]
+    monkeypatch.setattr(module, "keep_freed_memory", begin)
     with pytest.raises(Begun):
-        trainable.make_trainable(nothing)({})
+        work()
+
+
+def test_the_driver_does_not_where_it_does_the_work_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_workers, "keep_freed_memory", begin)
+    here: Any = SimpleNamespace(local=True, trial_gpus=lambda resources: 0.0)
+    assert on_workers.where_trials_run(abs, load_spec("digits"), here, -1) == 1
+    assert on_workers.telling_where_trials_run(dict, load_spec("digits"), here, progress=print) == {"progress": print}
 
 
 @with_huge_pages

@@ -76,7 +76,7 @@ class RayHosts:
     def _start(self, host: Host, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         resources = [f"--num-cpus={self._cpus}", "--num-gpus=0", "--object-store-memory=100000000"]
         started = host.run(
-            [RAY, "start", *arguments, *resources, "--disable-usage-stats"],
+            [RAY, "start", *arguments, *resources, "--disable-usage-stats", "--include-log-monitor=false"],
             env=self.with_token | SOON | {"TLSWEEP_CACHE": "/tmp/cache"} | dict(env or {}), timeout=PATIENCE,
         )  # fmt: skip
         assert started.returncode == 0, started.stdout + started.stderr

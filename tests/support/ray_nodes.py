@@ -13,21 +13,27 @@ from pathlib import Path
 import pytest
 
 RAY = str(Path(sys.executable).with_name("ray"))
+START = (RAY, "start")
+LEAN_START = (sys.executable, str(Path(__file__).with_name("lean_node.py")))
 
 
 @contextmanager
 def ray_node(
-    *arguments: str, below: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    *arguments: str,
+    below: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    start: Sequence[str] = START,
 ) -> Iterator["subprocess.Popen[str]"]:
     """`ray start ...` in the background, until the block ends; `below` a command that runs it, with more variables.
 
     Ray asks for this user's token wherever there is one; here always, so that all nodes agree.
     """
-    subprocess.run([RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
+    if not (Path.home() / ".ray" / "auth_token").exists():  # else two seconds of a core
+        subprocess.run([RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
     with ExitStack() as stack:
         process = subprocess.Popen(
             [
-                *below, RAY, "start", "--block", "--num-gpus=0", "--disable-usage-stats",
+                *below, *start, "--block", "--num-gpus=0", "--disable-usage-stats", "--include-log-monitor=false",
                 *arguments,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -50,12 +56,19 @@ def ray_node(
 
 @contextmanager
 def ray_head(cpus: int) -> Iterator[str]:
-    """The first node of a cluster, in a temp dir of its own; its address."""
+    """The first node of a cluster, in a temp dir of its own, with workers from lean_node.py; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with (
         tempfile.TemporaryDirectory(prefix="tr-", dir="/tmp", ignore_cleanup_errors=True) as temp,
-        ray_node("--head", f"--num-cpus={cpus}", f"--port={port}", "--include-dashboard=false", f"--temp-dir={temp}"),
+        ray_node(
+            "--head",
+            f"--num-cpus={cpus}",
+            f"--port={port}",
+            "--include-dashboard=false",
+            f"--temp-dir={temp}",
+            start=LEAN_START if cpus else START,
+        ),
     ):
         yield f"127.0.0.1:{port}"

@@ -1,8 +1,6 @@
 """Functions that are called where trials run tell how far they are, and what they raise, from there."""
 
-import ctypes
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +8,7 @@ import pytest
 from tlsweep.cluster.starting import RayStart
 from tlsweep.errors import ModelError
 from tlsweep.spec import load_spec
-from tlsweep.sweep.on_workers import telling_where_trials_run, where_trials_run
+from tlsweep.sweep.on_workers import telling_where_trials_run
 
 
 class Elsewhere:
@@ -46,21 +44,3 @@ def test_progress_comes_in_order_and_what_is_raised_is_one_message(ray_address: 
             assert told == [(done, 20) for done in range(20)]
             with pytest.raises(ModelError, match=r"^there is nothing to count$"):
                 call(0)
-
-
-@pytest.mark.slow  # as above
-def test_freed_memory_is_kept_in_a_worker_and_not_here(ray_address: str) -> None:
-    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    if not mode.exists() or "[never]" in mode.read_text(encoding="ascii"):
-        pytest.skip("needs a kernel with huge pages")
-
-    def asked() -> Any:
-        getenv = ctypes.CDLL(None).getenv
-        getenv.restype = ctypes.c_char_p
-        return getenv(b"THP_MEM_ALLOC_ENABLE")
-
-    spec, worker, here = load_spec("digits"), Elsewhere(False), Elsewhere(True)
-    with RayStart(spec.resources, local=False, address=ray_address, dashboard=False) as starting:
-        starting.cluster()
-        found: list[Any] = [where_trials_run(asked, spec, cluster) for cluster in (worker, here)]  # type: ignore[arg-type]
-    assert found == [b"1", None]

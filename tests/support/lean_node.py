@@ -1,0 +1,21 @@
+"""`ray start`, given its arguments, of a node with as little as a private Ray has, and with workers made like its.
+
+A worker that Ray starts by itself imports torch, which is most of its six seconds of a core (measured); tests on a Ray
+that they share want some two hundred. Those that ask for workers as Ray starts them use `ray_node` or `ray_hosts`.
+"""
+
+import sys
+
+from ray.scripts.scripts import start
+
+from tlsweep.cluster.fork_server import ForkServer
+from tlsweep.cluster.lean_ray import lean
+from tlsweep.cluster.where import WORKERS_IMPORT
+
+if __name__ == "__main__":
+    server = ForkServer(WORKERS_IMPORT, threads=1)
+    try:
+        with lean(dashboard=False, workers=server.raylet_command):
+            start(sys.argv[1:])
+    finally:
+        server.close()
