@@ -1,14 +1,16 @@
 """What all tests share."""
 
 import atexit
+import copy
 import gc
 import os
 import signal
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -164,3 +166,23 @@ def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     from tlsweep.store.tables import TableWriter
 
     monkeypatch.setattr(TableWriter, "write", lambda self, state: None)
+
+
+_parsed: dict[str, Any] = {}
+
+
+@pytest.fixture
+def texts_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parse each YAML text once, in tests where hundreds of readers meet the same spec and recipe.
+
+    What a file is called matters only in what is said of a mistake, which is found each time.
+    """
+    from tlsweep.spec.yaml_text import read_yaml
+
+    def parsed(text: str, what: str) -> Any:
+        if text not in _parsed:
+            _parsed[text] = read_yaml(text, what)
+        return copy.deepcopy(_parsed[text])
+
+    for module in ("tlsweep.spec.loading", "tlsweep.report.recipe"):
+        monkeypatch.setattr(import_module(module), "read_yaml", parsed)

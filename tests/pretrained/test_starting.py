@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,17 @@ from tlsweep.training.networks import new_network
 PROBE, ZERO = TrainSettings(head="probe"), TrainSettings(head="zero")
 
 
+@cache
+def plain_digits() -> Task:
+    return load_task(DigitsData(source="digits"), 0)
+
+
 def colour(side: int) -> Task:
     """Noise in three classes: a training and a validation image of each."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, side, side, 3), dtype=np.uint8)
     splits = {"train": np.arange(3), "val": np.arange(3, 6), "test": np.arange(3, 6)}
     return replace(
-        load_task(DigitsData(source="digits"), 0), images=pixels, labels=np.arange(6) % 3, splits=splits,
+        plain_digits(), images=pixels, labels=np.arange(6) % 3, splits=splits,
         classes=("a", "b", "c"), mean=(0.5,) * 3, std=(0.3,) * 3, image_size=side, normalize="train",
         fingerprint=f"noise {side}", moments=np.zeros((6, 2, 3), np.int64),
     )  # fmt: skip

@@ -1,13 +1,10 @@
 """A sweep's folder that was damaged: every reader says which file, and what the journal knows is made again."""
 
-import copy
 import io
 import json
 import random
 import shutil
-import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,11 @@ from tlsweep.report import find_best, load_tables, recipe, repair, write_recipe
 from tlsweep.report.recipe import confirmation
 from tlsweep.report.repair import MODEL
 from tlsweep.spec import SweepSpec, load_spec
-from tlsweep.spec.yaml_text import read_yaml
 from tlsweep.store import Results, SweepFolder, find_sweep_folder, open_results
 from tlsweep.terminal import print_best, print_outcome, print_report
 from tlsweep.training import export
+
+pytestmark = pytest.mark.usefixtures("texts_parsed_once")
 
 TABLES = ("reports.parquet", "trials.parquet", "events.parquet")
 FILES = (*TABLES, "predictions.parquet", "hard_images.parquet", "spec.yaml", "environment.json", "recipe.yaml",
@@ -37,16 +35,6 @@ FILES = (*TABLES, "predictions.parquet", "hard_images.parquet", "spec.yaml", "en
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_ended_sweep(tmp_path_factory.mktemp("sound"))
-
-
-@pytest.fixture(autouse=True)
-def each_text_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of readers meet the same recipe and spec, and parsing them is what takes longest."""
-    for module in ("tlsweep.spec.loading", "tlsweep.report.recipe"):
-        monkeypatch.setattr(sys.modules[module], "read_yaml", lambda text, what: copy.deepcopy(_parsed(text, what)))
-
-
-_parsed = cache(read_yaml)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ from tlsweep.sweep.resuming import read_history, stored_spec
 from tlsweep.terminal.best import print_best
 from tlsweep.terminal.report import print_report
 
+pytestmark = pytest.mark.usefixtures("texts_parsed_once")
+
 DEEP: Any = []
 for _ in range(200):
     DEEP = [DEEP]
