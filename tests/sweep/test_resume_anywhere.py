@@ -238,7 +238,7 @@ def test_nor_is_it_with_several_trials_in_a_place(tmp_path: Path, name: str) -> 
 def test_with_several_places_nothing_is_missing_or_doubled_whatever_happens(
     tmp_path: Path, name: str, alike: bool
 ) -> None:
-    for seed in range(1 if name == "pb2" else 2):
+    for seed in range(2 if alike and name != "pb2" else 1):
         chance = random.Random(f"{name} {seed}")  # else every search would meet the same few accidents
         dies = chance.choice([None, unlucky])
         sweep = SimulatedSweep(tmp_path / f"{seed}", *EVERY[name], slots=chance.randint(2, 6), seed=seed, dies=dies)
