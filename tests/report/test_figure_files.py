@@ -3,8 +3,9 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, NoReturn, get_args
 
+import plotly.io
 import pytest
 from builders import make_hostile_sweep, make_sweep
 
@@ -33,6 +34,33 @@ def test_every_figure_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert content.startswith(BEGINS[form])
         assert form != "svg" or title in content.decode()
         assert b"<script" not in content
+
+
+@pytest.mark.slow
+def test_a_figure_that_failed_is_drawn_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("chromium"):
+        pytest.skip("needs the Debian package chromium")
+    monkeypatch.setattr(figures, "FIGURES", FIGURES[:2])
+    write_all = plotly.io.write_images
+
+    def all_but_one(*arguments: Any, **options: Any) -> None:
+        write_all(*arguments, **options)
+        arguments[1][0].unlink()  # as kaleido does
+
+    monkeypatch.setattr(plotly.io, "write_images", all_but_one)
+    places = write_pictures(make_hostile_sweep(tmp_path), tmp_path / "pictures", "svg")
+    assert places
+    assert all(place.read_bytes().startswith(b"<svg") for place in places)
+
+
+def test_a_chrome_that_is_too_slow_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_slow(*_: Any, **__: Any) -> NoReturn:
+        raise TimeoutError
+
+    monkeypatch.setattr(plotly.io, "write_images", lambda *_, **__: None)
+    monkeypatch.setattr(plotly.io, "write_image", too_slow)
+    with pytest.raises(UserError, match="Chrome took more than a minute to draw a figure; write them again when"):
+        write_pictures(make_sweep(tmp_path), tmp_path / "pictures", "svg")
 
 
 def no_kaleido(patch: pytest.MonkeyPatch) -> None:

@@ -62,14 +62,18 @@ def _draw(found: "Sequence[go.Figure]", places: Sequence[Path]) -> None:
 
     for figure in found:
         figure.update_layout(template="plotly_white")
+    widths = [_WIDTHS[figure.layout.meta["wide"]] for figure in found]
+    heights = [figure.layout.height for figure in found]
     try:
-        pio.write_images(
-            list(found),
-            list(places),
-            scale=_SCALE,
-            width=[_WIDTHS[figure.layout.meta["wide"]] for figure in found],
-            height=[figure.layout.height for figure in found],
-        )
+        pio.write_images(list(found), list(places), scale=_SCALE, width=widths, height=heights)
+        for figure, place, width, height in zip(found, places, widths, heights, strict=True):
+            # Kaleido (1.5) removes the file of a figure that fails, and plotly (6) keeps to itself what failed.
+            if not place.exists():
+                pio.write_image(figure, place, scale=_SCALE, width=width, height=height)
+    except TimeoutError as error:
+        raise UserError(
+            "Chrome took more than a minute to draw a figure; write them again when this machine has less to do"
+        ) from error
     except RuntimeError as error:
         # plotly makes one of its own of a Chrome that is not there (plotly/io/_kaleido.py).
         if not isinstance(error, BrowserFailedError) and not isinstance(error.__context__, ChromeNotFoundError):
