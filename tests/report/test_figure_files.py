@@ -37,20 +37,27 @@ def test_every_figure_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_a_figure_that_failed_is_drawn_again_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fail", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["removed", "empty"])
+def test_a_figure_that_failed_is_drawn_again_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail: Callable[[Path], object]
+) -> None:
     if not shutil.which("chromium"):
         pytest.skip("needs the Debian package chromium")
     monkeypatch.setattr(figures, "FIGURES", FIGURES[:2])
     write_all = plotly.io.write_images
 
-    def all_but_one(*arguments: Any, **options: Any) -> None:
-        write_all(*arguments, **options)
-        arguments[1][0].unlink()  # as kaleido does
+    def all_but_one(figures: Any, files: list[Path], **options: Any) -> None:
+        write_all(figures, files, **options)
+        fail(files[0])  # as kaleido does
 
     monkeypatch.setattr(plotly.io, "write_images", all_but_one)
-    places = write_pictures(make_hostile_sweep(tmp_path), tmp_path / "pictures", "svg")
-    assert places
+    sweep, folder = make_hostile_sweep(tmp_path), tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "learning-curves.svg").write_text("of an earlier time")
+    places = write_pictures(sweep, folder, "svg")
+    assert folder / "learning-curves.svg" in places
     assert all(place.read_bytes().startswith(b"<svg") for place in places)
+    assert sorted(folder.iterdir()) == sorted(places)
 
 
 def test_a_chrome_that_is_too_slow_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +66,14 @@ def test_a_chrome_that_is_too_slow_is_one_message(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(plotly.io, "write_images", lambda *_, **__: None)
     monkeypatch.setattr(plotly.io, "write_image", too_slow)
+    sweep, folder = make_sweep(tmp_path), tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "learning-curves.svg").write_text("of an earlier time")
     with pytest.raises(UserError, match="Chrome took more than a minute to draw a figure; write them again when"):
-        write_pictures(make_sweep(tmp_path), tmp_path / "pictures", "svg")
+        write_pictures(sweep, folder, "svg")
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [
+        ("learning-curves.svg", "of an earlier time")
+    ]
 
 
 def no_kaleido(patch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal
 
 from tlsweep.errors import UserError
@@ -65,11 +66,17 @@ def _draw(found: "Sequence[go.Figure]", places: Sequence[Path]) -> None:
     widths = [_WIDTHS[figure.layout.meta["wide"]] for figure in found]
     heights = [figure.layout.height for figure in found]
     try:
-        pio.write_images(list(found), list(places), scale=_SCALE, width=widths, height=heights)
-        for figure, place, width, height in zip(found, places, widths, heights, strict=True):
-            # Kaleido (1.5) removes the file of a figure that fails, and plotly (6) keeps to itself what failed.
-            if not place.exists():
-                pio.write_image(figure, place, scale=_SCALE, width=width, height=height)
+        # Beside where they belong, so that a file of an earlier time is not taken for one of now, nor lost for none.
+        with TemporaryDirectory(prefix=".pictures-", dir=places[0].parent) as beside:
+            drawn = [Path(beside, place.name) for place in places]
+            pio.write_images(list(found), list(drawn), scale=_SCALE, width=widths, height=heights)
+            for figure, file, width, height in zip(found, drawn, widths, heights, strict=True):
+                # Of a figure that fails kaleido (1.5) removes the file or leaves an empty one, and plotly (7) says
+                # nothing of it.
+                if not file.exists() or not file.stat().st_size:
+                    pio.write_image(figure, file, scale=_SCALE, width=width, height=height)
+            for file, place in zip(drawn, places, strict=True):
+                file.replace(place)
     except TimeoutError as error:
         raise UserError(
             "Chrome took more than a minute to draw a figure; write them again when this machine has less to do"
