@@ -1,8 +1,9 @@
 """Images that a table lists: the same task as from folders, or one line that says what is wrong with which row."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,21 @@ def test_a_parquet_table_with_damaged_notes_of_pandas_is_one_message(tmp_path: P
     pq.write_table(pa.table({"path": ["a.png"], "label": ["a"]}).replace_schema_metadata({"pandas": kept}), path)
     with pytest.raises(DataError, match="cannot be read as a table"):
         find_table(table_data(path))
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError("too deep"), MemoryError(), pa.ArrowException("x"), struct.error("y")]
+)
+def test_whatever_is_raised_of_a_parquet_file_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def damaged(path: str) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(pd, "read_parquet", damaged)
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(DataError, match=rf"cannot be read as a table: {str(error) or 'MemoryError'}$"):
+        find_table(table_data(tmp_path / "t.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,13 @@ def _read_parquet(path: str) -> "pd.DataFrame":
 
     try:
         return pd.read_parquet(path)
-    # A damaged footer, and what pandas keeps of its own in it, raise all of these.
-    except (OSError, ValueError, NotImplementedError, LookupError, TypeError, AttributeError) as error:
+    # A damaged footer, and what pandas keeps of its own in it, raise nearly anything, and nothing of ours runs there.
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: str, error: Exception) -> DataError:
-    said = one_line(str(error).strip())
+    said = one_line(str(error).strip()) or type(error).__name__
     return DataError(f"'{one_line(path)}' cannot be read as a table: {said}")
 
 
